@@ -1,0 +1,118 @@
+import cv2
+import numpy as np
+import pytest
+
+from worldsim import video
+from worldsim.video import (
+    VideoWriter,
+    contact_sheet,
+    read_frames,
+    read_image,
+    read_video,
+    write_gif,
+    write_image,
+    write_video,
+)
+
+
+def smooth_frames(t=24, h=48, w=64, seed=0):
+    """A smooth picture that drifts, as frames of a game do."""
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    wide = cv2.resize(noise, (w + t, h), interpolation=cv2.INTER_CUBIC)
+    return np.stack([wide[:, i : i + w] for i in range(t)])
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / ((a.astype(float) - b) ** 2).mean())
+
+
+@pytest.mark.parametrize("fps", [10, 29.97])
+def test_a_lossless_video_survives_the_disk_bit_by_bit(tmp_path, fps):
+    frames = np.random.default_rng(0).integers(0, 256, (11, 33, 47, 3), dtype=np.uint8)
+    write_video(tmp_path / "a.mp4", frames, fps, quality="lossless")
+    np.testing.assert_array_equal(read_video(tmp_path / "a.mp4"), frames)
+
+
+def test_a_training_video_keeps_40_decibels_and_the_colours_of_single_pixels(tmp_path):
+    frames = smooth_frames()
+    frames[:, 10, 10] = (255, 0, 0)  # chroma subsampling would smear it
+    write_video(tmp_path / "a.mp4", frames, 10, quality="training")
+    read = read_video(tmp_path / "a.mp4")
+    assert psnr(read, frames) > 40
+    assert read[:, 10, 10, 0].min() > 200 and read[:, 10, 10, 1:].max() < 60
+
+
+def test_a_video_for_people_is_420_and_pads_odd_sizes(tmp_path):
+    av = pytest.importorskip("av")
+    write_video(tmp_path / "a.mp4", smooth_frames(h=47, w=63), 10)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video[0].format.name == "yuv420p"
+    assert read_video(tmp_path / "a.mp4").shape == (24, 48, 64, 3)
+
+
+@pytest.mark.parametrize("start", [0, 1, 7, 18])
+@pytest.mark.parametrize("fps", [10, 12.5, 29.97])
+def test_a_window_is_read_from_the_exact_frame(tmp_path, start, fps):
+    frames = smooth_frames()
+    write_video(tmp_path / "a.mp4", frames, fps, quality="lossless")
+    read = read_frames(tmp_path / "a.mp4", start / fps, 6, fps)
+    np.testing.assert_array_equal(read, frames[start : start + 6])
+
+
+def test_asking_for_more_frames_than_there_are_is_refused(tmp_path):
+    write_video(tmp_path / "a.mp4", smooth_frames(), 10)
+    with pytest.raises(ValueError, match="must hold 20 frames from 1.000 s on, got 14"):
+        read_frames(tmp_path / "a.mp4", 1.0, 20, 10)
+
+
+def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path):
+    frames = smooth_frames()
+    write_video(tmp_path / "a.mp4", frames, 10, quality="lossless")
+    with pytest.raises(RuntimeError), VideoWriter(tmp_path / "a.mp4", 10, (48, 64)) as writer:
+        writer.write(frames[0])
+        raise RuntimeError
+    with pytest.raises(ValueError, match="every frame"):
+        write_video(tmp_path / "b.mp4", [frames[0], frames[0, 1:]][1][None, :, :, :2], 10)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    np.testing.assert_array_equal(read_video(tmp_path / "a.mp4"), frames)
+
+
+def test_what_is_no_video_is_refused_by_name(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match="a.mp4"):
+        read_video(tmp_path / "a.mp4")
+    with pytest.raises(FileNotFoundError, match="b.mp4"):
+        read_video(tmp_path / "b.mp4")
+    with pytest.raises(ValueError, match="`quality` must be one of"):
+        write_video(tmp_path / "c.mp4", smooth_frames(), 10, quality="best")
+
+
+def test_a_gif_shows_every_frame(tmp_path):
+    write_gif(tmp_path / "a.gif", smooth_frames(), 10)
+    assert read_video(tmp_path / "a.gif").shape == (24, 48, 64, 3)
+    assert psnr(read_video(tmp_path / "a.gif"), smooth_frames()) > 25
+
+
+@pytest.mark.parametrize("name, least", [("a.png", 100), ("a.jpg", 30)])
+def test_an_image_survives_the_disk(tmp_path, name, least):
+    frame = smooth_frames()[0]
+    write_image(tmp_path / name, frame)
+    with np.errstate(divide="ignore"):
+        assert psnr(read_image(tmp_path / name), frame) > least
+
+
+def test_a_contact_sheet_holds_clips_of_different_length_and_size():
+    clips = [smooth_frames(t=9), smooth_frames(t=3, h=20, w=30)]
+    sheet = contact_sheet(clips, ["one", "another clip with a far too long name"], 2, columns=4)
+    assert sheet.dtype == np.uint8 and sheet.shape == (18 + 98 + 18 + 42 + 2, 4 * 130 + 2, 3)
+    np.testing.assert_array_equal(sheet[20:116:2, 2:130:2], clips[0][0])
+    with pytest.raises(ValueError, match="a clip per label"):
+        contact_sheet(clips, ["one"])
+
+
+def test_without_pyav_the_message_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(ImportError, match="pip install av"):
+        write_video(tmp_path / "a.mp4", smooth_frames(), 10)
+    video.contact_sheet([smooth_frames()])

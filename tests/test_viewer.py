@@ -1,0 +1,580 @@
+"""What a person at the keys can rely on. The window opens on SDL's dummy driver."""
+
+import os
+
+os.environ["SDL_VIDEODRIVER"] = "dummy"  # before pygame looks for a display
+
+import time
+
+import gymnasium
+import numpy as np
+import pygame
+import pytest
+from gymnasium import spaces
+
+from worldsim.brush import Brush
+from worldsim.film import PIXELS, fit
+from worldsim.hud import Status, draw_hud
+from worldsim.keyboard import action_from_keys, default_bindings, key_bindings, keys_from_action
+from worldsim.prompt_entry import PromptEntry
+from worldsim.session import Session
+from worldsim.stage import Stage
+from worldsim.video import read_video
+from worldsim.viewer import PlayConfig, has_display, play
+from worldsim.window import COMMANDS, Window, help_rows
+
+LEFT, RIGHT, UP, DOWN = pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN
+DRIVING = spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))
+
+
+class Point(gymnasium.Env):
+    """A bright point that is steered along a line and falls off its right end."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}
+    observation_space = spaces.Box(0, 24, (1,), np.float32)
+    action_space = DRIVING
+
+    def __init__(self, render_mode: str = "rgb_array", sleep: float = 0.0) -> None:
+        self.render_mode, self.sleep, self.closed = render_mode, sleep, False
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = float(self.np_random.integers(2, 8))
+        return self._observation(), {}
+
+    def step(self, action):
+        time.sleep(self.sleep)
+        assert self.action_space.contains(action)
+        self.x = max(0.0, self.x + float(action[0]) + float(action[1]) / 2)
+        return self._observation(), float(action[0]), self.x >= 24, False, {}
+
+    def render(self):
+        picture = np.full((16, 24, 3), 40, np.uint8)
+        picture[6:10, int(min(self.x, 23))] = 255
+        return picture
+
+    def close(self):
+        self.closed = True
+
+    def _observation(self):
+        return np.array([min(self.x, 24)], np.float32)
+
+
+class Dream(Point):
+    """The same with all that an imagined world offers."""
+
+    class world:
+        class cfg:
+            prompts = ["a road at night", "a city in the rain", "snow"]
+            env_id = "test/Point-v0"
+
+    def __init__(self, sleep: float = 0.0) -> None:
+        super().__init__(sleep=sleep)
+        self.prompt = "a field"
+
+    def reset(self, *, seed=None, options=None):
+        self.prompt = (options or {}).get("prompt", "a field")
+        return super().reset(seed=seed)[0], {"prompt": self.prompt, "termination": 0.1}
+
+    def step(self, action):
+        info = {"prompt": self.prompt, "termination": min(1.0, self.x / 24)}
+        return *super().step(action)[:4], info
+
+    def set_prompt(self, prompt):
+        if prompt == "nonsense":
+            raise ValueError("no such thing")
+        self.prompt = prompt
+
+    def snapshot(self):
+        return {"x": np.array(self.x), "prompt": self.prompt}
+
+    def restore(self, state):
+        self.x, self.prompt = float(state["x"]), state["prompt"]
+
+    def autopilot_action(self):
+        return np.array([1, 0, 0], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    gymnasium.register("test/Point-v0", Point)
+    yield
+    del gymnasium.registry["test/Point-v0"]
+
+
+def make_session(tmp_path, env=None, **chosen):
+    env = env or Dream()
+    out = tmp_path / "film.mp4"
+    imagined = isinstance(env, Dream)
+    return Session(lambda: Stage(env, "point", imagined), out=out, **chosen)
+
+
+@pytest.fixture
+def session(tmp_path):
+    session = make_session(tmp_path)
+    session.start()
+    return session
+
+
+@pytest.fixture
+def open_window(tmp_path):
+    windows = []
+
+    def open_window(env=None, wait=True, **chosen):
+        window = Window(lambda: make_session(tmp_path, env), "point", **chosen)
+        windows.append(window)
+        window.open()
+        if wait:
+            until(window, lambda: window._drawn is not None)
+        return window
+
+    yield open_window
+    for window in windows:
+        window.close()
+
+
+def until(window, condition, seconds=20):
+    """Keep the window going until something has come about."""
+    end = time.perf_counter() + seconds
+    while not condition():
+        assert time.perf_counter() < end, "it never came about"
+        window.update()
+        time.sleep(0.002)
+
+
+def post(*keys, held=False, mod=0):
+    for key in keys:
+        text = chr(key) if key < 128 else ""
+        for kind in (pygame.KEYDOWN,) if held else (pygame.KEYDOWN, pygame.KEYUP):
+            pygame.event.post(pygame.event.Event(kind, key=key, mod=mod, unicode=text))
+
+
+def type_text(text):
+    post(*(ord(letter) for letter in text))
+
+
+def moment(window):
+    return window.player.latest[1]
+
+
+# keys to actions
+
+
+def test_keys_add_up_and_opposites_cancel():
+    bindings = default_bindings(DRIVING)
+    assert action_from_keys((UP, LEFT), bindings, DRIVING).tolist() == [-1, 1, 0]
+    assert action_from_keys((LEFT, RIGHT, DOWN), bindings, DRIVING).tolist() == [0, 0, 1]
+    assert action_from_keys((), bindings, DRIVING).tolist() == [0, 0, 0]
+
+
+def test_a_listed_combination_goes_before_its_parts():
+    bindings = {frozenset([UP]): 1, frozenset([LEFT]): 2, frozenset([UP, LEFT]): 3}
+    assert action_from_keys((LEFT, UP), bindings, spaces.Discrete(4)) == 3
+
+
+def test_where_one_key_can_win_it_is_the_latest():
+    bindings = {frozenset([LEFT]): 1, frozenset([RIGHT]): 2}
+    assert action_from_keys((LEFT, RIGHT), bindings, spaces.Discrete(3)) == 2
+    assert action_from_keys((RIGHT, LEFT), bindings, spaces.Discrete(3)) == 1
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(2),
+        spaces.Discrete(5, start=1),
+        spaces.MultiBinary(6),
+        spaces.MultiDiscrete([3, 2]),
+        spaces.Box(-1, 1, (5,), np.float32),
+        spaces.Box(-np.inf, np.inf, (2,), np.float32),
+        DRIVING,
+        spaces.Dict({"a": spaces.Discrete(2)}),
+    ],
+    ids=str,
+)
+def test_any_keys_give_an_action_of_the_space(space):
+    bindings = default_bindings(space)
+    every = tuple(frozenset().union(*bindings))
+    for keys in ((), every[:1], every[:2], every):
+        assert space.contains(action_from_keys(keys, bindings, space))
+
+
+def test_wasd_stands_in_for_arrows_and_arrows_for_wasd():
+    env = Point()
+    for keys in ((LEFT, pygame.K_a), (pygame.K_a, LEFT)):
+        env.get_keys_to_action = lambda keys=keys: {(keys[0],): np.float32([-1, 0, 0])}
+        bindings = key_bindings(env)
+        assert bindings.keys() == {frozenset([LEFT]), frozenset([pygame.K_a])}
+
+
+def test_keys_that_gymnasium_writes_as_letters_are_read():
+    env = Point()
+    env.get_keys_to_action = lambda: {"w": 1, ("q", pygame.K_UP): 2, "we": 3, (): 0}
+    expected = [{pygame.K_w}, {pygame.K_q, UP}, {pygame.K_w, pygame.K_e}, set()]
+    assert [set(keys) for keys in key_bindings(env)][:4] == expected
+
+
+def test_the_autopilots_action_is_shown_as_keys():
+    bindings = default_bindings(spaces.Discrete(3))
+    assert keys_from_action(np.int64(2), bindings) == {RIGHT}
+
+
+# a session
+
+
+def test_an_episode_that_ends_gives_way_to_the_next_seed(session):
+    while not session.stage.moment.ended:
+        session.tick((RIGHT,))
+    assert session.stage.moment.ended == "terminated"
+    session.tick()
+    assert (session.stage.moment.step, session.stage.moment.seed) == (0, 1)
+
+
+def test_restart_repeats_the_start_and_next_start_does_not(session):
+    first = session.stage.moment.frame
+    session.tick((RIGHT,))
+    session.restart()
+    assert np.array_equal(session.stage.moment.frame, first)
+    frames = []
+    for _ in range(8):
+        session.next_start()
+        frames.append(session.stage.moment.frame)
+    assert any(not np.array_equal(frame, first) for frame in frames)
+
+
+def test_rewinding_goes_back_through_the_same_frames(session):
+    frames = [session.stage.moment.frame]
+    for _ in range(5):
+        session.tick((RIGHT,))
+        frames.append(session.stage.moment.frame)
+    session.rewind(True)
+    for frame in frames[-2::-1]:
+        session.tick()
+        assert np.array_equal(session.stage.moment.frame, frame)
+        assert np.array_equal(session.stage.env.render(), frame)
+    session.tick()  # the past has an end
+    session.rewind(False)
+    session.tick((RIGHT,))
+    assert np.array_equal(session.stage.moment.frame, frames[1])
+
+
+def test_memory_for_rewinding_is_bounded(session, monkeypatch):
+    session.stage.env.snapshot = lambda: np.zeros(2**20)
+    for _ in range(50):
+        session.tick((LEFT,))
+    assert len(session.stage._past) <= 32  # 256 MiB of 8 MiB each
+
+
+def test_return_and_rewards_count_from_the_start_of_the_episode(session):
+    for key in (RIGHT, RIGHT, LEFT):
+        session.tick((key,))
+    assert session.stage.moment.total == 1
+    assert session.stage.moment.rewards == (1, 1, -1)
+
+
+def test_keys_take_the_wheel_from_the_autopilot(session):
+    session.toggle_autopilot()
+    session.tick()
+    assert session.stage.moment.action.tolist() == [1, 0, 0]
+    session.tick((LEFT,))
+    assert session.stage.moment.action.tolist() == [-1, 0, 0]
+
+
+def test_switching_to_the_real_simulator_and_back_loses_nothing(session):
+    session.tick((RIGHT,))
+    dream = session.stage
+    session.switch()
+    assert (session.stage.title, session.stage.imagined) == ("test/Point-v0", False)
+    session.tick((RIGHT,))
+    session.switch()
+    assert session.stage is dream and dream.moment.step == 1
+
+
+def test_a_prompt_that_fails_leaves_the_game_running(session):
+    session.set_prompt("nonsense")
+    assert "no such thing" in session.notices.pop()
+    session.tick()
+    assert session.stage.moment.prompt == "a field"
+
+
+def test_a_scene_from_a_prompt_lasts_until_an_empty_one(session):
+    session.begin("snow")
+    session.next_start()
+    assert session.stage.moment.prompt == "snow"
+    session.begin("")
+    assert session.stage.moment.prompt == "a field"
+
+
+def test_an_env_without_extras_says_what_it_lacks(tmp_path):
+    session = make_session(tmp_path, Point())
+    session.start()
+    session.set_prompt("night")
+    session.rewind(True)
+    session.switch()
+    session.toggle_autopilot()
+    session.tick()
+    assert len(session.notices) == 4
+    assert not session.rewinding
+
+
+def test_films_never_overwrite_each_other(session, tmp_path):
+    for _ in range(3):
+        session.record()
+        session.tick()
+        session.record()
+    names = [path.name for path in session.films]
+    assert names == ["film.mp4", "film-2.mp4", "film-3.mp4"]
+    assert read_video(session.films[0]).shape[0] == 2
+
+
+def test_a_film_goes_on_through_a_change_of_simulator(session, monkeypatch):
+    monkeypatch.setattr(Point, "render", lambda self: np.zeros((30, 20, 3), np.uint8))
+    session.record()
+    session.switch()
+    session.tick()
+    session.record()
+    assert len(read_video(session.films[0])) == 2
+
+
+# the window
+
+
+@pytest.mark.parametrize(
+    "key, happened",
+    [
+        (pygame.K_p, lambda w: w.player.session.paused),
+        (pygame.K_n, lambda w: w.player.session.paused and moment(w).step > 0),
+        (pygame.K_PERIOD, lambda w: w.player.session.paused),
+        (pygame.K_MINUS, lambda w: w.player.session.speed == 0.5),
+        (pygame.K_EQUALS, lambda w: w.player.session.speed == 2),
+        (pygame.K_RETURN, lambda w: moment(w).seed == 1),
+        (pygame.K_TAB, lambda w: moment(w).seed == 1),
+        (pygame.K_2, lambda w: moment(w).prompt == "a city in the rain"),
+        (pygame.K_m, lambda w: not w.player.latest[0].imagined),
+        (pygame.K_o, lambda w: w.player.session.autopilot),
+        (pygame.K_v, lambda w: w.player.session.film is not None),
+        (pygame.K_c, lambda w: w.player.session.out.with_suffix(".png").exists()),
+        (pygame.K_h, lambda w: not w.hud),
+        (pygame.K_g, lambda w: w.pixels == "whole"),
+        (pygame.K_F1, lambda w: w.help),
+        (pygame.K_t, lambda w: w.entry is not None),
+        (pygame.K_F11, lambda w: w.full_screen),
+        (pygame.K_ESCAPE, lambda w: not w.running),
+    ],
+)
+def test_every_key_does_what_f1_says(open_window, key, happened):
+    window = open_window()
+    assert not happened(window)
+    post(key)
+    until(window, lambda: happened(window))
+
+
+def test_r_begins_the_same_start_again(open_window):
+    window = open_window()
+    until(window, lambda: moment(window).step > 20)
+    post(pygame.K_r)
+    until(window, lambda: moment(window).step < 10)
+    assert moment(window).seed == 0
+
+
+def test_every_command_key_is_listed_in_the_help():
+    rows = dict(help_rows(Stage(Dream(), "point", True)))
+    assert set(rows.values()) >= {text for _, text, _, _ in COMMANDS}
+    assert rows["Arrows, WASD"] == "play" or rows["Arrows, A, D"] == "play"
+
+
+def test_held_keys_drive_until_they_are_let_go(open_window):
+    window = open_window()
+    post(LEFT, held=True)
+    until(window, lambda: moment(window).action is not None and moment(window).action[0] == -1)
+    pygame.event.post(pygame.event.Event(pygame.KEYUP, key=LEFT, mod=0, unicode=""))
+    until(window, lambda: moment(window).action[0] == 0)
+
+
+def test_leaving_the_window_lets_go_of_all_keys(open_window):
+    window = open_window()
+    post(LEFT, held=True)
+    until(window, lambda: moment(window).action is not None and moment(window).action[0] == -1)
+    pygame.event.post(pygame.event.Event(pygame.WINDOWFOCUSLOST))
+    until(window, lambda: moment(window).action[0] == 0)
+
+
+def test_a_key_tapped_between_two_frames_still_counts(open_window):
+    window = open_window(Dream(sleep=0.2))
+    before = moment(window).total
+    post(LEFT)
+    until(window, lambda: moment(window).total == before - 1)
+
+
+def test_holding_backspace_rewinds(open_window):
+    window = open_window()
+    until(window, lambda: moment(window).step > 20)
+    post(pygame.K_BACKSPACE, held=True)
+    until(window, lambda: moment(window).step < 10)
+    pygame.event.post(pygame.event.Event(pygame.KEYUP, key=pygame.K_BACKSPACE, mod=0, unicode=""))
+    until(window, lambda: not window.player.session.rewinding and moment(window).step > 12)
+
+
+def test_a_prompt_is_typed_while_the_game_goes_on(open_window):
+    window = open_window()
+    post(pygame.K_t)
+    until(window, lambda: window.entry is not None)
+    step = moment(window).step
+    type_text("fog pm")
+    post(pygame.K_BACKSPACE)
+    post(pygame.K_RETURN)
+    until(window, lambda: moment(window).prompt == "fog p" and moment(window).step > step)
+    assert not window.player.session.paused  # the letter p went into the prompt
+    assert window.history == ["fog p"]
+
+
+def test_shift_enter_begins_a_scene_from_the_prompt(open_window):
+    window = open_window()
+    until(window, lambda: moment(window).step > 20)
+    post(pygame.K_t)
+    type_text("fog")
+    post(pygame.K_RETURN, mod=pygame.KMOD_SHIFT)
+    until(window, lambda: moment(window).prompt == "fog" and moment(window).step < 20)
+
+
+def test_suggestions_come_from_history_and_the_world():
+    entry = PromptEntry(["snow", "a foggy road"], ["a road at night", "snow"])
+    assert entry.suggestions == ["a foggy road", "snow", "a road at night"]
+    entry.edit(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_n, mod=0, unicode="n"))
+    assert entry.suggestions == ["snow", "a road at night"]
+    entry.edit(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_DOWN, mod=0, unicode=""))
+    assert entry.prompt == "snow"
+    entry.edit(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_TAB, mod=0, unicode="\t"))
+    assert entry.text == "snow"
+
+
+def test_a_slow_model_never_holds_up_the_window(open_window):
+    window = open_window(Dream(sleep=0.5))
+    until(window, lambda: moment(window).step > 0)
+    longest, end = 0.0, time.perf_counter() + 1.5
+    while time.perf_counter() < end:
+        post(pygame.K_h)
+        began = time.perf_counter()
+        window.update()
+        longest = max(longest, time.perf_counter() - began)
+        time.sleep(0.01)
+    assert longest < 0.4
+
+
+def test_time_runs_at_the_envs_pace(open_window):
+    window = open_window()
+    until(window, lambda: moment(window).step > 0)
+    first, began = moment(window).step, time.perf_counter()
+    until(window, lambda: time.perf_counter() - began > 1)
+    steps = moment(window).step - first
+    assert 35 <= steps <= 52  # 50 a second
+
+
+def test_a_crash_shows_the_way_out_and_keeps_the_film(open_window, tmp_path):
+    env = Dream()
+    window = open_window(env)
+    post(pygame.K_v)
+    until(window, lambda: window.player.session.film and window.player.session.film.frames > 5)
+    env.step = lambda action: 1 / 0
+    until(window, lambda: window.player.error is not None)
+    window.update()
+    assert len(read_video(tmp_path / "film.mp4")) > 5
+    del env.step
+    post(pygame.K_r)
+    until(window, lambda: window.player.error is None and window.player.latest is not None)
+    until(window, lambda: moment(window).step > 0)
+
+
+def test_the_error_screen_is_left_with_the_error(tmp_path):
+    env = Dream()
+    env.step = lambda action: 1 / 0
+    window = Window(lambda: make_session(tmp_path, env), "point")
+    shown = window._draw_error
+    window._draw_error = lambda surface: (shown(surface), post(pygame.K_ESCAPE))
+    with pytest.raises(ZeroDivisionError):
+        window.run()
+    assert env.closed
+
+
+def test_an_error_before_the_first_frame_closes_the_window(tmp_path):
+    env = Dream()
+    env.reset = lambda **_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        Window(lambda: make_session(tmp_path, env), "point").run()
+
+
+@pytest.mark.parametrize("size", [(200, 120), (704, 704), (1920, 1080)])
+def test_the_hud_changes_the_picture_at_any_size(size):
+    surface, plain = (pygame.Surface(size) for _ in range(2))
+    stage = Stage(Dream(), "point", True)
+    stage.reset(0)
+    for _ in range(3):
+        stage.step((RIGHT,))
+    status = Status(50.0, 12.0, 2.0, True, False, True, 3.0)
+    draw_hud(surface, stage, stage.moment, status)
+    assert (pygame.surfarray.array3d(surface) != pygame.surfarray.array3d(plain)).mean() > 0.02
+
+
+@pytest.mark.parametrize("pixels", PIXELS)
+def test_frames_are_enlarged_as_far_as_they_fit(pixels):
+    """10 x 5 pixels into 255 x 300: 25.5 times, or 25 times by a whole factor."""
+    image = pygame.surfarray.array3d(fit(np.full((5, 10, 3), 200, np.uint8), (255, 300), pixels))
+    bright = (image[..., 0] == 200).any(1).sum(), (image[..., 0] == 200).any(0).sum()
+    assert bright == ((250, 125) if pixels == "whole" else (255, 128))
+
+
+def test_wrapped_text_fits_and_marks_what_is_cut():
+    brush = Brush(pygame.Surface((10, 10)))
+    lines = brush.wrap("a road at night " * 20, 200, 3)
+    assert len(lines) == 3 and lines[-1].endswith("…")
+    assert all(brush.width(line) <= 200 for line in lines)
+
+
+# without a display
+
+
+def test_without_a_display_play_films_the_autopilot(tmp_path, capsys):
+    assert not has_display()
+    out = tmp_path / "out" / "dream.mp4"
+    assert play(Dream(), frames=30, out=str(out)) == [out]
+    frames = read_video(out)
+    assert len(frames) == 30 and frames.shape[2] == 504  # 24 pixels, 21 times as large
+    assert "no display" in capsys.readouterr().out
+
+
+def test_a_film_that_is_interrupted_is_whole(tmp_path):
+    env, out = Dream(), tmp_path / "dream.mp4"
+    steps = iter(range(5))
+
+    def step(action):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return Dream.step(env, action)
+
+    env.step = step
+    with pytest.raises(KeyboardInterrupt):
+        play(env, frames=30, out=str(out))
+    assert len(read_video(out)) == 6
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "worldsim/Drive-v0"])
+def test_any_registered_env_can_be_played(env_id, tmp_path):
+    out = tmp_path / "env.mp4"
+    play(env=env_id, frames=5, out=str(out))
+    assert len(read_video(out)) == 5
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"frames": 0}, {"fps": 0.0}, {"scale": -1.0}, {"out": "film.gif"}, {"pixels": "soft"}], ids=str
+)
+def test_a_wrong_setting_is_refused_before_anything_starts(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PlayConfig(**wrong)
+
+
+def test_an_env_that_shows_no_pixels_is_refused(tmp_path):
+    env = Dream()
+    env.render = lambda: None
+    with pytest.raises(ValueError, match="rgb_array"):
+        play(env, frames=5, out=str(tmp_path / "x.mp4"))
+    assert not (tmp_path / "x.mp4").exists()

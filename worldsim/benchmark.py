@@ -1,0 +1,323 @@
+"""How fast each part of a world is, and the whole of it, on this machine.
+
+Every row is a median over repeated calls after a warm-up. "GFLOP" counts the arithmetic of one
+call; "share" is what that comes to against the matrix multiplication rate measured here, in the
+same precision: what is missing to 1 is dispatch, memory and everything that is no matrix.
+"""
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from worldsim.rollout import Rollout
+from worldsim.world import World, load
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass
+class BenchConfig:
+    """What to time."""
+
+    world: str = "drive"
+    """Name of a shipped world, a folder or a Hub id."""
+    batch: tuple[int, ...] = (1, 8, 32)
+    """Numbers of worlds that run together."""
+    sampler_steps: tuple[int, ...] = (1, 2, 4)
+    """Steps per frame, K."""
+    dtype: tuple[str, ...] = ()
+    """Precisions of the weights, of fp32 and bf16; empty takes the world's default."""
+    compile: bool = False
+    """Whether to time compiled steps beside eager ones; compiling takes a minute or more."""
+    long_frames: int = 2000
+    """Compare frame 100 with this one; 0 leaves that out."""
+    seconds: float = 0.6
+    """How long to repeat each measurement."""
+    device: str = ""
+    """Where to run; empty chooses."""
+    threads: int = 0
+    """CPU threads; 0 leaves torch's choice."""
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        self.batch, self.sampler_steps = tuple(self.batch), tuple(self.sampler_steps)
+        self.dtype = tuple(self.dtype)
+        for name in ("batch", "sampler_steps"):
+            if not getattr(self, name) or min(getattr(self, name)) < 1:
+                raise ValueError(f"`{name}` must hold numbers of at least 1, got {getattr(self, name)}")
+        wrong = [name for name in self.dtype if name not in DTYPES]
+        if wrong:
+            raise ValueError(f"`dtype` must be among {', '.join(DTYPES)}, got {', '.join(wrong)}")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One row of the table.
+
+    Attributes:
+        part: What was timed.
+        dtype: Precision.
+        batch: Worlds at once.
+        steps: Sampler steps; 0 where there are none.
+        ms: Median milliseconds of a call.
+        gflop: Arithmetic of a call.
+        share: Of the measured matrix multiplication rate.
+    """
+
+    part: str
+    dtype: str
+    batch: int
+    steps: int
+    ms: float
+    gflop: float
+    share: float
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames of all worlds together, per second."""
+        return 1e3 * self.batch / self.ms
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a benchmark found; `str` is a table in Markdown.
+
+    Attributes:
+        about: Hardware and versions.
+        rates: Matrix multiplication rate in GFLOP/s by precision.
+        rows: All timings.
+        long_run: Cost and memory early and late in a rollout.
+    """
+
+    about: dict[str, Any]
+    rates: dict[str, float]
+    rows: list[Timing]
+    long_run: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        rows = [vars(row) | {"frames_per_second": row.frames_per_second} for row in self.rows]
+        return {"about": self.about, "matmul_gflops": self.rates, "rows": rows, "long_run": self.long_run}
+
+    def __str__(self) -> str:
+        lines = [f"{name}: {value}" for name, value in self.about.items()]
+        rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in self.rates.items())
+        lines += [f"matrix multiplication: {rates}", ""]
+        lines.append("| part | dtype | batch | K | ms | frames/s | GFLOP/frame | share of matmul rate |")
+        lines.append("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+        for r in self.rows:
+            lines.append(
+                f"| {r.part} | {r.dtype} | {r.batch} | {r.steps or ''} | {r.ms:.2f} | "
+                f"{r.frames_per_second:.0f} | {r.gflop / r.batch:.3f} | {r.share:.2f} |"
+            )
+        if self.long_run:
+            lines += ["", *(f"{name}: {value:.2f}" for name, value in self.long_run.items())]
+        return "\n".join(lines)
+
+
+def bench(world: str | World, cfg: BenchConfig | None = None, **overrides: Any) -> Bench:
+    """Time a world's parts and its whole step.
+
+    Args:
+        world: A world, or a name, folder or Hub id. A given world is timed in its own precision.
+        cfg: What to time.
+        **overrides: Fields of `BenchConfig`, for short.
+    """
+    cfg = replace(cfg or BenchConfig(), **overrides)
+    threads = torch.get_num_threads()
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    try:
+        worlds = [world] if isinstance(world, World) else list(_load(world, cfg))
+        rates = {name: matmul_rate(worlds[0].device, dtype, cfg.seconds) for name, dtype in DTYPES.items()}
+        rows = []
+        for one in worlds:
+            name = next((n for n, dtype in DTYPES.items() if dtype == one.dtype), str(one.dtype))
+            jobs = list(_jobs(one, cfg))
+            for part, batch, steps, call in tqdm(jobs, f"bench {name}", disable=not cfg.progress):
+                ready = call()
+                ms = median_ms(ready, cfg.seconds, one.device)
+                gflop = float("nan") if "compiled" in part else _gflop(ready)
+                share = gflop / ms * 1e3 / rates.get(name, float("nan"))
+                rows.append(Timing(part, name, batch, steps, ms, gflop, share))
+        late = long_run(worlds[0], cfg.long_frames) if cfg.long_frames > 100 else {}
+        return Bench(about_machine(worlds[0]), rates, rows, late)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _load(name: str, cfg: BenchConfig) -> Iterable[World]:
+    for dtype in cfg.dtype or (None,):
+        yield load(name, device=cfg.device or None, dtype=DTYPES[dtype] if dtype else None)
+
+
+def _jobs(world: World, cfg: BenchConfig) -> Iterable[tuple[str, int, int, Callable]]:
+    """Yield (part, batch, K, function that sets up and returns the call to time)."""
+    h, w = world.cfg.frame_size
+    for b in cfg.batch:
+        frames = torch.randint(0, 256, (b, h, w, 3), dtype=torch.uint8, device=world.device)
+        yield "encode", b, 0, lambda x=frames: lambda: world.encode(x)
+        latents = torch.randn(b, world.dynamics.cfg.channels, *world.tokenizer.latent_size((h, w)))
+        latents = latents.to(world.device)
+        yield "decode", b, 0, lambda z=latents: lambda: world.decode(z)
+        yield "denoise pass", b, 0, lambda b=b: _pass(world, b, agent=False)
+        yield "commit pass", b, 0, lambda b=b: _pass(world, b, agent=True)
+        for k in cfg.sampler_steps:
+            yield "env step, latents", b, k, lambda b=b, k=k: _step(world, b, k, pixels=False)
+            yield "env step, pixels", b, k, lambda b=b, k=k: _step(world, b, k, pixels=True)
+            if cfg.compile:
+                yield "env step, compiled", b, k, lambda b=b, k=k: _compiled(world, b, k)
+
+
+def _started(world: World, b: int, k: int | None) -> Rollout:
+    """Return a rollout of `b` worlds whose ring is full."""
+    rollout = Rollout(world, b, sampler_steps=k)
+    context = world.dynamics.cfg.context
+    grid = world.tokenizer.latent_size(world.cfg.frame_size)
+    shape = b, context, world.dynamics.cfg.channels, *grid
+    g = torch.Generator().manual_seed(0)
+    latents = torch.randn(shape, generator=g).to(world.device)
+    actions = torch.zeros(b, context, world.dynamics.cfg.action_dim, device=world.device)
+    rollout.prefill(list(range(b)), latents, actions)
+    return rollout
+
+
+def _step(world: World, b: int, k: int, pixels: bool) -> Callable[[], Any]:
+    rollout = _started(world, b, k)
+    actions = torch.zeros(b, world.dynamics.cfg.action_dim, device=world.device)
+
+    def call() -> Any:
+        now = rollout.step(actions, agent=True)
+        return world.decode(now.latents) if pixels else now
+
+    return call
+
+
+def _compiled(world: World, b: int, k: int) -> Callable[[], Any]:
+    """Compile the blocks that all passes share; the world given is left as it is."""
+    model = world.dynamics
+    original = model._run
+    compiled = torch.compile(original, dynamic=False)
+
+    def call() -> Any:
+        model._run = compiled
+        try:
+            return step()
+        finally:
+            del model._run
+
+    step = _step(world, b, k, pixels=True)
+    return call
+
+
+def _pass(world: World, b: int, agent: bool) -> Callable[[], Any]:
+    """Return one pass of the network over a full cache."""
+    from worldsim.dynamics import Frames
+
+    model, device = world.dynamics, world.device
+    grid = world.tokenizer.latent_size(world.cfg.frame_size)
+    cache = model.new_cache(b, grid)
+    cache.clock += 2 * model.cfg.context
+    x = torch.randn(b, 1, model.cfg.channels, *grid, device=device)
+    one = torch.full((b, 1), 0.9, device=device)
+    level = torch.full((b, 1), model.cfg.finest, device=device)
+    actions = torch.zeros(b, 1, model.cfg.action_dim, device=device)
+    frames = Frames(x, one, level, x, one, actions, one > 0)
+    null = model.no_prompt.expand(b, 1, -1)
+    mask = torch.ones(b, 1, 1, dtype=torch.bool, device=device)
+    text = [block.text.read(null) for block in model._time_blocks()], mask
+    return lambda: model.step(frames, cache, text, agent=agent)
+
+
+@torch.inference_mode()
+def median_ms(call: Callable[[], Any], seconds: float, device: torch.device) -> float:
+    """Return the median milliseconds of a call, after three unmeasured ones."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    for _ in range(3):
+        call()
+    wait()
+    times, begin = [], time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - begin < seconds:
+        start = time.perf_counter()
+        call()
+        wait()
+        times.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(times))
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.6) -> float:
+    """Return how many GFLOP/s this machine reaches on square matrices of side 1,024."""
+    n = 1024 if device.type == "cpu" else 8192
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    return 2 * n**3 / median_ms(lambda: a @ b, seconds, device) / 1e6
+
+
+@torch.inference_mode()
+def _gflop(call: Callable[[], Any]) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() / 1e9
+
+
+@torch.inference_mode()
+def long_run(world: World, frames: int, around: int = 40) -> dict[str, float]:
+    """Compare frame 100 of a rollout with a late one: milliseconds, and memory in MiB."""
+    call = _step(world, 1, world.cfg.sampler_steps, pixels=True)
+    times, memory = [], {}
+    for i in range(frames):
+        begin = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - begin))
+        if i + 1 in (100, frames):
+            memory[i + 1] = memory_mib()
+    early, late = times[100 - around : 100], times[frames - around : frames]
+    return {
+        "ms at frame 100": float(np.median(early)),
+        f"ms at frame {frames:,}": float(np.median(late)),
+        "MiB at frame 100": memory[100],
+        f"MiB at frame {frames:,}": memory[frames],
+    }
+
+
+def memory_mib() -> float:
+    """Return how much memory this process holds now (its peak, where that cannot be told)."""
+    import resource
+
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def about_machine(world: World) -> dict[str, Any]:
+    """Describe hardware, versions and the world that was timed."""
+    device = world.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    h, w = world.cfg.frame_size
+    return {
+        "world": f"{world.cfg.name}, {w}x{h}, K={world.cfg.sampler_steps}",
+        "parameters": sum(p.numel() for p in world.dynamics.parameters()),
+        "tokenizer_parameters": sum(p.numel() for p in world.tokenizer.parameters()),
+        "device": f"{device.type}: {name}, {torch.get_num_threads()} threads",
+        "bf16": "in hardware" if torch.cpu._is_avx512_bf16_supported() else "emulated",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,182 @@
+"""Recordings to training batches: frames are tokenised once, captions are read once.
+
+A `LatentDataset` holds a whole data set as latents in memory (2 KiB a frame at 64x64) and cuts
+random clips from it. Actions are moved from the transition to the frame they lead to.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from worldsim.dynamics import Prompts
+from worldsim.objective import Clips
+from worldsim.spaces import action_bounds
+from worldsim.tokenizer import Tokenizer
+
+
+@dataclass(eq=False)
+class LatentDataset:
+    """A data set as latents, one row per frame of all `e` episodes.
+
+    Attributes:
+        latents: `(frames, c, h, w)`, bfloat16.
+        actions: `(frames, a)`, scaled to [-1, 1]; the action that led to the frame.
+        known: `(frames,)` bool, whether there is such an action.
+        rewards: `(frames,)`, of that transition.
+        terminated: `(frames,)` bool, of that transition.
+        caption: `(frames,)` int64 into `words`; -1 for none.
+        words: Token embeddings `(l, text_dim)` of every caption.
+        edges: `(e + 1,)` int64, where episodes start and end.
+    """
+
+    latents: Tensor
+    actions: Tensor
+    known: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    caption: Tensor
+    words: list[Tensor]
+    edges: Tensor
+
+    def window_starts(self, t: int) -> tuple[Tensor, Tensor]:
+        """Return the first frames of all clips of `t` frames, and of those that end an episode.
+
+        Raises:
+            ValueError: If no episode is that long.
+        """
+        if not hasattr(self, "_windows"):
+            self._windows = {}
+        if t not in self._windows:
+            spans = [(a, b) for a, b in zip(self.edges[:-1], self.edges[1:], strict=True) if b - a >= t]
+            if not spans:
+                longest = int(self.edges.diff().max())
+                raise ValueError(
+                    f"clips of {t} frames need longer episodes, the longest has {longest} frames; "
+                    "record longer episodes or lower `context`"
+                )
+            starts = torch.cat([torch.arange(a, b - t + 1) for a, b in spans])
+            ends = [b - t for _, b in spans if self.terminated[b - 1]]
+            self._windows[t] = starts, torch.tensor(ends, dtype=torch.int64)
+        return self._windows[t]
+
+    def sample(
+        self, b: int, t: int, g: torch.Generator, *, endings: float = 0.1, drop: float = 0.1
+    ) -> Clips:
+        """Draw `b` clips of `t` frames.
+
+        Args:
+            b: Number of clips.
+            t: Frames in each.
+            g: Source of randomness, on the CPU.
+            endings: Share of clips that end with a terminated episode.
+            drop: Share of clips, and of frames in the others, that lose their caption.
+        """
+        starts, ends = self.window_starts(t)
+        first = starts[torch.randint(len(starts), (b,), generator=g)]
+        if len(ends):
+            last = ends[torch.randint(len(ends), (b,), generator=g)]
+            first = torch.where(torch.rand(b, generator=g) < endings, last, first)
+        dropped = torch.rand(b, 1, generator=g) < drop
+        dropped = dropped | (torch.rand(b, t, generator=g) < drop)
+        return self.cut(first, t, dropped)
+
+    def cut(self, first: Tensor, t: int, dropped: Tensor | None = None) -> Clips:
+        """Cut the clips of `t` frames that start at `first` `(b,)`; `dropped` `(b, t)` captions."""
+        index = first[:, None] + torch.arange(t)
+        known = self.known[index]
+        known[:, 0] = False
+        caption = self.caption[index]
+        if dropped is not None:
+            caption = caption.masked_fill(dropped, -1)
+        return Clips(
+            latents=self.latents[index].float(),
+            actions=self.actions[index],
+            known=known,
+            rewards=self.rewards[index],
+            terminated=self.terminated[index],
+            rewarded=known,
+            prompts=self._prompts(caption),
+        )
+
+    def _prompts(self, caption: Tensor) -> Prompts | None:
+        if not self.words:
+            return None
+        own = [row[row >= 0].unique() for row in caption]
+        longest = max(1, max(sum(len(self.words[i]) for i in ids) for ids in own))
+        words = torch.zeros(len(caption), longest, self.words[0].shape[1])
+        owner = torch.full((len(caption), longest), -1)
+        for row, ids in enumerate(own):
+            if len(ids):
+                lengths = torch.tensor([len(self.words[i]) for i in ids])
+                words[row, : lengths.sum()] = torch.cat([self.words[i] for i in ids]).float()
+                owner[row, : lengths.sum()] = ids.repeat_interleave(lengths)
+        return Prompts(words, owner, caption)
+
+    def to_file(self) -> dict[str, Tensor]:
+        """Return all of it as named tensors, for safetensors."""
+        lengths = torch.tensor([len(w) for w in self.words], dtype=torch.int64)
+        words = torch.cat(self.words) if self.words else torch.zeros(0, 0)
+        names = ("latents", "actions", "known", "rewards", "terminated", "caption", "edges")
+        return {name: getattr(self, name) for name in names} | {"words": words, "lengths": lengths}
+
+    @classmethod
+    def from_file(cls, tensors: dict[str, Tensor]) -> "LatentDataset":
+        """Undo `to_file`."""
+        lengths = tensors.pop("lengths").tolist()
+        return cls(**tensors | {"words": list(tensors["words"].split(lengths)) if lengths else []})
+
+
+def action_scaling(dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `low` and `high` `(a,)` that scale a data set's actions to [-1, 1].
+
+    The space's bounds where they are finite, else the least and largest recorded value.
+    """
+    low, high = action_bounds(dataset.info.action_space)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        every = np.concatenate([dataset[i].actions for i in range(len(dataset))])
+        low = np.where(np.isfinite(low), low, every.min(0))
+        high = np.where(np.isfinite(high), high, every.max(0))
+    return low.astype(np.float32), np.maximum(high, low + 1e-6).astype(np.float32)
+
+
+@torch.no_grad()
+def encode_dataset(dataset, tokenizer: Tokenizer, encode_words, progress: bool = True) -> LatentDataset:
+    """Tokenise every frame and embed every caption of a data set.
+
+    Args:
+        dataset: `MemoryDataset` or `DiskDataset`.
+        tokenizer: Trained, in the dtype to run in.
+        encode_words: Function from captions to token embeddings `(l, text_dim)`; None for no text.
+        progress: Whether to show a bar.
+    """
+    low, high = action_scaling(dataset)
+    parts: dict[str, list] = {
+        name: [] for name in ("latents", "actions", "known", "rewards", "terminated", "caption")
+    }
+    captions: dict[str, int] = {}
+    for i in tqdm(range(len(dataset)), "tokenise", disable=not progress):
+        episode = dataset[i]
+        frames = torch.from_numpy(episode.frames)
+        latents = torch.cat([tokenizer.encode(part) for part in frames.split(64)])
+        parts["latents"].append(latents.bfloat16())
+        scaled = 2 * (episode.actions - low) / (high - low) - 1
+        parts["actions"].append(_lead(scaled.astype(np.float32)))
+        parts["known"].append(_lead(episode.action_known))
+        parts["rewards"].append(_lead(episode.rewards))
+        parts["terminated"].append(_lead(episode.terminated))
+        ids = [captions.setdefault(c, len(captions)) if c else -1 for c in episode.captions]
+        parts["caption"].append(torch.tensor(ids)[torch.from_numpy(episode.caption_index)])
+    lengths = torch.tensor([0] + [len(a) for a in parts["known"]])
+    words = encode_words(list(captions)) if encode_words and captions else []
+    columns = {name: torch.cat(values) for name, values in parts.items()}
+    if not words:
+        columns["caption"].fill_(-1)
+    return LatentDataset(**columns, words=[w.bfloat16() for w in words], edges=lengths.cumsum(0))
+
+
+def _lead(values: np.ndarray) -> Tensor:
+    """Shift per-transition values to the frames they lead to; the first frame gets zero."""
+    return torch.from_numpy(np.concatenate([np.zeros_like(values[:1]), values]))

@@ -1,0 +1,306 @@
+"""Data sets, in memory or on disk in the LeRobot v3.0 layout.
+
+`MemoryDataset` and `DiskDataset` offer the same: `.info`, `len()`, `[i] -> Episode`, iteration,
+`.lengths` and `.state_keys`.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from gymnasium import spaces
+
+from worldsim.episodes import DatasetInfo, Episode, MemoryDataset
+from worldsim.lerobot import LeRobotFolder
+from worldsim.lerobot_writer import Part, image_stats, write_layout
+from worldsim.spaces import flatten_action, null_action
+from worldsim.video import QUALITIES, import_av, write_video
+
+__all__ = [
+    "DatasetInfo",
+    "DatasetWriter",
+    "DiskDataset",
+    "Episode",
+    "MemoryDataset",
+    "open_dataset",
+    "stage_episode",
+]
+
+
+class DiskDataset:
+    """Episodes on disk in the LeRobot v3.0 layout, decoded anew at every access.
+
+    Args:
+        path: Folder of the data set.
+        video_key: Where the frames of a foreign data set lie; None takes its first video.
+    """
+
+    def __init__(self, path: str | Path, video_key: str | None = None):
+        self.path = Path(path)
+        self.folder = LeRobotFolder(self.path, video_key)
+        own = self.folder.meta.get("worldsim")
+        self.info = DatasetInfo.from_json(own) if own else _foreign_info(self.folder)
+        self._is_ours = own is not None
+
+    def __len__(self) -> int:
+        return len(self.folder.episodes)
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> Episode:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"episode index must lie within 0..{len(self) - 1}, got {index}")
+        return self._episode(index % len(self), self.folder.frames(index % len(self)))
+
+    def outline(self, index: int) -> Episode:
+        """Return an episode with blank frames; nothing is decoded."""
+        shape = (self.folder.episodes[index]["length"], *self.info.frame_size, 3)
+        return self._episode(index, np.broadcast_to(np.uint8(0), shape))
+
+    def _episode(self, index: int, frames: np.ndarray) -> Episode:
+        columns, row = self.folder.rows(index), self.folder.episodes[index]
+        actions = columns["action"].astype(np.float32).reshape(row["length"], -1)
+        tasks, caption_index = _own_tasks(columns["task_index"])
+        flags = {
+            "rewards": "next.reward",
+            "terminated": "next.done",
+            "truncated": "next.truncated",
+            "action_known": "action_known",
+        }
+        per_action = {
+            name: columns[key].reshape(-1)[:-1] for name, key in flags.items() if key in columns
+        }
+        return Episode(
+            frames=frames,
+            actions=actions[:-1],
+            **per_action,
+            captions=tuple(self.folder.tasks[task] for task in tasks),
+            caption_index=caption_index,
+            state={key: columns[f"state.{key}"].copy() for key in self.state_keys},
+            scene=json.loads(row.get("scene") or "{}"),
+            seed=row.get("seed"),
+        )
+
+    @property
+    def lengths(self) -> list[int]:
+        """Return `t`, the number of actions, of each episode."""
+        return [row["length"] - 1 for row in self.folder.episodes]
+
+    @property
+    def state_keys(self) -> list[str]:
+        """Return the names of the ground truth that the episodes hold."""
+        names = (name for name in self.folder.columns if name.startswith("state."))
+        return sorted(name.removeprefix("state.") for name in names)
+
+    def part(self, index: int) -> Part:
+        """Return an episode as it lies on disk, to be copied into another data set."""
+        row = self.folder.episodes[index]
+        columns = self.folder.rows(index)
+        tasks, task_index = _own_tasks(columns["task_index"])
+        video, start = self.folder.video(index)
+        prefix = f"stats/{self.folder.video_key}/"
+        stats = {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)}
+        return Part(
+            columns | {"task_index": task_index},
+            [self.folder.tasks[task] for task in tasks],
+            json.loads(row["scene"]),
+            row["seed"],
+            stats,
+            video,
+            round(start * self.info.fps),
+        )
+
+
+def open_dataset(path: str | Path, video_key: str | None = None) -> DiskDataset:
+    """Open a data set on disk, recorded by worldsim or in the LeRobot v3.0 layout.
+
+    Args:
+        path: Folder of the data set.
+        video_key: Where the frames of a foreign data set lie; None takes its first video.
+    """
+    path = Path(path)
+    if not (path / "meta/info.json").is_file():
+        staging = _staging_of(path)
+        hint = (
+            f"an unfinished recording lies in {staging}: run the same `worldsim record` again"
+            if staging.is_dir()
+            else f"create one with `worldsim record out={path}`"
+        )
+        raise FileNotFoundError(f"no data set at {path} (no meta/info.json there); {hint}")
+    return DiskDataset(path, video_key)
+
+
+class DatasetWriter:
+    """Write a data set; on disk it appears whole, at `close`, or not at all.
+
+    Finished episodes wait in `<path>.partial`, each in files of its own, so an interrupted
+    recording loses none of them: a writer with the same path and info goes on from there. A data
+    set that is there already is extended.
+
+    Args:
+        path: Folder of the data set.
+        info: What the episodes share.
+    """
+
+    def __init__(self, path: str | Path, info: DatasetInfo):
+        import_av()  # better missed now than after the first episode
+        if info.quality not in QUALITIES:
+            raise ValueError(f"`quality` must be one of {list(QUALITIES)}, got {info.quality!r}")
+        self.path, self.info = Path(path), info
+        self.staging = _staging_of(self.path)
+        if not self.path.exists() and (self.staging / "old").exists():
+            os.rename(self.staging / "old", self.path)  # we died between two renames
+        if self.path.exists() and not (self.path / "meta/info.json").is_file():
+            if not self.path.is_dir() or any(self.path.iterdir()):
+                raise FileExistsError(
+                    f"{self.path} exists and is no data set; choose another folder or remove it"
+                )
+        self.existing = DiskDataset(self.path) if (self.path / "meta").exists() else None
+        if self.existing is not None:
+            if not self.existing._is_ours:
+                raise ValueError(
+                    f"only data sets recorded by worldsim can be extended, got {self.path}; "
+                    "record into another folder"
+                )
+            _check_same(self.existing.info, info, self.path)
+        note = self.staging / "info.json"
+        if note.exists():
+            _check_same(DatasetInfo.from_json(json.loads(note.read_text())), info, self.staging)
+        self.staging.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(info.to_json()))
+
+    def _staged(self) -> list[int]:
+        names = self.staging.glob("episode-*.npz")
+        indices = sorted(int(path.stem.removeprefix("episode-")) for path in names)
+        return [i for i in indices if i >= len(self.existing or ())]
+
+    @property
+    def written(self) -> int:
+        """Return how many episodes the data set would hold if it were closed now."""
+        return len(self.existing or ()) + len(self._staged())
+
+    def missing(self, episodes: int) -> list[int]:
+        """Return the indices below `episodes` that are not written yet."""
+        done = set(self._staged())
+        return [i for i in range(len(self.existing or ()), episodes) if i not in done]
+
+    def append(self, episode: Episode) -> None:
+        """Add one episode; it survives a crash from here on."""
+        stage_episode(self.staging, self.info, self.missing(self.written + 1)[0], episode)
+
+    def close(self) -> DiskDataset:
+        """Turn the waiting episodes into a data set and open it."""
+        staged = self._staged()
+        if self.existing is None and not staged:
+            raise ValueError("a data set must hold at least one episode, got none; `append` one")
+        if staged:
+            old = [self.existing.part(i) for i in range(len(self.existing or ()))]
+            new = [_read_staged(self.staging, index) for index in staged]
+            whole = self.staging / "whole"
+            shutil.rmtree(whole, ignore_errors=True)
+            write_layout(whole, old + new, self.info.to_json())
+            if self.existing is not None:
+                os.rename(self.path, self.staging / "old")
+            os.replace(whole, self.path)
+        shutil.rmtree(self.staging)
+        return DiskDataset(self.path)
+
+    def __enter__(self) -> "DatasetWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+
+
+def stage_episode(staging: Path, info: DatasetInfo, index: int, episode: Episode) -> None:
+    """Put a finished episode where `DatasetWriter.close` finds it; the rows come last."""
+    info.check(episode)
+    t = len(episode)
+    null = flatten_action(info.action_space, null_action(info.action_space))
+    columns = {
+        "action": np.concatenate([episode.actions, null[None]]),
+        "next.reward": np.append(episode.rewards, np.float32(0)),
+        "next.done": np.append(episode.terminated, False),
+        "next.truncated": np.append(episode.truncated, False),
+        "action_known": np.append(episode.action_known, False),
+        "task_index": episode.caption_index,
+        **{f"state.{key}": values for key, values in episode.state.items()},
+    }
+    assert all(len(column) == t + 1 for column in columns.values())
+    about = {
+        "captions": episode.captions,
+        "scene": episode.scene,
+        "seed": episode.seed,
+        "image_stats": image_stats(episode.frames),
+    }
+    name = staging / f"episode-{index:06d}"
+    write_video(name.with_suffix(".mp4"), episode.frames, info.fps, quality=info.quality)
+    partial = name.with_suffix(".rows")
+    with open(partial, "wb") as file:
+        np.savez(file, about=json.dumps(about), **columns)
+    os.replace(partial, name.with_suffix(".npz"))
+
+
+def _read_staged(staging: Path, index: int) -> Part:
+    name = staging / f"episode-{index:06d}"
+    with np.load(name.with_suffix(".npz")) as file:
+        columns = dict(file)
+    about = json.loads(columns.pop("about").item())
+    return Part(columns=columns, video=name.with_suffix(".mp4"), **about)
+
+
+def _own_tasks(task_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return an episode's tasks in the order they come up, and its rows' indices into them."""
+    tasks, first, own = np.unique(task_index, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return tasks[order], np.argsort(order)[own]
+
+
+def _staging_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
+
+
+def _check_same(there: DatasetInfo, new: DatasetInfo, path: Path) -> None:
+    """Refuse to mix recordings of different kinds; key bindings may differ."""
+    old, now = (replace(info, keys=[]).to_json() for info in (there, new))
+    if not (old["recording"] and now["recording"]):
+        old["recording"] = now["recording"] = {}
+    different = {key: (old[key], now[key]) for key in old if old[key] != now.get(key)}
+    if different:
+        got = ", ".join(f"{k}={was!r} there, {is_!r} here" for k, (was, is_) in different.items())
+        raise ValueError(
+            f"{path} can only be continued with the settings it was begun with, got {got}; "
+            "use the same settings, or another folder"
+        )
+
+
+def _foreign_info(folder: LeRobotFolder) -> DatasetInfo:
+    """Guess what the data set of another recorder does not say."""
+    feature = folder.features[folder.video_key]
+    if "action" not in folder.features:
+        raise ValueError(
+            f"a data set must have the feature 'action', got {list(folder.features)} in "
+            f"{folder.root}; rename the column that holds the actions"
+        )
+    names, shape = feature.get("names") or [], list(feature["shape"])
+    first = next((i for i, name in enumerate(names) if name in ("height", "h")), None)
+    h = first if first is not None else (1 if shape[0] == 3 else 0)
+    size = int(np.prod(folder.features["action"]["shape"]))
+    return DatasetInfo(
+        fps=round(folder.fps),
+        frame_size=tuple(shape[h : h + 2]),
+        action_space=spaces.Box(-np.inf, np.inf, (size,), np.float32),
+        env_id=str(folder.meta.get("robot_type") or ""),
+    )

@@ -1,0 +1,441 @@
+"""The spacetime diffusion transformer: past latents, actions and text to the next latents.
+
+Every block attends in space within each frame; every `time_every`-th block also attends over time,
+separately at each place of the frame, and reads the words of the frame's prompt. Signal level, step
+size and action modulate every frame (adaLN-Zero with one projection shared by all blocks). Each
+frame's tokens also carry the previous frame's latents, so that what stands still need not be
+learned. One set of weights looks at time in two ways: *causal*, a band of `context` frames, for
+the live rollout; *full*, every frame sees every other, for whole clips.
+
+A frame's tokens are `[latent tokens | registers | agent]`. The agent token reads the others and is
+read by none; reward, termination and the recorded policy's next action are read off it.
+
+References:
+    Diffusion transformers (adaLN-Zero), Peebles & Xie 2022, https://arxiv.org/abs/2212.09748
+    PixArt (one shared modulation), Chen et al. 2023, https://arxiv.org/abs/2310.00426
+    Registers, Darcet et al. 2023, https://arxiv.org/abs/2309.16588
+    Dreamer 4 (architecture, agent token), Hafner et al. 2025, https://arxiv.org/abs/2509.24527
+    JiT (predicting x), Li & He 2025, https://arxiv.org/abs/2511.13720
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from worldsim.kv_cache import KVCache
+from worldsim.nn import (
+    Rotation,
+    SpaceAttention,
+    SwiGLU,
+    TextAttention,
+    TimeAttention,
+    fourier,
+    modulate,
+    norm,
+    rotation,
+)
+
+
+@dataclass
+class DynamicsConfig:
+    """Architecture of the dynamics model."""
+
+    channels: int = 16
+    """Channels of a latent cell; the tokenizer's."""
+    action_dim: int = 3
+    """Length of a flattened action."""
+    dim: int = 192
+    """Width of the transformer."""
+    depth: int = 8
+    """Number of blocks."""
+    heads: int = 6
+    patch: int = 2
+    """Side of a square patch, in latent cells."""
+    time_every: int = 2
+    """Every such block also attends over time and to the prompt."""
+    context: int = 32
+    """Frames a frame can see in causal mode, itself included."""
+    max_steps: int = 16
+    """Sampler steps at the finest step size; a power of two."""
+    registers: int = 4
+    """Spare tokens in each frame."""
+    text_dim: int = 384
+    """Width of the text encoder's token embeddings."""
+    bins: int = 63
+    """Classes of the two-hot reward head, over symlog rewards in [-6, 6]."""
+    action_bins: int = 15
+    """Classes per number of the action head, over scaled actions in [-1, 1]."""
+
+    def __post_init__(self) -> None:
+        if self.dim % (2 * self.heads) or self.dim // self.heads % 4:
+            raise ValueError(
+                "`dim / heads` must be a multiple of 4, "
+                f"got dim={self.dim}, heads={self.heads}; try heads={max(1, self.dim // 32)}"
+            )
+        if self.depth % self.time_every:
+            raise ValueError(
+                "`depth` must be divisible by `time_every`, "
+                f"got depth={self.depth}, time_every={self.time_every}"
+            )
+        if self.max_steps & (self.max_steps - 1) or self.max_steps < 1:
+            raise ValueError(f"`max_steps` must be a power of two, got {self.max_steps}; try 16")
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads: grouped-query attention from 8 heads up."""
+        return self.heads // 2 if self.heads >= 8 and self.heads % 2 == 0 else self.heads
+
+    @property
+    def finest(self) -> int:
+        """Level of the finest step size, `1 / 2**finest = 1 / max_steps`."""
+        return self.max_steps.bit_length() - 1
+
+    @property
+    def time_layers(self) -> int:
+        """Blocks that attend over time."""
+        return self.depth // self.time_every
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The words of up to a few prompts per row, and which frame follows which.
+
+    Attributes:
+        words: `(b, l, text_dim)`, token embeddings of all prompts of a row, one after another.
+        owner: `(b, l)` int64, the prompt a word belongs to; -1 is padding.
+        of_frame: `(b, t)` int64, the prompt each frame follows; -1 is the null prompt.
+    """
+
+    words: Tensor
+    owner: Tensor
+    of_frame: Tensor
+
+    def mask(self) -> Tensor:
+        """Return `(b, t, 1 + l)`, True at the null word (always there) and at a frame's words."""
+        own = (self.owner[:, None] == self.of_frame[..., None]) & (self.owner >= 0)[:, None]
+        return F.pad(own, (1, 0), value=True)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the model is told of every frame.
+
+    Attributes:
+        x: `(b, t, c, h, w)`, latents at signal level `tau`.
+        tau: `(b, t)`, signal level in [0, 1].
+        level: `(b, t)` int64, step size `1 / 2**level`.
+        previous: `(b, t, c, h, w)`, the previous frame as the model was fed it; zeros for none.
+        previous_tau: `(b, t)`, its signal level; 0 for none.
+        actions: `(b, t, a)`, scaled, the action that leads to the frame.
+        known: `(b, t)` bool, False where the action has no label (a clip's first frame has none).
+    """
+
+    x: Tensor
+    tau: Tensor
+    level: Tensor
+    previous: Tensor
+    previous_tau: Tensor
+    actions: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of every frame.
+
+    Attributes:
+        latents: `(b, t, c, h, w)`, the clean frame, float32.
+        reward: `(b, t, bins)`, logits over symlog reward of the action that led here; or None.
+        terminated: `(b, t)`, logit that the episode ended here; or None.
+        policy: `(b, t, a, action_bins)`, logits of the recorded policy's next action; or None.
+    """
+
+    latents: Tensor
+    reward: Tensor | None = None
+    terminated: Tensor | None = None
+    policy: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What all blocks share in one pass: rotations, masks, memory."""
+
+    space: Rotation
+    space_mask: Tensor | None
+    time: Rotation
+    time_mask: Tensor
+    text: list[tuple[Tensor, Tensor]]
+    text_mask: Tensor
+    cache: KVCache | None
+    fill: tuple[KVCache, Tensor] | None
+
+
+class Block(nn.Module):
+    """Space attention, then (in some blocks) time and text attention, then SwiGLU."""
+
+    def __init__(self, cfg: DynamicsConfig, time_layer: int | None) -> None:
+        super().__init__()
+        self.time_layer = time_layer
+        self.bias = nn.Parameter(torch.zeros(9 * cfg.dim))
+        self.space = SpaceAttention(cfg.dim, cfg.heads, cfg.kv_heads)
+        self.mlp = SwiGLU(cfg.dim)
+        if time_layer is not None:
+            self.time = TimeAttention(cfg.dim, cfg.heads, cfg.kv_heads)
+            self.text = TextAttention(cfg.dim, cfg.heads, cfg.text_dim)
+
+    def forward(self, x: Tensor, modulation: Tensor, look: _Look) -> Tensor:
+        """Map `(b, t, n, d)` to `(b, t, n, d)`; `modulation` is `(b, t, 1, 9 d)`."""
+        shift_s, scale_s, gate_s, shift_t, scale_t, gate_t, shift_m, scale_m, gate_m = (
+            modulation + self.bias.to(modulation.dtype)
+        ).chunk(9, -1)
+        y = self.space(modulate(x, shift_s, scale_s), look.space, look.space_mask)
+        x = torch.addcmul(x, 1 + gate_s, y)
+        if self.time_layer is not None:
+            y = self._over_time(modulate(x, shift_t, scale_t), look)
+            x = torch.addcmul(x, 1 + gate_t, y)
+            x = x + self.text(norm(x), look.text[self.time_layer], look.text_mask)
+        return torch.addcmul(x, 1 + gate_m, self.mlp(modulate(x, shift_m, scale_m)))
+
+    def _over_time(self, x: Tensor, look: _Look) -> Tensor:
+        def remember(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            if look.cache is not None:
+                return look.cache.write(self.time_layer, k, v)
+            cache, rows = look.fill
+            cache.fill(self.time_layer, rows, k, v)
+            return k, v
+
+        memory = remember if look.cache is not None or look.fill is not None else None
+        return self.time(x, look.time, look.time_mask, memory)
+
+
+class Dynamics(nn.Module):
+    """The spacetime diffusion transformer.
+
+    Args:
+        cfg: Architecture.
+    """
+
+    def __init__(self, cfg: DynamicsConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        d, cells = cfg.dim, cfg.channels * cfg.patch**2
+        self.embed = nn.Linear(2 * cells, d)
+        self.place = nn.Linear(32, d, bias=False)
+        self.special = nn.Parameter(0.02 * torch.randn(cfg.registers + 1, d))
+        self.tau = nn.Linear(64, d)
+        self.previous_tau = nn.Linear(64, d, bias=False)
+        self.level = nn.Parameter(0.02 * torch.randn(cfg.finest + 1, d))
+        self.mode = nn.Parameter(0.02 * torch.randn(2, d))  # full, causal
+        self.action = nn.Sequential(nn.Linear(cfg.action_dim, d), nn.SiLU(), nn.Linear(d, d))
+        self.no_action = nn.Parameter(0.02 * torch.randn(d))
+        self.no_prompt = nn.Parameter(0.02 * torch.randn(cfg.text_dim))
+        self.condition = nn.Linear(d, d)
+        self.modulation = nn.Linear(d, 9 * d)
+        self.last = nn.Linear(d, 2 * d + 2 * cells)  # shift, scale, gates of the two copy paths
+        every = cfg.time_every
+        self.blocks = nn.ModuleList(
+            Block(cfg, i // every if i % every == every - 1 else None) for i in range(cfg.depth)
+        )
+        self.head = nn.Linear(d, cells)
+        self.agent = nn.Linear(d, cfg.bins + 1 + cfg.action_dim * cfg.action_bins)
+        for layer in (self.modulation, self.last, self.head, self.agent):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        grid = torch.linspace(0, 1, cfg.bins)
+        self.register_buffer("reward_grid", 12 * grid - 6, persistent=False)
+        self.register_buffer(
+            "action_grid", 2 * torch.linspace(0, 1, cfg.action_bins) - 1, persistent=False
+        )
+
+    def forward(
+        self,
+        frames: Frames,
+        prompts: Prompts | None = None,
+        *,
+        causal: bool = True,
+        isolated: Tensor | None = None,
+        fill: tuple[KVCache, Tensor] | None = None,
+        agent: bool = True,
+    ) -> Prediction:
+        """Predict every frame of a clip at once.
+
+        Args:
+            frames: `t` frames per row.
+            prompts: Their prompts; None is the null prompt everywhere.
+            causal: Frames see at most `context` frames, none later; else every frame sees all.
+            isolated: `(b,)` bool, rows in which every frame sees only itself.
+            fill: A cache, and the rows of it that these clips of `t <= context` frames start.
+            agent: Whether to compute reward, termination and policy.
+        """
+        t = frames.x.shape[1]
+        positions = torch.arange(t, device=frames.x.device)
+        lag = positions[:, None] - positions
+        seen = (lag >= 0) & (lag < self.cfg.context) if causal else torch.ones_like(lag).bool()
+        seen = seen[None, None]  # (1, 1, t, t)
+        if isolated is not None:
+            seen = torch.where(isolated[:, None, None, None], lag == 0, seen)
+        words, text_mask = self._words(prompts, frames.tau)
+        text = self.read_words(words)
+        memory = {"text": text, "text_mask": text_mask, "cache": None, "fill": fill}
+        return self._run(frames, positions[None], seen, memory, causal, agent)
+
+    def step(
+        self, frames: Frames, cache: KVCache, text: tuple[list, Tensor], *, agent: bool = False
+    ) -> Prediction:
+        """Predict the current frame of every row from a cache.
+
+        The frame's keys and values go into its slot of the ring; a call with `agent=True` at the
+        commit level, followed by `cache.clock += 1`, makes them part of the past.
+
+        Args:
+            frames: One frame per row, `t = 1`.
+            cache: The past.
+            text: From `read_prompts`.
+            agent: Whether to run the agent token, for reward, termination and policy.
+        """
+        memory = {"text": text[0], "text_mask": text[1], "cache": cache, "fill": None}
+        return self._run(frames, cache.clock[:, None], cache.visible(), memory, True, agent)
+
+    def read_prompts(self, prompts: Prompts) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Compute each time layer's text keys and values once, for many calls of `step`."""
+        words, mask = self._words(prompts, prompts.of_frame)
+        return self.read_words(words), mask
+
+    def read_words(self, words: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return each time layer's keys and values of `words` `(b, l, text_dim)`."""
+        return [block.text.read(words) for block in self._time_blocks()]
+
+    def new_cache(self, rows: int, latent_size: tuple[int, int]) -> KVCache:
+        """Allocate an empty cache for `rows` worlds with latent grids of `(h, w)` cells."""
+        cfg = self.cfg
+        tokens = latent_size[0] * latent_size[1] // cfg.patch**2 + cfg.registers + 1
+        streams = tokens * cfg.kv_heads
+        like = self.head.weight
+        return KVCache.empty(cfg.time_layers, rows, streams, cfg.context, cfg.dim // cfg.heads, like)
+
+    def reward(self, logits: Tensor) -> Tensor:
+        """Return the expected reward `(...)` of logits `(..., bins)`."""
+        mean = (logits.float().softmax(-1) * self.reward_grid.float()).sum(-1)
+        return mean.sign() * mean.abs().expm1()
+
+    def policy_mean(self, logits: Tensor) -> Tensor:
+        """Return the expected scaled action `(..., a)` of logits `(..., a, action_bins)`."""
+        return (logits.float().softmax(-1) * self.action_grid.float()).sum(-1)
+
+    def _time_blocks(self) -> list[Block]:
+        return [block for block in self.blocks if block.time_layer is not None]
+
+    def _words(self, prompts: Prompts | None, like: Tensor) -> tuple[Tensor, Tensor]:
+        b, t = like.shape
+        null = self.no_prompt.expand(b, 1, -1)
+        if prompts is None:
+            return null, torch.ones(b, t, 1, dtype=torch.bool, device=like.device)
+        return torch.cat([null, prompts.words.to(null.dtype)], 1), prompts.mask()
+
+    def _run(
+        self,
+        frames: Frames,
+        positions: Tensor,
+        time_mask: Tensor,
+        memory: dict,
+        causal: bool,
+        agent: bool,
+    ) -> Prediction:
+        p, dh = self.cfg.patch, self.cfg.dim // self.cfg.heads
+        b, t, c, h, w = frames.x.shape
+        dtype = self.head.weight.dtype
+        pair = torch.stack([frames.x, frames.previous], 2).to(dtype)
+        cells = rearrange(pair, "b t k c (h p) (w q) -> b t (h w) k (p q c)", p=p, q=p)
+        special = self.special if agent else self.special[:-1]
+        x = self.embed(cells.flatten(3)) + self.place(_grid(h // p, w // p, dtype, cells.device))
+        x = torch.cat([x, special.to(x.dtype).expand(b, t, -1, -1)], 2)  # (b, t, n, d)
+        n = x.shape[2]
+        look = _Look(
+            space=_space_rotation(h // p, w // p, n, dh // 2, x.device),
+            space_mask=_agent_mask(n, x.device) if agent else None,
+            time=tuple(part[:, None, None] for part in rotation(positions, dh // 2, 1000.0)),
+            time_mask=time_mask,
+            **memory,
+        )
+        cond = self._condition(frames, causal, dtype)[:, :, None]  # (b, t, 1, d)
+        modulation = self.modulation(cond)
+        for block in self.blocks:
+            x = block(x, modulation, look)
+        d, k = self.cfg.dim, c * p * p
+        shift, scale, gates = self.last(cond).split([d, d, 2 * k], -1)
+        y = self.head(modulate(x[:, :, : h * w // p**2], shift, scale)).float()
+        y = y + (gates.float().unflatten(-1, (2, k)) * cells.float()).sum(-2)
+        latents = rearrange(y, "b t (h w) (p q c) -> b t c (h p) (w q)", h=h // p, p=p, q=p)
+        if not agent:
+            return Prediction(latents)
+        sizes = [self.cfg.bins, 1, self.cfg.action_dim * self.cfg.action_bins]
+        reward, terminated, policy = self.agent(norm(x[:, :, -1])).float().split(sizes, -1)
+        policy = rearrange(policy, "b t (a bins) -> b t a bins", a=self.cfg.action_dim)
+        return Prediction(latents, reward, terminated[..., 0], policy)
+
+    def _condition(self, frames: Frames, causal: bool, dtype: torch.dtype) -> Tensor:
+        action = self.action(frames.actions.to(dtype))
+        action = torch.where(frames.known[..., None], action, self.no_action.to(action.dtype))
+        total = (
+            self.tau(fourier(frames.tau, 64).to(dtype))
+            + self.previous_tau(fourier(frames.previous_tau, 64).to(dtype))
+            + self.level[frames.level]
+            + self.mode[int(causal)]
+            + action
+        )
+        return F.silu(self.condition(F.silu(total.to(dtype))))
+
+
+def previous_frames(x: Tensor, tau: Tensor, isolated: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Shift a clip by one frame: what each frame is told of the frame before it.
+
+    Args:
+        x: `(b, t, c, h, w)`, latents as the model is fed them.
+        tau: `(b, t)`, their signal levels.
+        isolated: `(b,)` bool, rows whose frames know of no other frame.
+
+    Returns:
+        `previous` like `x` and `previous_tau` like `tau`, zero at the first frame.
+    """
+    previous = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+    previous_tau = torch.cat([torch.zeros_like(tau[:, :1]), tau[:, :-1]], 1)
+    if isolated is not None:
+        previous = previous.masked_fill(isolated[:, None, None, None, None], 0)
+        previous_tau = previous_tau.masked_fill(isolated[:, None], 0)
+    return previous, previous_tau
+
+
+def refeed(frames: Frames, x: Tensor, tau: Tensor, level: Tensor, isolated: Tensor | None) -> Frames:
+    """Return `frames` with other latents at other signal levels, the previous frames included."""
+    previous, previous_tau = previous_frames(x, tau, isolated)
+    return replace(
+        frames, x=x, tau=tau, level=level, previous=previous, previous_tau=previous_tau
+    )
+
+
+def _grid(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Embed each patch's place in the frame as `(h * w, 32)`; [0, 1] across any frame size."""
+    ys = fourier((torch.arange(h, device=device) + 0.5) / h, 16)
+    xs = fourier((torch.arange(w, device=device) + 0.5) / w, 16)
+    both = torch.cat([repeat(ys, "h f -> h w f", w=w), repeat(xs, "w f -> h w f", h=h)], -1)
+    return both.flatten(0, 1).to(dtype)
+
+
+def _space_rotation(h: int, w: int, n: int, pairs: int, device: torch.device) -> Rotation:
+    """Rotate half the pairs by row and half by column; special tokens stay as they are."""
+    ys, xs = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    place = F.pad(torch.stack([ys.flatten(), xs.flatten()]), (0, n - h * w)).to(device)
+    rows, columns = (rotation(axis, pairs // 2, 100.0) for axis in place)
+    halves = (torch.cat([r.unflatten(-1, (2, -1)), c.unflatten(-1, (2, -1))], -1).flatten(-2)
+              for r, c in zip(rows, columns, strict=True))  # fmt: skip
+    return tuple(halves)
+
+
+def _agent_mask(n: int, device: torch.device) -> Tensor:
+    """Return `(n, n)`, False where a world token would look at the agent token."""
+    mask = torch.ones(n, n, dtype=torch.bool, device=device)
+    mask[:-1, -1] = False
+    return mask

@@ -1,0 +1,325 @@
+"""Measure a world on recordings that it has not seen.
+
+`rollout_quality` is the short answer, which chooses checkpoints. `evaluate` is the long one: it
+takes every measure in `SECTIONS` and writes a report that opens without a server. What needs only
+"frames and actions in, frames out" (`measure_fidelity` by way of `compare`) works on any
+`Predict`, so another system can be measured by the same code.
+"""
+
+import inspect
+import platform
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from worldsim import control, trials
+from worldsim.heldout import HeldOut, cut_clips, film_strip, rollout_quality
+from worldsim.metrics import (
+    Predict,
+    copy_last,
+    fidelity,
+    frechet_distance,
+    psnr,
+    r_squared,
+    squared_error,
+    ssim,
+)
+from worldsim.probes import score_probe
+from worldsim.report import Plot, Report, Strip
+from worldsim.study import EvaluateConfig, Skip, Study
+from worldsim.world import World, load
+
+__all__ = ["EvaluateConfig", "Report", "compare", "cut_clips", "evaluate", "rollout_quality"]
+
+
+def evaluate(
+    world: str | World,
+    data: Any,
+    out: str | Path | None = None,
+    cfg: EvaluateConfig | None = None,
+    **overrides: Any,
+) -> Report:
+    """Take all measures of a world.
+
+    Args:
+        world: A world, or a name, folder or Hub id.
+        data: Held-out data set, or its path.
+        out: Folder of the report; None writes nothing.
+        cfg: What to measure.
+        **overrides: Fields of `EvaluateConfig`, for short (`clips=16`).
+
+    Returns:
+        The report; `str(report)` prints its figures.
+
+    Raises:
+        ValueError: If world and data do not fit each other.
+    """
+    cfg = replace(cfg or EvaluateConfig(), **overrides)
+    unknown = set(cfg.sections) - set(SECTIONS)
+    if unknown:
+        raise ValueError(
+            f"`sections` must be among {', '.join(SECTIONS)}, got {', '.join(sorted(unknown))}"
+        )
+    extras = _extras(cfg)
+    if not isinstance(world, World):
+        world = load(world, device=cfg.device or None)
+    data, probe_data = _open(data), _open(cfg.probe_data) if cfg.probe_data else None
+    _check_fit(world, data)
+    study = Study(world, data, cfg, probe_data)
+    report = Report(_about(study))
+    chosen = {name: f for name, f in (SECTIONS | extras).items() if not cfg.sections or name in cfg.sections}
+    for name, measure in tqdm(chosen.items(), "evaluate", disable=not cfg.progress):
+        try:
+            report.figures[name] = measure(study)
+        except Skip as reason:
+            report.figures[name] = {"left out": str(reason)}
+        report.notes[name] = " ".join((inspect.getdoc(measure) or "").split())
+    _illustrate(study, report)
+    if out:
+        report.save(out)
+    return report
+
+
+def compare(
+    predict: Predict, clips: HeldOut, horizons: tuple[int, ...] = (1, 4, 16)
+) -> dict[int, dict[str, float]]:
+    """Measure any predictor of frames on held-out clips.
+
+    Args:
+        predict: From given frames and actions to frames; see `Predict`.
+        clips: Held-out clips.
+        horizons: Which predicted frames to judge.
+
+    Returns:
+        By horizon: PSNR, copy-last's, the gain, all three on the moving half, and SSIM of both.
+    """
+    made = predict(clips.given, clips.actions)
+    still = copy_last(clips.given, clips.actions)
+    error, copy = squared_error(made, clips.future), squared_error(still, clips.future)
+    table = fidelity(error, copy, horizons)
+    for h, row in table.items():
+        row["ssim"] = float(ssim(made[:, h - 1], clips.future[:, h - 1]).mean())
+        row["copy_ssim"] = float(ssim(still[:, h - 1], clips.future[:, h - 1]).mean())
+    return table
+
+
+def measure_tokenizer(study: Study) -> dict[str, Any]:
+    """Encode and decode the clips' frames: the ceiling of what any rollout can show.
+
+    PSNR of the error pooled over all frames, the 5 % worst frames' PSNR, and SSIM.
+    """
+    frames = study.clips.frames[:, :: max(1, study.clips.frames.shape[1] // 16)]
+    again = _round_trip(study, frames)
+    error = squared_error(again, frames)
+    return {
+        "psnr": float(psnr(error.mean())),
+        "psnr_of_worst_5_percent": float(psnr(np.sort(error.ravel())[-max(1, error.size // 20) :].mean())),
+        "ssim": float(ssim(again[:, ::4], frames[:, ::4]).mean()),
+    }
+
+
+def measure_fidelity(study: Study) -> dict[str, Any]:
+    """Give real frames and the true actions; compare imagined frames with what really came.
+
+    The error is pooled over clips before PSNR is taken. "copy" is the last given frame repeated,
+    "gain" the difference, "moving" the half of the clips whose copy error at that horizon is above
+    the median, "ceiling" the tokenizer alone.
+    """
+    table = compare(lambda *_: study.imagined, study.clips, study.horizons)
+    real = study.clips.future[:, [h - 1 for h in study.horizons]]
+    ceiling = psnr(squared_error(_round_trip(study, real), real).mean(0))
+    for row, best in zip(table.values(), ceiling, strict=True):
+        row["ceiling"] = float(best)
+    return {"clips": len(study.clips), "given_frames": study.clips.context, "frame": table}
+
+
+def measure_state(study: Study) -> dict[str, Any]:
+    """Read the true state off imagined frames with a probe trained on real frames.
+
+    Root mean square errors against the recorded truth, at the last horizon: read off the dream, off
+    the last given frame in its place, and off the real frame itself (the probe's own error).
+    Inverse dynamics: how well the actions can be told from imagined frames (R2, 16 frames), beside
+    the same on real frames.
+    """
+    clips, probe = study.clips, study.probe
+    made = study.imagined
+    still = copy_last(clips.given[:, -2:], np.zeros((len(clips), 2, 1)))
+    near = clips.context + clips.horizon
+    views = {
+        "dream": made[:, -2:] if clips.horizon > 1 else np.stack([clips.given[:, -1], made[:, 0]], 1),
+        "copy": np.concatenate([clips.given[:, -2:-1], still[:, :1]], 1),
+        "real": clips.frames[:, near - 2 : near],
+    }
+    readings = {name: probe.read(frames).numbers for name, frames in views.items()}
+    table = {}
+    for number in (n for n in probe.numbers if n in clips.state):
+        truth = clips.state[number][:, -1]
+        table[number] = {
+            f"error_of_{name}": float(np.sqrt(np.square(r[number][:, -1] - truth).mean()))
+            for name, r in readings.items()
+        } | {"probe_r2": probe.scores[f"{number}_r2"]}
+    figures: dict[str, Any] = {"at_frame": clips.horizon}
+    if table:
+        figures["number"] = table
+    k = min(16, clips.horizon)
+    dreamt = probe.read(np.concatenate([clips.given[:, -1:], made[:, :k]], 1)).numbers
+    real = probe.read(clips.frames[:, clips.context - 1 : clips.context + k]).numbers
+    inverse = {}
+    for i in range(clips.actions.shape[-1]):
+        if f"action.{i}" in dreamt:
+            done = clips.actions[:, clips.context - 1 : clips.context - 1 + k, i].ravel()
+            inverse[f"action.{i}"] = {
+                "r2_on_dream": r_squared(dreamt[f"action.{i}"].ravel(), done),
+                "r2_on_real": r_squared(real[f"action.{i}"].ravel(), done),
+            }
+    return figures | ({"inverse_dynamics": inverse} if inverse else {})
+
+
+def measure_probe(study: Study) -> dict[str, Any]:
+    """Score the probe that judges dreams on real frames that it has not seen.
+
+    R2 of numbers, accuracy of attributes; "through the tokenizer" reads the same frames after
+    encoding and decoding, which is the most that any imagined frame can offer.
+    """
+    def through(frames: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(_round_trip(study, frames.numpy()[None])[0])
+
+    scores = study.probe.scores
+    coded = score_probe(study.probe, study.probe_check, through)
+    rows = {k: {"real": v, "through the tokenizer": coded[k]} for k, v in scores.items()}
+    return {"frames_learned_from": study.cfg.probe.frames, "score": rows}
+
+
+SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
+    "tokenizer": measure_tokenizer,
+    "fidelity": measure_fidelity,
+    "actions": control.measure_actions,
+    "counterfactual": control.measure_counterfactual,
+    "steering": control.measure_steering,
+    "driving": control.measure_driving,
+    "parking": control.measure_parking,
+    "state": measure_state,
+    "rewards": trials.measure_rewards,
+    "text": trials.measure_text,
+    "drift": trials.measure_drift,
+    "time": trials.measure_time,
+    "probe": measure_probe,
+}
+
+
+@torch.inference_mode()
+def _round_trip(study: Study, frames: np.ndarray) -> np.ndarray:
+    """Encode and decode `(b, t, h, w, 3)`."""
+    world, made = study.world, []
+    for row in torch.from_numpy(np.ascontiguousarray(frames)):
+        made.append(torch.cat([world.decode(world.encode(part)).cpu() for part in row.split(64)]))
+    return torch.stack(made).numpy()
+
+
+def _extras(cfg: EvaluateConfig) -> dict[str, Callable]:
+    """Load what the user brought for LPIPS and FVD; fail before any work."""
+    extras: dict[str, Callable] = {}
+    for name, path, measure in (("lpips", cfg.lpips, _lpips), ("fvd", cfg.fvd, _fvd)):
+        if not path:
+            continue
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"`{name}` must be a TorchScript file of the metric's network, got {path!r}; "
+                "nothing is downloaded here: export it with torch.jit.save, or leave it empty"
+            )
+        network = torch.jit.load(path).eval()
+        extras[name] = lambda study, network=network, measure=measure: measure(study, network)
+    return extras
+
+
+@torch.inference_mode()
+def _lpips(study: Study, network: Any) -> dict[str, Any]:
+    """Take the user's perceptual distance at each horizon."""
+    clips, made = study.clips, study.imagined
+    ours = lambda x: torch.from_numpy(x).permute(0, 3, 1, 2) / 127.5 - 1
+    return {
+        f"at_{h}": float(network(ours(made[:, h - 1]), ours(clips.future[:, h - 1])).mean())
+        for h in study.horizons
+    }
+
+
+@torch.inference_mode()
+def _fvd(study: Study, network: Any) -> dict[str, Any]:
+    """Take the Frechet distance between the user's features of real and imagined clips."""
+    clips, made = study.clips, study.imagined
+    ours = lambda x: torch.from_numpy(x).permute(0, 4, 1, 2, 3) / 127.5 - 1
+    features = [
+        torch.cat([network(part) for part in ours(video).split(8)]).numpy() for video in (clips.future, made)
+    ]
+    return {"fvd": frechet_distance(*features), "clips": len(clips)}
+
+
+def _illustrate(study: Study, report: Report) -> None:
+    """Add plots of PSNR over time and film strips, real above imagined."""
+    clips = study.clips
+    made = study.imagined
+    frames = list(range(1, clips.horizon + 1))
+    error = squared_error(made, clips.future)
+    copy = squared_error(copy_last(clips.given, clips.actions), clips.future)
+    for name, rows in (("all clips", np.ones(len(clips), bool)), ("moving half", _moving(copy))):
+        report.plots[f"psnr-{name.replace(' ', '-')}"] = Plot(
+            f"Fidelity, {name}", "imagined frame", "PSNR, dB",
+            {
+                "dream": (frames, psnr(error[rows].mean(0)).tolist()),
+                "copy last": (frames, psnr(copy[rows].mean(0)).tolist()),
+            },
+        )  # fmt: skip
+    every = max(1, clips.horizon // 12)
+    for i in np.linspace(0, len(clips) - 1, min(6, len(clips))).astype(int):
+        strip = film_strip([clips.future[i][every - 1 :], made[i][every - 1 :]], every)
+        about = f"real above imagined, every {every} frames; {clips.captions[i] or 'no caption'}"
+        report.strips[f"strip-{i:02d}"] = Strip(about, strip)
+
+
+def _moving(copy: np.ndarray) -> np.ndarray:
+    return copy.mean(1) > np.median(copy.mean(1))
+
+
+def _about(study: Study) -> dict[str, Any]:
+    world, data = study.world, study.data
+    cfg = world.cfg
+    return {
+        "world": cfg.name,
+        "data": str(getattr(data, "path", "in memory")),
+        "episodes": len(data),
+        "frame_size": f"{data.info.frame_size[1]}x{data.info.frame_size[0]}",
+        "sampler_steps": study.steps or cfg.sampler_steps,
+        "parameters": sum(p.numel() for p in world.dynamics.parameters()),
+        "device": str(world.device),
+        "dtype": str(world.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}",
+        "command": f"worldsim evaluate world={cfg.name} data={Path(str(getattr(data, 'path', 'data'))).name}",
+    }
+
+
+def _check_fit(world: World, data: Any) -> None:
+    info = data.info
+    for name, ours, theirs in (
+        ("fps", world.cfg.fps, info.fps),
+        ("action space", world.action_space, info.action_space),
+    ):
+        if ours != theirs:
+            raise ValueError(
+                f"a world is measured on data of its own {name}, {ours}; got data with {theirs}; "
+                "record with the world's env"
+            )
+    world.tokenizer.latent_size(info.frame_size)
+
+
+def _open(data: Any) -> Any:
+    if not isinstance(data, str | Path):
+        return data
+    from worldsim.data import open_dataset
+
+    return open_dataset(data)

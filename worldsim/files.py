@@ -1,0 +1,33 @@
+"""Safetensors files that are whole or absent."""
+
+import os
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file: the old one stays until the new one is whole."""
+    part = path.with_name(path.name + ".part")
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
+    os.replace(part, path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file and its metadata.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} must exist and does not; restore the folder or train it again")
+    try:
+        with safe_open(path, "pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except Exception as error:
+        raise ValueError(
+            f"{path} must be a whole safetensors file, got: {error}; copy or train it again"
+        ) from error

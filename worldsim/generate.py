@@ -1,0 +1,497 @@
+"""Film from a world: clips from text, images and other clips.
+
+Two ways lead through time. *Causal*: a `Rollout` goes on frame by frame, for as long as wanted, and
+the world's own policy acts where the caller does not. *Full*: many frames are denoised at once,
+each seeing all others, so that frames in the middle or at the beginning can be imagined to fit
+those that are given. Given frames enter nearly clean, as in training; clips longer than
+`2 * context` frames are made in windows that overlap.
+
+References:
+    Diffusion forcing, Chen et al. 2024, https://arxiv.org/abs/2407.01392
+    RePaint (given regions while denoising), Lugmayr et al. 2022, https://arxiv.org/abs/2201.09865
+    SDEdit (editing from a partly noised clip), Meng et al. 2021, https://arxiv.org/abs/2108.01073
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange, reduce
+from torch import Tensor
+from tqdm import tqdm
+
+from worldsim.dynamics import Frames, Prompts, previous_frames
+from worldsim.flow import advance, noise_latents
+from worldsim.rollout import Rollout
+from worldsim.spaces import flatten_action
+from worldsim.world import World
+
+KNOWN_TAU = 0.97  # signal level of given frames; training draws it from [0.9, 1]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How to sample: what all functions here take as keyword arguments.
+
+    Attributes:
+        seed: Same seed, same film.
+        sampler_steps: Steps per frame; None is the world's default (causal) or the finest (full).
+        guidance: How strongly the prompt is followed; 1 is as learned.
+        progress: Whether to show a bar.
+    """
+
+    seed: int = 0
+    sampler_steps: int | None = None
+    guidance: float = 1.0
+    progress: bool = False
+
+
+def text_to_video(
+    world: World,
+    prompt: str,
+    *,
+    frames: int = 64,
+    size: tuple[int, int] | None = None,
+    actions: Sequence[Any] | None = None,
+    mode: str = "causal",
+    **look: Any,
+) -> np.ndarray:
+    """Make a video of what `prompt` says.
+
+    Args:
+        world: The world.
+        prompt: What to see.
+        frames: Length, any.
+        size: `(h, w)` in pixels; None is the world's frame size.
+        actions: `frames - 1` actions; None leaves them to the world's own policy.
+        mode: "causal" imagines a first frame and goes on from it; "full" imagines the first
+            `2 * context` frames at once and goes on from those.
+        **look: See `Look`.
+
+    Returns:
+        `(frames, h, w, 3)` uint8.
+    """
+    settings = Look(**look)
+    _at_least(frames=(frames, 1))
+    _one_of("mode", mode, ("causal", "full"))
+    acts = _scaled(world, actions, frames - 1)
+    grid = world.tokenizer.latent_size(_size(world, size))
+    if mode == "causal":
+        rollout = _rollout(world, settings, grid, prompt)
+        first = rollout.begin([0])
+        return _film(world, _go_on(rollout, [first], frames - 1, acts, settings))
+    head = min(frames, 2 * world.dynamics.cfg.context)
+    latents = torch.zeros(head, world.dynamics.cfg.channels, *grid)
+    opening = _Clip(latents, torch.zeros(head).bool(), _lead(world, acts, head), acts is not None)
+    made = _complete(world, opening, prompt, settings)
+    return _continued(world, made, acts, frames, prompt, settings)
+
+
+def image_to_video(
+    world: World,
+    image: np.ndarray,
+    prompt: str | None = None,
+    actions: Sequence[Any] | None = None,
+    *,
+    frames: int = 64,
+    **look: Any,
+) -> np.ndarray:
+    """Make a video that begins with `image`.
+
+    Args:
+        world: The world.
+        image: `(h, w, 3)` uint8, the first frame.
+        prompt: What to see; None for no prompt.
+        actions: `frames - 1` actions; None leaves them to the world's own policy.
+        frames: Length, the image included.
+        **look: See `Look`.
+
+    Returns:
+        `(frames, h, w, 3)` uint8; the first frame is `image`.
+    """
+    _at_least(frames=(frames, 1))
+    if np.ndim(image) != 3:
+        raise ValueError(f"`image` must be (h, w, 3), got shape {np.shape(image)}; pass one frame")
+    video = _checked(world, np.asarray(image)[None])
+    return extend(world, video, after=frames - 1, prompt=prompt, actions=actions, **look)
+
+
+def extend(
+    world: World,
+    video: np.ndarray,
+    *,
+    before: int = 0,
+    after: int = 0,
+    prompt: str | None = None,
+    actions: Sequence[Any] | None = None,
+    video_actions: Sequence[Any] | None = None,
+    **look: Any,
+) -> np.ndarray:
+    """Imagine what came before a video and what comes after it.
+
+    Args:
+        world: The world.
+        video: `(t, h, w, 3)` uint8.
+        before: Frames to put in front, all imagined at once to fit.
+        after: Frames to append, imagined one by one.
+        prompt: What to see; None for no prompt.
+        actions: `after` actions; None leaves them to the world's own policy.
+        video_actions: The `t - 1` actions inside the video, if known.
+        **look: See `Look`.
+
+    Returns:
+        `(before + t + after, h, w, 3)` uint8; the given frames are as they were.
+    """
+    settings, video = Look(**look), _checked(world, video)
+    _at_least(before=(before, 0), after=(after, 0))
+    t = len(video)
+    latents = world.encode(video).float()
+    inside = _scaled(world, video_actions, t - 1, "video_actions")
+    if before:
+        padding = latents.new_zeros(before, *latents.shape[1:])
+        known = torch.arange(before + t) >= before
+        padded = torch.cat([padding, latents])
+        past = _Clip(padded, known, _lead(world, None, before + t), False, backwards=True)
+        head = _film(world, _complete(world, past, prompt, settings)[:before])
+        video = np.concatenate([head, video])
+    if after:
+        acts = _scaled(world, actions, after)
+        tail = _continue(world, latents, inside, after, acts, prompt, settings)
+        video = np.concatenate([video, tail])
+    return video
+
+
+def infill(
+    world: World,
+    video: np.ndarray,
+    known: np.ndarray,
+    *,
+    prompt: str | None = None,
+    actions: Sequence[Any] | None = None,
+    **look: Any,
+) -> np.ndarray:
+    """Imagine the missing frames, or the missing regions, of a video.
+
+    Args:
+        world: The world.
+        video: `(t, h, w, 3)` uint8; what stands in missing places does not matter.
+        known: `(t,)` bool, frames that are given; or `(t, h, w)` bool, pixels that are.
+        prompt: What to see; None for no prompt.
+        actions: The `t - 1` actions, if known.
+        **look: See `Look`.
+
+    Returns:
+        `(t, h, w, 3)` uint8; what was given is as it was.
+    """
+    settings, video, known = Look(**look), _checked(world, video), np.asarray(known)
+    t, h, w = video.shape[:3]
+    if known.dtype != bool or known.shape not in ((t,), (t, h, w)):
+        raise ValueError(
+            f"`known` must be bool of shape ({t},) for frames or {(t, h, w)} for regions, got "
+            f"{known.dtype} {known.shape}"
+        )
+    pixels = np.broadcast_to(known.reshape(t, *known.shape[1:] or (1, 1)), (t, h, w))
+    stride = world.tokenizer.cfg.stride
+    mask = torch.from_numpy(pixels.copy())
+    cells = reduce(mask.float(), "t (h p) (w q) -> t h w", "min", p=stride, q=stride) > 0
+    blank = np.where(pixels[..., None], video, _fill_colour(video, pixels)).astype(np.uint8)
+    acts = _scaled(world, actions, t - 1)
+    clip = _Clip(
+        world.encode(blank).float(), cells.flatten(1).all(1), _lead(world, acts, t),
+        acts is not None, cells=cells,
+    )  # fmt: skip
+    made = _film(world, _complete(world, clip, prompt, settings))
+    return np.where(pixels[..., None], video, made)
+
+
+def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: Any) -> np.ndarray:
+    """Make a video whose last frame leads back to its first.
+
+    A clip is imagined, then the gap between its end and its beginning.
+
+    Args:
+        world: The world.
+        prompt: What to see; None for no prompt.
+        frames: Length, at least 4.
+        **look: See `Look`.
+
+    Returns:
+        `(frames, h, w, 3)` uint8.
+    """
+    settings = Look(**look)
+    _at_least(frames=(frames, 4))
+    window = 2 * world.dynamics.cfg.context
+    gap = max(1, min(frames // 2, window // 2))
+    rollout = _rollout(world, settings, world.tokenizer.latent_size(_size(world, None)), prompt)
+    open_end = _go_on(rollout, [rollout.begin([0])], frames - gap - 1, None, settings)
+    edge = min(len(open_end), (window - gap) // 2)
+    bridge = torch.cat([open_end[-edge:], open_end.new_zeros(gap, *open_end.shape[1:]), open_end[:edge]])
+    place = torch.arange(len(bridge))
+    known = (place < edge) | (place >= edge + gap)
+    clip = _Clip(bridge, known, _lead(world, None, len(bridge)), False)
+    closing = _complete(world, clip, prompt, settings)[edge : edge + gap]
+    return _film(world, torch.cat([open_end, closing]))
+
+
+def edit(
+    world: World,
+    video: np.ndarray,
+    prompt: str,
+    *,
+    strength: float = 0.6,
+    actions: Sequence[Any] | None = None,
+    **look: Any,
+) -> np.ndarray:
+    """Make a video look as `prompt` says.
+
+    The video is drowned in noise to a degree and denoised under the prompt.
+
+    Args:
+        world: The world.
+        video: `(t, h, w, 3)` uint8.
+        prompt: What to see.
+        strength: How much may change: 0 is nothing, 1 is everything.
+        actions: The `t - 1` actions, if known.
+        **look: See `Look`.
+
+    Returns:
+        `(t, h, w, 3)` uint8.
+    """
+    settings, video = Look(**look), _checked(world, video)
+    if not 0 <= strength <= 1:
+        raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.6")
+    acts = _scaled(world, actions, len(video) - 1)
+    latents = world.encode(video).float()
+    clip = _Clip(
+        latents, torch.zeros(len(video)).bool(), _lead(world, acts, len(video)),
+        acts is not None, keep=1 - strength,
+    )  # fmt: skip
+    return _film(world, _complete(world, clip, prompt, settings))
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A clip to be completed in full mode.
+
+    Attributes:
+        latents: `(t, c, h, w)` float32; where unknown, only `keep` gives them meaning.
+        known: `(t,)` bool, frames that are given whole.
+        actions: `(t, a)` scaled; `actions[i]` leads to frame `i`.
+        labelled: Whether the actions are meant.
+        cells: `(t, h, w)` bool, latent cells that are given.
+        keep: Signal level to which unknown frames keep their latents; 0 starts from noise.
+        backwards: Whether windows walk from the end to the beginning.
+    """
+
+    latents: Tensor
+    known: Tensor
+    actions: Tensor
+    labelled: bool
+    cells: Tensor | None = None
+    keep: float = 0.0
+    backwards: bool = False
+
+
+def _complete(world: World, clip: _Clip, prompt: str | None, look: Look) -> Tensor:
+    """Imagine the unknown frames, window by window; return all `(t, c, h, w)`."""
+    t, context = len(clip.latents), world.dynamics.cfg.context
+    g = torch.Generator().manual_seed(look.seed)
+    noise = torch.randn(clip.latents.shape, generator=g)
+    latents, known = clip.latents.cpu().clone(), clip.known.clone()
+    for part in tqdm(windows(t, 2 * context, clip.backwards), "imagine", disable=not look.progress):
+        if known[part].all():
+            continue
+        window = replace(
+            clip, latents=latents[part], known=known[part], actions=clip.actions[part],
+            cells=None if clip.cells is None else clip.cells[part],
+        )  # fmt: skip
+        latents[part] = denoise(world, window, noise[part], prompt, look)
+        known[part] = True
+    return latents
+
+
+def windows(t: int, length: int, backwards: bool = False) -> list[slice]:
+    """Cut `t` frames into windows of at most `length` that overlap by a quarter of it or more."""
+    if t <= length:
+        return [slice(0, t)]
+    count = -(-(t - length) // (length - max(1, length // 4))) + 1
+    starts = [round(i * (t - length) / (count - 1)) for i in range(count)]
+    parts = [slice(start, start + length) for start in starts]
+    return parts[::-1] if backwards else parts
+
+
+@torch.inference_mode()
+def denoise(world: World, clip: _Clip, noise: Tensor, prompt: str | None, look: Look) -> Tensor:
+    """Denoise one window, all frames at once; return `(t, c, h, w)`."""
+    model, device = world.dynamics, world.device
+    steps = look.sampler_steps or model.cfg.max_steps
+    _power_of_two(steps, model.cfg.max_steps)
+    batch = lambda x: x[None].to(device)
+    latents, noise, known = batch(clip.latents), batch(noise), batch(clip.known)
+    actions = batch(clip.actions)
+    labelled = torch.full(known.shape, clip.labelled, device=device)
+    labelled[:, 0] = False
+    given = noise_latents(latents, noise, torch.full(known.shape, KNOWN_TAU, device=device))
+    prompts = _prompts(world, prompt, known.shape[1])
+    start = min(round(clip.keep * steps), steps)
+    tau_now = torch.full(known.shape, start / steps, device=device)
+    x = noise_latents(latents, noise, tau_now)
+    for k in range(start, steps):
+        tau = torch.where(known, KNOWN_TAU, k / steps)
+        level = torch.where(known, model.cfg.finest, steps.bit_length() - 1)
+        fed = torch.where(_wide(known), given, x)
+        frames = Frames(fed, tau, level, *previous_frames(fed, tau), actions, labelled)
+        x_hat = _guided(model, frames, prompts, look.guidance)
+        now = torch.full_like(tau, k / steps)
+        x = advance(x, x_hat, now, torch.full_like(tau, 1 / steps))
+        if clip.cells is not None:
+            there = noise_latents(latents, noise, now + 1 / steps)
+            x = torch.where(batch(clip.cells)[:, :, None], there, x)
+    return torch.where(_wide(known), latents, x)[0].cpu()
+
+
+def _wide(per_frame: Tensor) -> Tensor:
+    return rearrange(per_frame, "b t -> b t 1 1 1")
+
+
+def _guided(model, frames: Frames, prompts: Prompts | None, guidance: float) -> Tensor:
+    x_hat = model(frames, prompts, causal=False, agent=False).latents
+    if guidance == 1 or prompts is None:
+        return x_hat
+    without = model(frames, None, causal=False, agent=False).latents
+    return without + guidance * (x_hat - without)
+
+
+def _prompts(world: World, prompt: str | None, t: int) -> Prompts | None:
+    if not prompt:
+        return None
+    words = world.words(prompt).to(world.device)[None]
+    zeros = torch.zeros(1, words.shape[1] + t, dtype=torch.int64, device=world.device)
+    return Prompts(words, zeros[:, t:], zeros[:, :t])
+
+
+def _rollout(world: World, look: Look, grid: tuple[int, int], prompt: str | None) -> Rollout:
+    stride = world.tokenizer.cfg.stride
+    rollout = Rollout(
+        world, 1, sampler_steps=look.sampler_steps, guidance=look.guidance,
+        frame_size=(grid[0] * stride, grid[1] * stride),
+    )  # fmt: skip
+    rollout.seed([0], [look.seed])
+    rollout.set_prompts([0], [prompt])
+    return rollout
+
+
+def _go_on(
+    rollout: Rollout, past: list[Tensor], count: int, actions: Tensor | None, look: Look
+) -> Tensor:
+    """Add `count` frames to those of `past`, `(1, c, h, w)` each; return all `(t, c, h, w)`."""
+    for i in tqdm(range(count), "imagine", disable=not look.progress):
+        action = rollout.policy if actions is None else actions[i : i + 1]
+        past.append(rollout.step(action, agent=actions is None).latents)
+    return torch.cat(past).float().cpu()
+
+
+def _continue(
+    world: World,
+    latents: Tensor,
+    inside: Tensor | None,
+    count: int,
+    actions: Tensor | None,
+    prompt: str | None,
+    look: Look,
+) -> np.ndarray:
+    """Imagine `count` frames after `latents` `(t, c, h, w)`; return `(count, h, w, 3)`."""
+    latents = latents[-world.dynamics.cfg.context :]
+    t = len(latents)
+    rollout = _rollout(world, look, latents.shape[-2:], prompt)
+    lead = _lead(world, inside if inside is None or t < 2 else inside[-(t - 1) :], t)
+    known = torch.full((1, t), inside is not None)
+    known[:, 0] = False
+    rollout.prefill([0], latents[None].to(world.device), lead[None].to(world.device), known)
+    return _film(world, _go_on(rollout, [latents[-1:].cpu()], count, actions, look)[1:])
+
+
+def _continued(
+    world: World, made: Tensor, acts: Tensor | None, frames: int, prompt: str, look: Look
+) -> np.ndarray:
+    """Go on causally from imagined latents until there are `frames` frames."""
+    video, t = _film(world, made), len(made)
+    if frames == t:
+        return video
+    inside, rest = (None, None) if acts is None else (acts[: t - 1], acts[t - 1 :])
+    tail = _continue(world, made, inside, frames - t, rest, prompt, look)
+    return np.concatenate([video, tail])
+
+
+@torch.inference_mode()
+def _film(world: World, latents: Tensor) -> np.ndarray:
+    parts = [world.decode(part.to(world.device)).cpu() for part in latents.split(64)]
+    return torch.cat(parts).numpy()
+
+
+def _lead(world: World, scaled: Tensor | None, t: int) -> Tensor:
+    """Return `(t, a)`: each action beside the frame it leads to; zeros where there is none."""
+    lead = torch.zeros(t, world.dynamics.cfg.action_dim)
+    if scaled is not None:
+        lead[1:] = scaled[: t - 1]
+    return lead
+
+
+def _scaled(
+    world: World, actions: Sequence[Any] | None, count: int, name: str = "actions"
+) -> Tensor | None:
+    """Check and scale a list of actions of the world's space: `(count, a)`."""
+    if actions is None:
+        return None
+    if len(actions) != count:
+        raise ValueError(
+            f"`{name}` must hold one action per transition, {count} here, got {len(actions)}"
+        )
+    flat = [flatten_action(world.action_space, action) for action in actions]
+    flat = np.stack(flat) if flat else np.zeros((0, world.dynamics.cfg.action_dim), np.float32)
+    return torch.as_tensor(world.scale_actions(flat), dtype=torch.float32)
+
+
+def _size(world: World, size: tuple[int, int] | None) -> tuple[int, int]:
+    size = tuple(size or world.cfg.frame_size)
+    rows, columns = world.tokenizer.latent_size(size)
+    patch = world.dynamics.cfg.patch
+    if rows % patch or columns % patch:
+        side = world.tokenizer.cfg.stride * patch
+        raise ValueError(f"frame height and width must be multiples of {side}, got {size[1]}x{size[0]}")
+    return size
+
+
+def _checked(world: World, video: np.ndarray) -> np.ndarray:
+    video = np.asarray(video)
+    if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] != 3 or len(video) < 1:
+        raise ValueError(
+            f"frames must be uint8 (t, h, w, 3) with t >= 1, got {video.dtype} {video.shape}; "
+            "convert the pixels to 0..255"
+        )
+    _size(world, video.shape[1:3])
+    return video
+
+
+def _fill_colour(video: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Return the mean colour of what is given, for missing pixels to enter the tokenizer as."""
+    given = video[pixels]
+    return given.mean(0) if len(given) else np.full(3, 127.0)
+
+
+def _at_least(**limits: tuple[int, int]) -> None:
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _power_of_two(steps: int, most: int) -> None:
+    if steps < 1 or steps & (steps - 1) or steps > most:
+        raise ValueError(f"`sampler_steps` must be a power of two up to {most}, got {steps}; try {most}")

@@ -1,0 +1,130 @@
+"""The LeRobot v3.0 layout on disk: rows in Parquet, frames in MP4, several episodes to a file.
+
+    meta/info.json                               features, fps, paths; ours under "worldsim"
+    meta/stats.json                              min, max, mean, std of every feature
+    meta/tasks.parquet                           the captions
+    meta/episodes/chunk-000/file-000.parquet     where each episode lies, its scene, seed and stats
+    data/chunk-000/file-000.parquet              a row per frame
+    videos/<key>/chunk-000/file-000.mp4          the frames
+
+A row holds a frame and the action that follows it, so the last row's action is a null action.
+
+References:
+    LeRobotDataset v3.0, https://huggingface.co/docs/lerobot/lerobot-dataset-v3
+"""
+
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from worldsim.video import decode_image, read_frames
+
+VERSION = "v3.0"
+VIDEO_KEY = "observation.image"  # where our own data sets keep the frames
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+COLUMNS = ("action", "action_known", "next.reward", "next.done", "next.truncated", "task_index")
+
+
+class LeRobotFolder:
+    """Reads a data set in the LeRobot v3.0 layout, ours or anybody's.
+
+    Args:
+        root: The folder.
+        video_key: The feature that holds the frames; None takes the first video.
+    """
+
+    def __init__(self, root: Path, video_key: str | None = None):
+        self.root = root
+        try:
+            self.meta = json.loads((root / "meta/info.json").read_text())
+            version, self.features = self.meta["codebase_version"], self.meta["features"]
+        except (json.JSONDecodeError, KeyError) as error:
+            raise ValueError(
+                f"{root}/meta/info.json must describe a LeRobot data set, got {error!r}; "
+                "copy the data set again"
+            ) from None
+        if not version.startswith("v3"):
+            raise ValueError(
+                f"a data set must have the LeRobot layout v3.0, got {version} in {root}; convert "
+                "it with lerobot's `convert_dataset_v21_to_v30`"
+            )
+        videos = [key for key, f in self.features.items() if f["dtype"] in ("video", "image")]
+        if video_key not in [None, *videos] or not videos:
+            raise ValueError(f"`video_key` must be one of {videos} in {root}, got {video_key!r}")
+        self.video_key = video_key or videos[0]
+        self.fps = self.meta["fps"]
+        paths = sorted((root / "meta/episodes").glob("*/*.parquet"))
+        self.episodes = [
+            row
+            for path in paths
+            for row in pq.read_table(path, columns=self._episode_columns(path)).to_pylist()
+        ]
+        self.episodes.sort(key=lambda row: row["episode_index"])
+
+    def _episode_columns(self, path: Path) -> list[str]:
+        """Leave the statistics out, except those that an extension needs again."""
+        ours = f"stats/{VIDEO_KEY}/"
+        names = pq.read_schema(path).names
+        return [name for name in names if not name.startswith("stats/") or name.startswith(ours)]
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """The captions, in the order of their index."""
+        path = self.root / "meta/tasks.parquet"
+        if not path.exists():
+            return [""]
+        table = pq.read_table(path)
+        name = next(name for name in table.column_names if name != "task_index")
+        pairs = zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True)
+        return [task for _, task in sorted(pairs)]
+
+    @cached_property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Every numeric column that a world can learn from, over all rows, by `index`."""
+        numeric = [n for n, feature in self.features.items() if feature["dtype"] != "string"]
+        names = [n for n in numeric if n in COLUMNS or n.startswith("state.")]
+        paths = sorted((self.root / "data").glob("*/*.parquet"))
+        tables = [pq.read_table(path, columns=["index", *names]) for path in paths]
+        table = pa.concat_tables(tables, promote_options="default").sort_by("index")
+        return {name: _to_numpy(table[name]) for name in names}
+
+    def rows(self, episode: int) -> dict[str, np.ndarray]:
+        """Return the rows of one episode by column."""
+        row = self.episodes[episode]
+        span = slice(row["dataset_from_index"], row["dataset_to_index"])
+        return {name: column[span] for name, column in self.columns.items()}
+
+    def video(self, episode: int) -> tuple[Path, float]:
+        """Return the file that holds an episode's frames, and the second they begin at."""
+        row, key = self.episodes[episode], self.video_key
+        path = self.meta["video_path"].format(
+            video_key=key,
+            chunk_index=row[f"videos/{key}/chunk_index"],
+            file_index=row[f"videos/{key}/file_index"],
+        )
+        return self.root / path, row[f"videos/{key}/from_timestamp"]
+
+    def frames(self, episode: int) -> np.ndarray:
+        """Decode the frames `(rows, h, w, 3)` uint8 of one episode."""
+        row = self.episodes[episode]
+        if self.features[self.video_key]["dtype"] == "video":
+            path, start = self.video(episode)
+            return read_frames(path, start, row["length"], self.fps)
+        where = {name: row[f"data/{name}"] for name in ("chunk_index", "file_index")}
+        path = self.root / self.meta["data_path"].format(**where)
+        chosen = [("episode_index", "=", row["episode_index"])]
+        images = pq.read_table(path, columns=[self.video_key], filters=chosen)[self.video_key]
+        return np.stack([decode_image(image["bytes"], str(path)) for image in images.to_pylist()])
+
+
+def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    array = column.combine_chunks()
+    if pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
+        return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), -1)
+    return array.to_numpy(zero_copy_only=False)

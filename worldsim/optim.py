@@ -1,0 +1,87 @@
+"""Muon for weight matrices and AdamW for the rest, as one optimizer.
+
+torch's own Muon takes 2-D parameters only; convolutions here are matrices `(out, in * kh * kw)`.
+
+References:
+    Muon, Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return (matrices inside the network, everything else: inputs, outputs, vectors)."""
+    edges = ("embed", "head", "agent", "place", "tau", "previous_tau", "last", "encoder.1.")
+    inner, rest = [], []
+    for name, p in model.named_parameters():
+        matrix = p.ndim >= 2 and min(p.shape[0], p[0].numel()) > 16
+        at_edge = any(name.startswith(edge) for edge in edges)
+        (inner if matrix and not at_edge and p.requires_grad else rest).append(p)
+    return inner, rest
+
+
+def orthogonalise(update: Tensor) -> Tensor:
+    """Push all singular values of `update` `(m, n)` towards 1 by five Newton-Schulz steps."""
+    x = update.bfloat16()
+    wide = x.shape[0] <= x.shape[1]
+    x = x if wide else x.mT
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        a = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x if wide else x.mT
+
+
+class MuonAdamW:
+    """Two optimizers behind one face.
+
+    Args:
+        model: Its parameters are split by `split_parameters`.
+        muon_lr: Learning rate of the matrices.
+        adam_lr: Learning rate of the rest.
+    """
+
+    def __init__(self, model: nn.Module, muon_lr: float = 0.02, adam_lr: float = 2e-3) -> None:
+        self.matrices, rest = split_parameters(model)
+        self.momentum = [torch.zeros_like(p) for p in self.matrices]
+        self.muon_lr, self.adam_lr = muon_lr, adam_lr
+        self.adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        self.adam.zero_grad()
+        for p in self.matrices:
+            p.grad = None
+
+    @torch.no_grad()
+    def step(self, scale: float) -> None:
+        """Take one step at `scale` times the learning rates."""
+        for group in self.adam.param_groups:
+            group["lr"] = scale * self.adam_lr
+        self.adam.step()
+        for p, m in zip(self.matrices, self.momentum, strict=True):
+            if p.grad is None:
+                continue
+            m.lerp_(p.grad, 0.05)
+            update = orthogonalise(p.grad.lerp(m, 0.95).flatten(1))
+            size = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+            p.add_(update.view_as(p).to(p.dtype), alpha=-scale * self.muon_lr * size)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a resumed run needs, as named tensors."""
+        named = {f"momentum.{i}": m for i, m in enumerate(self.momentum)}
+        for i, state in self.adam.state_dict()["state"].items():
+            named |= {f"adam.{i}.{key}": value for key, value in state.items()}
+        return named
+
+    def load(self, named: dict[str, Tensor]) -> None:
+        """Undo `state`."""
+        for i, m in enumerate(self.momentum):
+            m.copy_(named[f"momentum.{i}"])
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in named.items():
+            if name.startswith("adam."):
+                _, i, key = name.split(".")
+                states.setdefault(int(i), {})[key] = value
+        self.adam.load_state_dict(self.adam.state_dict() | {"state": states})

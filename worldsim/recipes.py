@@ -1,0 +1,311 @@
+"""From a data set to a tokenizer, and from both to a world.
+
+`train_tokenizer` and `train_dynamics` put data, model, loss and measure together and leave the
+loop to `fit`. Both resume an interrupted run in the same `out`, and both can start from the weights
+of a shipped world or an earlier run (`init`).
+"""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldsim.clips import LatentDataset, encode_dataset
+from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.files import read_tensors, write_tensors
+from worldsim.objective import ObjectiveConfig, dynamics_loss
+from worldsim.tokenizer import Tokenizer, TokenizerConfig
+from worldsim.training import TrainConfig, fit
+from worldsim.world import build_world, has_bf16, load
+
+BATCH = {"tokenizer": 32, "dynamics": 8}
+
+
+@dataclass
+class ModelConfig:
+    """Architecture of both halves of a world."""
+
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
+
+
+def model_config(name: str) -> ModelConfig:
+    """Read a size (`tiny`, `small`, `base`) from `worldsim/configs/model`.
+
+    Raises:
+        ValueError: If there is no such size.
+    """
+    from importlib.resources import files
+
+    from omegaconf import OmegaConf
+
+    folder = files("worldsim.configs") / "model"
+    known = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    if name not in known:
+        raise ValueError(f"`model` must be one of {', '.join(known)}, got {name!r}")
+    text = OmegaConf.create((folder / f"{name}.yaml").read_text())
+    text.pop("defaults", None)
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), text))
+
+
+def train_tokenizer(
+    data,
+    out: str | Path,
+    *,
+    model: str | ModelConfig = "small",
+    test=None,
+    init: str | Path | None = None,
+    device: str = "cpu",
+    train: TrainConfig | None = None,
+    **overrides,
+) -> Tokenizer:
+    """Train a tokenizer on every frame of a data set.
+
+    Args:
+        data: Path of a data set, or a data set.
+        out: Folder of the run: checkpoint, log, and in the end `tokenizer.safetensors`.
+        model: A size, or an architecture.
+        test: Held-out data set; by default every 50th episode of `data`.
+        init: World or run whose tokenizer's weights to start from.
+        device: Where to train.
+        train: Budget and learning rates.
+        **overrides: Fields of `TrainConfig`, for short (`minutes=10`).
+
+    Returns:
+        The tokenizer with the best held-out PSNR.
+    """
+    out, data = Path(out), _open(data)
+    cfg = model_config(model) if isinstance(model, str) else model
+    train = _budget(train, overrides, "tokenizer")
+    Tokenizer(cfg.tokenizer).latent_size(data.info.frame_size)
+    train_on, held_out = _split(data, test)
+    frames = torch.from_numpy(np.concatenate([e.frames for e in train_on]))
+    seen = torch.from_numpy(np.concatenate([e.frames for e in held_out]))
+    seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
+    torch.manual_seed(train.seed)
+    tokenizer = Tokenizer(cfg.tokenizer).to(device, memory_format=torch.channels_last)
+    if init:
+        tokenizer.load_state_dict(load_tokenizer(init).state_dict())
+
+    def sample(g: torch.Generator) -> Tensor:
+        return frames[torch.randint(len(frames), (train.batch_size,), generator=g)]
+
+    @torch.no_grad()
+    def evaluate(ema: Tokenizer) -> dict[str, float]:
+        errors = [ema.loss(part)[1]["mse"] for part in seen.split(64)]
+        psnr = float(-10 * np.log10(np.mean(errors)))
+        return {"psnr": psnr, "score": psnr}
+
+    best = fit(
+        tokenizer, sample, lambda m, _e, batch, _p, _g: getattr(m, "module", m).loss(batch),
+        train, out, evaluate=evaluate, name="tokenizer",
+    )  # fmt: skip
+    some = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))[:4096]
+    best.fit_statistics(frames[some].to(device))
+    write_tensors(out / "tokenizer.safetensors", best.state_dict())
+    (out / "tokenizer.json").write_text(json.dumps(asdict(cfg.tokenizer), indent=2))
+    return best
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """Read a tokenizer from a run's or a world's folder, in fp32.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    folder = Path(folder)
+    if not (folder / "tokenizer.json").exists():
+        return load(str(folder), dtype=torch.float32).tokenizer
+    cfg = TokenizerConfig(**json.loads((folder / "tokenizer.json").read_text()))
+    tokenizer = Tokenizer(cfg)
+    tokenizer.load_state_dict(read_tensors(folder / "tokenizer.safetensors")[0])
+    return tokenizer
+
+
+def train_dynamics(
+    data,
+    tokenizer: str | Path | Tokenizer,
+    out: str | Path,
+    *,
+    model: str | ModelConfig = "small",
+    test=None,
+    init: str | Path | None = None,
+    device: str = "cpu",
+    train: TrainConfig | None = None,
+    objective: ObjectiveConfig | None = None,
+    **overrides,
+):
+    """Train a world's dynamics on a data set and save the world.
+
+    Args:
+        data: Path of a data set, or a data set.
+        tokenizer: A tokenizer, or the folder of a run or world that has one.
+        out: Folder of the run; the world lands in `out / "world"`.
+        model: A size, or an architecture (its tokenizer part is not read).
+        test: Held-out data set; by default every 50th episode of `data`.
+        init: World whose dynamics' weights to start from.
+        device: Where to train.
+        train: Budget and learning rates.
+        objective: Mix of the batches and weights of the losses.
+        **overrides: Fields of `TrainConfig`, for short (`minutes=10`).
+
+    Returns:
+        The `World` with the best held-out rollout.
+    """
+    out, data = Path(out), _open(data)
+    cfg = model_config(model) if isinstance(model, str) else model
+    train, objective = _budget(train, overrides, "dynamics"), objective or ObjectiveConfig()
+    tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
+    train_on, held_out = _split(data, test)
+    latents = _tokenised(train_on, tokenizer, out / "latents.safetensors", device)
+    shape = latents.latents.shape[1:], latents.actions.shape[1]
+    cfg = replace(cfg.dynamics, channels=shape[0][0], action_dim=shape[1])
+    torch.manual_seed(train.seed)
+    dynamics = Dynamics(cfg).to(device)
+    if init:
+        start_from(dynamics, init)
+    evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
+
+    def sample(g: torch.Generator) -> tuple:
+        causal = torch.rand((), generator=g).item() < objective.causal
+        long = torch.rand((), generator=g).item() < 0.2
+        t = min(2 * cfg.context if long else cfg.context // 2, int(latents.edges.diff().max()))
+        b = max(1, train.batch_size * cfg.context // t)
+        return _Batch(latents.sample(b, t, g), causal)
+
+    def loss(model, ema, batch, progress, g):  # noqa: ANN001
+        return dynamics_loss(
+            model, ema, batch.clips, objective, causal=batch.causal, progress=progress, g=g
+        )
+
+    best = fit(
+        dynamics, sample, loss, train, out,
+        evaluate=evaluate, pictures=pictures, name="dynamics",
+    )  # fmt: skip
+    world = world_of(best)
+    world.save(out / "world")
+    return world
+
+
+@dataclass(frozen=True)
+class _Batch:
+    clips: object
+    causal: bool
+
+
+def start_from(dynamics: Dynamics, init: str | Path) -> None:
+    """Copy the weights of the world or training run at `init`.
+
+    Raises:
+        ValueError: If the architectures differ.
+    """
+    best = Path(init) / "best.safetensors"
+    if best.exists():
+        state = read_tensors(best)[0]
+    else:
+        state = load(str(init), dtype=torch.float32).dynamics.state_dict()
+    try:
+        dynamics.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"`init` must be a world of the same architecture, got {init}: {error}") from error
+
+
+def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable, ...]:
+    """Return functions that score, picture and assemble the world around a dynamics model.
+
+    The score is the gain over copy-the-last-frame, in dB, of rollouts on held-out clips: weights
+    are chosen by what they are for, never by loss.
+    """
+    from worldsim.heldout import cut_clips, dream, film_strip, rollout_quality
+
+    longest = max(held_out.lengths) + 1
+    context, horizon = (16, 16) if longest >= 32 else (longest // 2, longest // 2)
+    clips = cut_clips(held_out, 64, context=context, horizon=horizon)
+
+    def world_of(ema: Dynamics):
+        dtype = torch.bfloat16 if has_bf16(ema.head.weight.device) else torch.float32
+        parts = [deepcopy(model).to(dtype) for model in (tokenizer, ema)]
+        return build_world(train_on, *parts, name=name)
+
+    def evaluate(ema: Dynamics) -> dict[str, float]:
+        return rollout_quality(world_of(ema), clips, tuple(h for h in (1, 4, 16) if h <= horizon))
+
+    def pictures(ema: Dynamics) -> Tensor:
+        some = clips.rows(np.arange(4))
+        made = dream(world_of(ema), some.given, some.actions, horizon, agent=False).frames
+        rows = [video for pair in zip(some.future, made, strict=True) for video in pair]
+        return torch.from_numpy(film_strip(rows))
+
+    return evaluate, pictures, world_of
+
+
+def _tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str) -> LatentDataset:
+    """Encode a data set, or read what an interrupted run encoded."""
+    if path.exists():
+        return LatentDataset.from_file(read_tensors(path)[0])
+    from worldsim.text import TextEncoder
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fast = tokenizer.to(device)
+    if has_bf16(torch.device(device)):
+        fast = Tokenizer(tokenizer.cfg).to(device, torch.bfloat16)
+        fast.load_state_dict(tokenizer.state_dict())
+    latents = encode_dataset(episodes, fast, TextEncoder().encode)
+    write_tensors(path, latents.to_file())
+    return latents
+
+
+class _Part:
+    """Some episodes of a data set, read one by one."""
+
+    def __init__(self, data, index: list[int]) -> None:
+        self.data, self.index, self.info = data, index, data.info
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Actions in each episode."""
+        return [self.data.lengths[i] for i in self.index]
+
+    def __getitem__(self, i: int):
+        if i >= len(self.index):
+            raise IndexError(i)
+        return self.data[self.index[i]]
+
+
+def _split(data, test) -> tuple[_Part, _Part]:
+    """Return the episodes to train on and those held out."""
+    every = list(range(len(data)))
+    if test is not None:
+        test = _open(test)
+        if test.info.fps != data.info.fps or test.info.action_space != data.info.action_space:
+            raise ValueError(
+                "`test` must have the frame rate and action space of `data`, got "
+                f"{test.info.fps} fps, {test.info.action_space} against "
+                f"{data.info.fps} fps, {data.info.action_space}"
+            )
+        return _Part(data, every), _Part(test, list(range(len(test))))
+    if len(every) < 2:
+        raise ValueError(f"training needs at least 2 episodes, got {len(every)}; record more")
+    held = every[::50] if len(every) > 50 else every[-1:]
+    return _Part(data, [i for i in every if i not in set(held)]), _Part(data, held)
+
+
+def _open(data):
+    if not isinstance(data, str | Path):
+        return data
+    from worldsim.data import open_dataset
+
+    return open_dataset(data)
+
+
+def _budget(train: TrainConfig | None, overrides: dict, stage: str) -> TrainConfig:
+    train = replace(train or TrainConfig(), **overrides)
+    return train if train.batch_size else replace(train, batch_size=BATCH[stage])

@@ -1,0 +1,324 @@
+"""Turn any env and policy into episodes, in this process or in several.
+
+Frames come from the observation if it is an image, else from `env.render()`. Captions, scene and
+ground truth come from `info["caption"]`, `info["scene"]` and `info["state"]` where an env offers
+them. Episode `i` is recorded with seed `seed + i`, so neither the number of workers nor an
+interruption changes the data.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import Env, spaces
+from tqdm import tqdm
+
+from worldsim.data import (
+    DatasetInfo,
+    DatasetWriter,
+    DiskDataset,
+    Episode,
+    MemoryDataset,
+    stage_episode,
+)
+from worldsim.spaces import flatten_action
+from worldsim.workers import run_parallel
+
+Policy = Callable[[Any, np.random.Generator], Any]  # observation, rng -> action
+STEP_LIMIT = 100_000  # an env that never ends is a mistake, not a long episode
+
+
+def record(
+    env: str | Env | Callable[[], Env],
+    out: str | Path | None = None,
+    *,
+    episodes: int,
+    policy: str | Policy = "scripted",
+    workers: int = 1,
+    seed: int = 0,
+    max_steps: int | None = None,
+    progress: bool = True,
+    quality: str = "training",
+) -> MemoryDataset | DiskDataset:
+    """Record episodes of an env under a policy.
+
+    Args:
+        env: An id for `gymnasium.make`, an env, or a callable that makes one. Workers rebuild an
+            env from its spec.
+        out: Folder of the data set. If it is there already, episodes are added until it holds
+            `episodes`; an interrupted recording goes on where it stopped. None keeps all in memory.
+        episodes: Episodes that the data set holds in the end.
+        policy: "scripted" (`env.unwrapped.scripted_action(rng)`), "random", "sticky" (random,
+            held for some ten steps), or `policy(observation, rng) -> action`.
+        workers: Processes that record; 1 records in this process.
+        seed: Episode `i` is recorded with `seed + i`.
+        max_steps: Truncate episodes after so many steps; None leaves it to the env.
+        progress: Show a progress bar.
+        quality: Of the videos on disk: "training", "lossless" or "people".
+
+    Returns:
+        The data set: a `DiskDataset` if `out` is given, else a `MemoryDataset`.
+    """
+    for name, value in {"episodes": episodes, "workers": workers, "max_steps": max_steps}.items():
+        if not (name == "max_steps" and value is None) and (type(value) is not int or value < 1):
+            raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+    probe, make = _open_env(env)
+    try:
+        _chooser(probe, policy, seed)  # refuses a policy that this env does not know
+        info = describe(probe, policy, seed, max_steps, quality)
+        job = _Job(make, policy, seed, max_steps)
+        if out is None:
+            todo = list(range(episodes))
+            done = dict(_run(job, probe, todo, workers, episodes, progress))
+            return MemoryDataset(info, [done[i] for i in todo])
+        writer = DatasetWriter(out, info)
+        job = replace(job, staging=(writer.staging, info))
+        try:
+            todo = writer.missing(episodes)
+            for _ in _run(job, probe, todo, workers, episodes, progress):
+                pass
+        except BaseException as error:
+            error.add_note(
+                f"{writer.written} of {episodes} episodes are done (new ones wait in "
+                f"{writer.staging}); run the same again to go on from there"
+            )
+            raise
+        return writer.close()
+    finally:
+        if probe is not env:
+            probe.close()
+
+
+def record_episode(
+    env: Env, policy: str | Policy = "scripted", seed: int = 0, max_steps: int | None = None
+) -> Episode:
+    """Record one episode, from `env.reset(seed=seed)` to its end."""
+    choose = _chooser(env, policy, seed)
+    observation, info = env.reset(seed=seed)
+    scene = json.loads(json.dumps(info.get("scene", {}), default=_plain))
+    frames, truths = [_frame(env, observation)], [_truth(info)]
+    actions, transitions = [], []
+    for step in range(max_steps or STEP_LIMIT):
+        action = choose(observation)
+        actions.append(flatten_action(env.action_space, action))
+        observation, reward, terminated, truncated, info = env.step(action)
+        truncated = truncated or step + 1 == max_steps
+        frames.append(_frame(env, observation))
+        truths.append(_truth(info))
+        transitions.append((reward, terminated, truncated))
+        if terminated or truncated:
+            break
+    else:
+        raise ValueError(
+            f"an episode must end, got {STEP_LIMIT} steps without an end; set `max_steps`"
+        )
+    rewards, terminated, truncated = zip(*transitions, strict=True)
+    captions, states = zip(*truths, strict=True)
+    different = tuple(dict.fromkeys(captions))
+    return Episode(
+        frames=np.stack(frames),
+        actions=np.stack(actions),
+        rewards=np.array(rewards, np.float32),
+        terminated=np.array(terminated, bool),
+        truncated=np.array(truncated, bool),
+        captions=different,
+        caption_index=np.array([different.index(caption) for caption in captions]),
+        state=_stack(states),
+        scene=scene,
+        seed=seed,
+    )
+
+
+def describe(
+    env: Env, policy: str | Policy, seed: int, max_steps: int | None, quality: str = "training"
+) -> DatasetInfo:
+    """Describe the data set that recording `env` would make; resets `env`."""
+    fps = env.metadata.get("render_fps")
+    if not fps:
+        raise ValueError(
+            f'`env.metadata["render_fps"]` must say how many steps make a second, got {fps!r}; '
+            "set it on the env's class"
+        )
+    observation, _ = env.reset(seed=seed)
+    name = policy if isinstance(policy, str) else getattr(policy, "__qualname__", repr(policy))
+    try:
+        kwargs = json.loads(json.dumps(env.spec.kwargs if env.spec else {}))
+    except TypeError:
+        kwargs = {}
+    return DatasetInfo(
+        fps=int(fps),
+        frame_size=_frame(env, observation).shape[:2],
+        action_space=env.action_space,
+        env_id=env.spec.id if env.spec else type(env.unwrapped).__name__,
+        keys=_key_bindings(env),
+        env_kwargs={key: value for key, value in kwargs.items() if key != "render_mode"},
+        recording={"policy": name, "seed": seed, "max_steps": max_steps},
+        quality=quality,
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a process needs to know to record episodes."""
+
+    make: Callable[[], Env] | None
+    policy: str | Policy
+    seed: int
+    max_steps: int | None
+    staging: tuple[Path, DatasetInfo] | None = None
+
+    def open(self) -> Env:
+        assert self.make is not None
+        return self.make()
+
+    def run(self, env: Env, index: int) -> Episode | int:
+        """Record episode `index`; return it, or its length if it went to disk."""
+        try:
+            episode = record_episode(env, self.policy, self.seed + index, self.max_steps)
+            if self.staging is None:
+                return episode
+            stage_episode(*self.staging, index, episode)
+        except Exception as error:
+            error.add_note(f"while recording {self.name(index)}")
+            raise
+        return len(episode)
+
+    def name(self, index: int) -> str:
+        return f"episode {index}, seed {self.seed + index}"
+
+
+def _run(
+    job: _Job, env: Env, todo: list[int], workers: int, total: int, progress: bool
+) -> Iterator[tuple[int, Episode | int]]:
+    """Yield the index and the result of each episode as it gets done."""
+    if min(workers, len(todo)) > 1:
+        if job.make is None:
+            raise ValueError(
+                "an env without a spec cannot be rebuilt in workers; make it with "
+                "`gymnasium.make`, pass a callable that makes it, or record with workers=1"
+            )
+        results = run_parallel(job, todo, workers)
+    else:
+        results = ((index, job.run(env, index)) for index in todo)
+    frames = 0
+    with tqdm(
+        total=total,
+        initial=total - len(todo),
+        desc="recording",
+        unit="episode",
+        disable=not progress,
+    ) as bar:
+        for index, result in results:
+            frames += 1 + (result if isinstance(result, int) else len(result))
+            bar.set_postfix(frames=frames, refresh=False)
+            bar.update()
+            yield index, result
+
+
+def _open_env(env: str | Env | Callable[[], Env]) -> tuple[Env, Callable[[], Env] | None]:
+    """Return an env to look at, and what a worker calls to make another (None if unknown)."""
+    if isinstance(env, str):
+        env = gymnasium.make(env, render_mode="rgb_array")
+        return env, partial(gymnasium.make, env.spec)
+    if isinstance(env, Env):
+        return env, partial(gymnasium.make, env.spec) if env.spec else None
+    if callable(env):
+        return env(), env
+    raise TypeError(
+        f"`env` must be an id, a gymnasium.Env or a callable that makes one, got {env!r}"
+    )
+
+
+def _chooser(env: Env, policy: str | Policy, seed: int) -> Callable[[Any], Any]:
+    """Return `choose(observation) -> action` for one episode."""
+    rng = np.random.default_rng(seed)
+    if callable(policy):
+        return lambda observation: policy(observation, rng)
+    if policy == "scripted":
+        if not hasattr(env.unwrapped, "scripted_action"):
+            raise ValueError(
+                '`policy="scripted"` needs `env.unwrapped.scripted_action(rng)`, which '
+                f'{type(env.unwrapped).__name__} lacks; use policy="random", "sticky" or a callable'
+            )
+        return lambda observation: env.unwrapped.scripted_action(rng)
+    if policy not in ("random", "sticky"):
+        raise ValueError(
+            f'`policy` must be "scripted", "random", "sticky" or a callable, got {policy!r}'
+        )
+    space = copy.deepcopy(env.action_space)
+    space.seed(seed)
+    held = space.sample()
+
+    def choose(observation: Any) -> Any:
+        nonlocal held
+        if policy == "random" or rng.random() < 0.1:
+            held = space.sample()
+        return held
+
+    return choose
+
+
+def _frame(env: Env, observation: Any) -> np.ndarray:
+    """Return the pixels `(h, w, 3)` that go with `observation`, as an array of their own."""
+    space = env.observation_space
+    is_image = isinstance(space, spaces.Box) and len(space.shape) == 3 and space.shape[2] == 3
+    if not (is_image and space.dtype == np.uint8):
+        observation = env.render()
+    frame = np.array(observation)
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        got = "None" if observation is None else f"{frame.dtype} {frame.shape}"
+        raise ValueError(
+            f"`env.render()` must return uint8 pixels of shape (h, w, 3), got {got}; "
+            'make the env with render_mode="rgb_array"'
+        )
+    return frame
+
+
+def _truth(info: dict[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
+    """Return the caption and a copy of the state, for an env may reuse its arrays."""
+    caption = info.get("caption", "")
+    if not isinstance(caption, str):
+        raise TypeError(f'`info["caption"]` must be a str, got {caption!r}')
+    return caption, {key: np.array(x, np.float32) for key, x in info.get("state", {}).items()}
+
+
+def _stack(states: tuple[dict[str, np.ndarray], ...]) -> dict[str, np.ndarray]:
+    """Stack the state of every frame, `(t + 1,)` or `(t + 1, k)` each."""
+    different = {key for state in states for key in state.keys() ^ states[0].keys()}
+    if different:
+        raise ValueError(
+            '`info["state"]` must have the same keys at reset and at every step, got '
+            f"{sorted(different)} only now and then"
+        )
+    stacked = {key: np.stack([state[key] for state in states]) for key in states[0]}
+    return {k: x.reshape(len(x), -1) if x.size > len(x) else x.ravel() for k, x in stacked.items()}
+
+
+def _key_bindings(env: Env) -> list[Any]:
+    """Return the env's keys as `[["left", "up"], action]`, with pygame's names of keys."""
+    if not hasattr(env.unwrapped, "get_keys_to_action"):
+        return []
+    bindings = []
+    for keys, action in env.unwrapped.get_keys_to_action().items():
+        names = [key if isinstance(key, str) else _key_name(key) for key in np.atleast_1d(keys)]
+        bindings.append([names, json.loads(json.dumps(action, default=_plain))])
+    return bindings
+
+
+def _key_name(key: int) -> str:
+    import pygame
+
+    return pygame.key.name(int(key))
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy values into what JSON knows."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"must be JSON-able, got {type(value).__name__}")

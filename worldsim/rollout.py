@@ -1,0 +1,271 @@
+"""The walk through time: one frame per action, for a batch of worlds.
+
+The next frame is denoised in `sampler_steps` passes on a frozen cache and then committed: fed once
+more at signal level `commit_tau` and the finest step size, which writes its keys and values and
+yields reward, termination and the recorded policy's next action. Every row has its own clock,
+prompt and random generator, so a batch of worlds is the same as worlds run one by one.
+
+References:
+    Dreamer 4 (noised context, shortcut sampling), Hafner et al. 2025, https://arxiv.org/abs/2509.24527
+    Classifier-free guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worldsim.dynamics import Frames, Prediction, Prompts, previous_frames
+from worldsim.flow import advance, noise_latents
+from worldsim.kv_cache import KVCache
+from worldsim.world import World
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one action brings, for `b` worlds.
+
+    Attributes:
+        latents: `(b, c, h, w)` float32, the new frame.
+        reward: `(b,)` expected reward; zeros where it was not asked for.
+        terminated: `(b,)` probability in [0, 1] that the episode ended.
+        policy: `(b, a)` scaled expected next action of the recorded policy, as of the last frame
+            for which it was asked.
+        change: `(b,)` RMS change of the frame between the last two sampler passes; 0 for one pass.
+    """
+
+    latents: Tensor
+    reward: Tensor
+    terminated: Tensor
+    policy: Tensor
+    change: Tensor
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A moment of a rollout, to come back to."""
+
+    cache: KVCache
+    latents: Tensor
+    fed: Tensor
+    started: Tensor
+    policy: Tensor
+    generators: tuple[Tensor, ...]
+    prompts: tuple[str | None, ...]
+
+
+class Rollout:
+    """A batch of worlds in progress.
+
+    Args:
+        world: What to roll out.
+        rows: Number of worlds.
+        sampler_steps: Denoising passes per frame, a power of two; the world's own by default.
+        guidance: Classifier-free guidance scale; 1 is off.
+        frame_size: `(h, w)` in pixels; the world's own by default.
+
+    Raises:
+        ValueError: If `sampler_steps` or `frame_size` does not fit the world.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        rows: int,
+        *,
+        sampler_steps: int | None = None,
+        guidance: float = 1.0,
+        frame_size: tuple[int, int] | None = None,
+    ) -> None:
+        self.world, self.rows, self.guidance = world, rows, guidance
+        self.model, cfg = world.dynamics, world.dynamics.cfg
+        self.steps = sampler_steps or world.cfg.sampler_steps
+        if self.steps & (self.steps - 1) or not 1 <= self.steps <= cfg.max_steps:
+            raise ValueError(
+                f"`sampler_steps` must be a power of two up to {cfg.max_steps}, got {self.steps}"
+            )
+        h, w = world.tokenizer.latent_size(frame_size or world.cfg.frame_size)
+        if h % cfg.patch or w % cfg.patch:
+            side = 8 * cfg.patch
+            raise ValueError(f"frame height and width must be multiples of {side}, got {8 * w}x{8 * h}")
+        self.device, self.tau = world.device, world.cfg.commit_tau
+        self.cache = self.model.new_cache(rows, (h, w))
+        self.latents = torch.zeros(rows, cfg.channels, h, w, device=self.device)
+        self.fed = torch.zeros_like(self.latents)
+        self.started = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
+        self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
+        self.prompts: list[str | None] = [None] * rows
+        self._read_prompts()
+
+    def seed(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Seed the random generators of some rows."""
+        for row, seed in zip(rows, seeds, strict=True):
+            self.generators[row].manual_seed(int(seed))
+
+    def set_prompts(self, rows: Sequence[int], prompts: Sequence[str | None]) -> None:
+        """Give some rows a prompt; it takes effect with the next frame."""
+        for row, prompt in zip(rows, prompts, strict=True):
+            self.prompts[row] = prompt or None
+        self._read_prompts()
+
+    @torch.inference_mode()
+    def prefill(
+        self, rows: Sequence[int], latents: Tensor, actions: Tensor, known: Tensor | None = None
+    ) -> None:
+        """Start some rows afresh from given frames.
+
+        Args:
+            rows: Which rows.
+            latents: `(r, t, c, h, w)`, clean; the last `context` frames are kept.
+            actions: `(r, t, a)`, scaled; `actions[:, i]` leads to frame `i`, the first is not read.
+            known: `(r, t)` bool, False where there is no action label.
+        """
+        context = self.model.cfg.context
+        latents, actions = latents[:, -context:].to(self.device).float(), actions[:, -context:]
+        r, t = latents.shape[:2]
+        known = torch.ones(r, t, dtype=torch.bool) if known is None else known[:, -context:].clone()
+        known[:, 0] = False
+        at = torch.as_tensor(rows, device=self.device)
+        noise = torch.stack([self._noise(row, t) for row in rows])
+        tau = torch.full((r, t), self.tau, device=self.device)
+        fed = noise_latents(latents, noise, tau)
+        level = torch.full((r, t), self.model.cfg.finest, device=self.device)
+        frames = Frames(
+            fed, tau, level, *previous_frames(fed, tau), actions.to(self.device), known.to(self.device)
+        )
+        prompts = self._prompts([self.prompts[row] for row in rows], t)
+        said = self.model(frames, prompts, fill=(self.cache, at))
+        self.policy[at] = self.model.policy_mean(said.policy[:, -1])
+        self.cache.clock[at] = t
+        self.latents[at], self.fed[at], self.started[at] = latents[:, -1], fed[:, -1], True
+
+    @torch.inference_mode()
+    def begin(self, rows: Sequence[int]) -> Tensor:
+        """Start some rows afresh with a first frame from nothing; returns it, `(r, c, h, w)`.
+
+        Every row passes the sampler, the others in vain: their cache and state stay as they are.
+        """
+        at = torch.as_tensor(rows, device=self.device)
+        kept = torch.ones(self.rows, dtype=torch.bool, device=self.device)
+        kept[at] = False
+        kept = kept.nonzero()[:, 0]
+        names = ("latents", "fed", "started", "policy")
+        cache, before = self.cache.clone(), {name: getattr(self, name).clone() for name in names}
+        self.cache.clock[at], self.started[at] = 0, False
+        actions = torch.zeros(self.rows, self.model.cfg.action_dim)
+        self._advance(actions, None, self.model.cfg.max_steps, set(rows), agent=True)
+        self.cache.copy_rows_(cache, kept)
+        for name, value in before.items():
+            getattr(self, name)[kept] = value[kept]
+        return self.latents[at].clone()
+
+    @torch.inference_mode()
+    def step(self, actions: Tensor, known: Tensor | None = None, *, agent: bool = True) -> Step:
+        """Advance every row by one frame.
+
+        Args:
+            actions: `(b, a)`, scaled.
+            known: `(b,)` bool, False for "no action label".
+            agent: Whether reward, termination and policy are wanted.
+        """
+        return self._advance(actions, known, self.steps, set(range(self.rows)), agent)
+
+    def snapshot(self) -> Snapshot:
+        """Copy the whole state."""
+        generators = tuple(g.get_state() for g in self.generators)
+        state = (part.clone() for part in (self.latents, self.fed, self.started, self.policy))
+        return Snapshot(self.cache.clone(), *state, generators, tuple(self.prompts))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot, which stays usable."""
+        self.cache = snapshot.cache.clone()
+        self.latents, self.fed = snapshot.latents.clone(), snapshot.fed.clone()
+        self.started, self.policy = snapshot.started.clone(), snapshot.policy.clone()
+        for g, state in zip(self.generators, snapshot.generators, strict=True):
+            g.set_state(state)
+        if tuple(self.prompts) != snapshot.prompts:
+            self.prompts = list(snapshot.prompts)
+            self._read_prompts()
+
+    def _advance(
+        self, actions: Tensor, known: Tensor | None, steps: int, drawn: set[int], agent: bool
+    ) -> Step:
+        known = torch.ones(self.rows, dtype=torch.bool) if known is None else known
+        known = known.to(self.device) & self.started
+        fixed = {
+            "previous": self.fed[:, None],
+            "previous_tau": (self.tau * self.started)[:, None],
+            "actions": actions.to(self.device).float()[:, None],
+            "known": known[:, None],
+        }
+        noises = [
+            self._noise(row, 2) if row in drawn else torch.zeros_like(self.latents[row]).expand(2, -1, -1, -1)
+            for row in range(self.rows)
+        ]
+        noise = torch.stack(noises)  # (b, 2, c, h, w)
+        x, change = self._denoise(noise[:, :1], fixed, steps)
+        tau = torch.full((self.rows, 1), self.tau, device=self.device)
+        level = torch.full((self.rows, 1), self.model.cfg.finest, device=self.device)
+        fed = noise_latents(x, noise[:, 1:], tau)
+        said = self.model.step(Frames(fed, tau, level, **fixed), self.cache, self.text, agent=agent)
+        self.cache.clock += 1
+        self.latents, self.fed = x[:, 0], fed[:, 0]
+        self.started = torch.ones_like(self.started)
+        return self._step(said, change, agent)
+
+    def _denoise(self, noise: Tensor, fixed: dict, steps: int) -> tuple[Tensor, Tensor]:
+        """Walk from noise to the next frame in equal steps on the frozen cache."""
+        d = torch.full((self.rows, 1), 1 / steps, device=self.device)
+        level = torch.full((self.rows, 1), steps.bit_length() - 1, device=self.device)
+        x, last, change = noise, None, torch.zeros(self.rows, device=self.device)
+        for k in range(steps):
+            tau = k * d
+            frames = Frames(x, tau, level, **fixed)
+            guided = self.guidance != 1.0 and any(self.prompts)
+            if guided:  # first without the prompt, so that the cache keeps what came with it
+                text = self.text[0], self.null_mask
+                null = self.model.step(frames, self.cache, text).latents
+            x_hat = self.model.step(frames, self.cache, self.text).latents
+            if guided:
+                x_hat = null + self.guidance * (x_hat - null)
+            if last is not None:
+                change = (x_hat - last).square().mean((1, 2, 3, 4)).sqrt()
+            x, last = advance(x, x_hat, tau, d), x_hat
+        return x, change
+
+    def _step(self, said: Prediction, change: Tensor, agent: bool) -> Step:
+        reward = terminated = torch.zeros(self.rows, device=self.device)
+        if agent:
+            reward = self.model.reward(said.reward[:, 0])
+            terminated = said.terminated[:, 0].sigmoid()
+            self.policy = self.model.policy_mean(said.policy[:, 0])
+        return Step(self.latents.clone(), reward, terminated, self.policy.clone(), change)
+
+    def _noise(self, row: int, t: int) -> Tensor:
+        shape = (t, *self.latents.shape[1:])
+        return torch.randn(shape, generator=self.generators[row]).to(self.device)
+
+    @torch.inference_mode()
+    def _read_prompts(self) -> None:
+        prompts = self._prompts(self.prompts, 1)
+        if prompts is None:
+            null = self.model.no_prompt.expand(self.rows, 1, -1)
+            mask = torch.ones(self.rows, 1, 1, dtype=torch.bool, device=self.device)
+            self.text = self.model.read_words(null), mask
+        else:
+            self.text = self.model.read_prompts(prompts)
+        self.null_mask = torch.zeros_like(self.text[1])
+        self.null_mask[..., 0] = True
+
+    def _prompts(self, prompts: Sequence[str | None], t: int) -> Prompts | None:
+        """Pad the words of one prompt per row; None if no row has one."""
+        if not any(prompts):
+            return None
+        words = [self.world.words(p).float() if p else torch.zeros(0, self.model.cfg.text_dim) for p in prompts]
+        lengths = torch.tensor([len(w) for w in words])
+        padded = torch.nn.utils.rnn.pad_sequence([w.cpu() for w in words], batch_first=True)
+        owner = torch.where(torch.arange(padded.shape[1])[None] < lengths[:, None], 0, -1)
+        of_frame = torch.where(lengths[:, None] > 0, 0, -1).expand(-1, t)
+        return Prompts(padded.to(self.device), owner.to(self.device), of_frame.to(self.device))

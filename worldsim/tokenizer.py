@@ -1,0 +1,181 @@
+"""Frames to latents and back, one frame at a time.
+
+A small residual convolutional autoencoder with a tanh bottleneck. Time is never compressed, so an
+action moves exactly one latent frame and the decoder runs once per step. Pixels are uint8 outside
+this file and floats in [-1, 1] inside it; latents leave it standardised to mean 0 and variance 1
+per channel, which is what a diffusion model wants to see.
+
+References:
+    Latent diffusion, Rombach et al. 2021, https://arxiv.org/abs/2112.10752
+    Dreamer 4 (tanh bottleneck), Hafner et al. 2025, https://arxiv.org/abs/2509.24527
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+
+@dataclass
+class TokenizerConfig:
+    """Architecture of the tokenizer."""
+
+    channels: int = 16
+    """Channels of one latent cell."""
+    width: int = 64
+    """Feature maps at a quarter of the frame size; twice as many at an eighth."""
+    blocks: int = 2
+    """Residual blocks at each of the two resolutions, in the encoder and in the decoder."""
+    edge_weight: float = 0.5
+    """Weight of the error of image gradients beside the error of pixels."""
+
+    stride = 8
+    """Side of the square of pixels that one latent cell covers."""
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "width", "blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        if self.width % 8:
+            raise ValueError(f"`width` must be divisible by 8, got {self.width}; try 32, 64 or 96")
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside an identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(8, width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
+
+
+class Tokenizer(nn.Module):
+    """Autoencoder of single frames.
+
+    Args:
+        cfg: Architecture.
+    """
+
+    def __init__(self, cfg: TokenizerConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        w, c = cfg.width, cfg.channels
+        fine = [ResidualBlock(w) for _ in range(cfg.blocks)]
+        coarse = [ResidualBlock(2 * w) for _ in range(cfg.blocks)]
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, w // 2, 3, padding=1),
+            nn.SiLU(),
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(2 * w, w, 1),
+            *fine,
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * w, 2 * w, 1),
+            *coarse,
+            nn.GroupNorm(8, 2 * w),
+            nn.SiLU(),
+            nn.Conv2d(2 * w, c, 1),
+        )
+        fine = [ResidualBlock(w) for _ in range(cfg.blocks)]
+        coarse = [ResidualBlock(2 * w) for _ in range(cfg.blocks)]
+        self.decoder = nn.Sequential(
+            nn.Conv2d(c, 2 * w, 3, padding=1),
+            *coarse,
+            nn.Conv2d(2 * w, 4 * w, 1),
+            nn.PixelShuffle(2),
+            *fine,
+            nn.GroupNorm(8, w),
+            nn.SiLU(),
+            nn.Conv2d(w, 2 * w, 1),
+            nn.PixelShuffle(2),
+            nn.SiLU(),
+            nn.Conv2d(w // 2, 12, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+        self.register_buffer("latent_mean", torch.zeros(c))
+        self.register_buffer("latent_std", torch.ones(c))
+
+    def latent_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the latent grid `(h, w)` of frames of `frame_size` `(h, w)` pixels.
+
+        Raises:
+            ValueError: If the stride does not divide the frame size.
+        """
+        h, w = frame_size
+        s = self.cfg.stride
+        if h % s or w % s or min(h, w) < s:
+            raise ValueError(
+                f"frame height and width must be multiples of {s}, got {w}x{h}; "
+                f"resize to {max(s, w // s * s)}x{max(s, h // s * s)}"
+            )
+        return h // s, w // s
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Turn pixels into standardised latents.
+
+        Args:
+            frames: `(..., h, w, 3)` uint8.
+
+        Returns:
+            `(..., c, h / 8, w / 8)` in the dtype of the weights.
+        """
+        self.latent_size(frames.shape[-3:-1])
+        x = frames.reshape(-1, *frames.shape[-3:])
+        z = self._encode(self._to_float(x))
+        z = (z - self.latent_mean.view(-1, 1, 1)) / self.latent_std.view(-1, 1, 1)
+        return z.reshape(*frames.shape[:-3], *z.shape[1:])
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Turn standardised latents into pixels.
+
+        Args:
+            latents: `(..., c, h, w)`.
+
+        Returns:
+            `(..., 8 h, 8 w, 3)` uint8.
+        """
+        z = latents.reshape(-1, *latents.shape[-3:]).to(self.latent_mean.dtype)
+        z = z * self.latent_std.view(-1, 1, 1) + self.latent_mean.view(-1, 1, 1)
+        x = self.decoder(z.contiguous(memory_format=torch.channels_last)).float()
+        x = x.add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        x = rearrange(x, "b c h w -> b h w c").contiguous()
+        return x.reshape(*latents.shape[:-3], *x.shape[1:])
+
+    def loss(self, frames: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Reconstruct a batch.
+
+        Args:
+            frames: `(b, h, w, 3)` uint8.
+
+        Returns:
+            The scalar loss and metrics (`mse` in [0, 1] pixel units squared, `psnr` in dB).
+        """
+        x = self._to_float(frames).float()
+        y = self.decoder(self._encode(self._to_float(frames))).float()
+        error = y - x
+        mse = error.square().mean()
+        edges = sum(torch.diff(error, dim=d).square().mean() for d in (2, 3))
+        psnr = -10 * torch.log10(mse.detach() / 4)
+        return mse + self.cfg.edge_weight * edges, {"mse": mse.item() / 4, "psnr": psnr.item()}
+
+    @torch.no_grad()
+    def fit_statistics(self, frames: Tensor) -> None:
+        """Measure the latents' mean and standard deviation per channel on `(b, h, w, 3)` frames."""
+        z = torch.cat([self._encode(self._to_float(part)).float() for part in frames.split(256)])
+        self.latent_mean.copy_(reduce(z, "b c h w -> c", "mean"))
+        self.latent_std.copy_((z - self.latent_mean.view(-1, 1, 1)).square().mean((0, 2, 3)).sqrt())
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.encoder(x))
+
+    def _to_float(self, frames: Tensor) -> Tensor:
+        x = rearrange(frames, "b h w c -> b c h w").to(self.latent_mean.dtype) / 127.5 - 1
+        return x.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,339 @@
+"""One loop, `fit`, that trains the tokenizer and the dynamics model.
+
+The learning rate warms up, stays, and falls to zero over the last quarter of the budget. A
+checkpoint holds the masters in fp32, their moving average, optimizer state and every random state
+in one safetensors file that is replaced atomically, so a run resumes exactly where it stopped.
+SIGINT and SIGTERM save first. Under `torchrun` the same loop averages gradients over processes.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from worldsim.files import read_tensors, write_tensors
+from worldsim.optim import MuonAdamW
+from worldsim.world import has_bf16
+
+Batch = Any
+Sample = Callable[[torch.Generator], Batch]
+# model, its moving average, batch, share of the training that is over, random source
+Loss = Callable[[nn.Module, nn.Module, Batch, float, torch.Generator], tuple[Tensor, dict[str, float]]]
+
+
+@dataclass
+class WandbConfig:
+    """Logging to Weights & Biases."""
+
+    mode: str = "auto"
+    """"online", "offline", "disabled", or "auto": online with an API key, else offline."""
+    project: str = "worldsim"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("auto", "online", "offline", "disabled"):
+            raise ValueError(
+                f"`wandb.mode` must be auto, online, offline or disabled, got {self.mode!r}"
+            )
+
+
+@dataclass
+class TrainConfig:
+    """How long and how fast to train."""
+
+    minutes: float = 30.0
+    """Budget in minutes of wall clock; 0 for none."""
+    steps: int = 0
+    """Budget in train steps; 0 for none. The first budget to run out ends the training."""
+    batch_size: int = 0
+    """Frames (tokenizer, default 32) or clips of `context` frames (dynamics, default 8) in a batch."""
+    accumulate: int = 1
+    """Batches per train step."""
+    muon_lr: float = 0.02
+    """Learning rate of the matrices inside the network."""
+    adam_lr: float = 0.002
+    """Learning rate of everything else."""
+    ema: float = 0.998
+    """Decay of the moving average of the weights."""
+    warmup: int = 50
+    """Train steps until the learning rate is full."""
+    cooldown: float = 0.25
+    """Share of the budget over which the learning rate falls to zero."""
+    seed: int = 0
+    threads: int = 0
+    """CPU threads; 0 leaves torch's choice."""
+    compile: bool = False
+    """Whether to run the model through `torch.compile`."""
+    save_minutes: float = 5.0
+    """Minutes between checkpoints."""
+    evaluate_minutes: float = 10.0
+    """Minutes between evaluations on held-out episodes."""
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 and self.steps <= 0:
+            raise ValueError("training needs a budget: set `minutes` or `steps` above 0, got neither")
+        for name, least in (("batch_size", 0), ("accumulate", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+
+
+class Run:
+    """What a training carries from step to step and over an interruption."""
+
+    def __init__(self, model: nn.Module, cfg: TrainConfig, device: torch.device) -> None:
+        self.model, self.cfg = model, cfg
+        self.ema = deepcopy(model).requires_grad_(False)
+        self.optimizer = MuonAdamW(model, cfg.muon_lr, cfg.adam_lr)
+        self.g = torch.Generator().manual_seed(cfg.seed + 1000 * _rank())
+        self.step, self.elapsed, self.best = 0, 0.0, -float("inf")
+        self.device = device
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent, in [0, 1]."""
+        by_steps = self.step / self.cfg.steps if self.cfg.steps else 0.0
+        by_time = self.elapsed / (60 * self.cfg.minutes) if self.cfg.minutes else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    @property
+    def lr_scale(self) -> float:
+        """Share of the full learning rate in force now."""
+        rise = (self.step + 1) / self.cfg.warmup if self.cfg.warmup else 1.0
+        fall = (1 - self.progress) / self.cfg.cooldown if self.cfg.cooldown else 1.0
+        return max(0.0, min(1.0, rise, fall))
+
+    @torch.no_grad()
+    def update_ema(self) -> None:
+        """Move the average a little towards the weights, faster in the beginning."""
+        decay = min(self.cfg.ema, (1 + self.step) / (10 + self.step))
+        for average, p in zip(self.ema.parameters(), self.model.parameters(), strict=True):
+            average.lerp_(p, 1 - decay)
+        for average, buffer in zip(self.ema.buffers(), self.model.buffers(), strict=True):
+            average.copy_(buffer)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; the old one stays until the new one is whole."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
+        tensors |= {f"optimizer.{k}": v for k, v in self.optimizer.state().items()}
+        tensors["generator"] = self.g.get_state()
+        tensors["torch_rng"] = torch.get_rng_state()
+        facts = {"step": self.step, "elapsed": self.elapsed, "best": self.best}
+        write_tensors(path, tensors, {"facts": json.dumps(facts)})
+
+    def load(self, path: Path) -> None:
+        """Take over the checkpoint at `path`."""
+        tensors, meta = read_tensors(path)
+        part = lambda name: {  # noqa: E731
+            k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")
+        }
+        self.model.load_state_dict(part("model"))
+        self.ema.load_state_dict(part("ema"))
+        self.optimizer.load(part("optimizer"))
+        self.g.set_state(tensors["generator"])
+        torch.set_rng_state(tensors["torch_rng"])
+        facts = json.loads(meta["facts"])
+        self.step, self.elapsed, self.best = facts["step"], facts["elapsed"], facts["best"]
+
+
+def fit(
+    model: nn.Module,
+    sample: Sample,
+    loss: Loss,
+    cfg: TrainConfig,
+    out: Path,
+    *,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    pictures: Callable[[nn.Module], Tensor] | None = None,
+    name: str = "train",
+) -> nn.Module:
+    """Train `model` until the budget is spent.
+
+    Args:
+        model: Trained in place; fp32 masters.
+        sample: Draws a batch.
+        loss: Computes loss and metrics of a batch.
+        cfg: Budget, learning rates, logging.
+        out: Folder for `checkpoint.safetensors` and `log.jsonl`; resumes from the former.
+        evaluate: Judges the moving average; its `"score"` (higher is better) chooses `best`.
+        pictures: Film strips `(h, w, 3)` uint8 to log with each evaluation.
+        name: Label of the progress bar.
+
+    Returns:
+        The moving average with the best score, or the last one without `evaluate`.
+
+    Raises:
+        KeyboardInterrupt: After SIGINT or SIGTERM, once the checkpoint is saved.
+    """
+    device = next(model.parameters()).device
+    out.mkdir(parents=True, exist_ok=True)
+    run, checkpoint = Run(model, cfg, device), out / "checkpoint.safetensors"
+    if checkpoint.exists():
+        run.load(checkpoint)
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    trained = _distributed(torch.compile(model) if cfg.compile else model, device)
+    log = _Log(out, cfg, name, run.step)
+    clock = last_save = last_eval = time.monotonic()
+    bar = tqdm(total=100, desc=name, unit="%", disable=_rank() > 0, bar_format=_BAR)
+    with _catch_signals() as stopped:
+        while run.progress < 1 and not stopped:
+            metrics = _train_step(run, trained, sample, loss)
+            now = time.monotonic()
+            run.elapsed, clock = run.elapsed + now - clock, now
+            log.step(run, metrics, bar)
+            if evaluate and now - last_eval > 60 * cfg.evaluate_minutes and run.progress < 1:
+                _judge(run, evaluate, pictures, out, log)
+                last_eval = clock = time.monotonic()
+            if now - last_save > 60 * cfg.save_minutes and _rank() == 0:
+                run.save(checkpoint)
+                last_save = time.monotonic()
+    bar.close()
+    if _rank() == 0:
+        run.save(checkpoint)
+    if stopped:
+        log.close()
+        raise KeyboardInterrupt(f"stopped at step {run.step}; run again to resume from {checkpoint}")
+    if evaluate:
+        _judge(run, evaluate, pictures, out, log)
+        run.ema.load_state_dict(read_tensors(out / "best.safetensors")[0])
+    log.close()
+    return run.ema
+
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
+
+
+def _train_step(run: Run, trained: nn.Module, sample: Sample, loss: Loss) -> dict[str, float]:
+    run.optimizer.zero_grad()
+    for _ in range(run.cfg.accumulate):
+        batch = to_device(sample(run.g), run.device)
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=has_bf16(run.device)):
+            total, metrics = loss(trained, run.ema, batch, run.progress, run.g)
+        (total / run.cfg.accumulate).backward()
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    if not torch.isfinite(norm):
+        raise FloatingPointError(
+            f"the gradient's norm must be finite, got {norm} at step {run.step}; lower `muon_lr` "
+            f"(now {run.cfg.muon_lr}) or look for broken frames with `worldsim data inspect`"
+        )
+    run.optimizer.step(run.lr_scale)
+    run.step += 1
+    run.update_ema()
+    return metrics | {"loss": total.item()}
+
+
+def _judge(run: Run, evaluate: Callable, pictures: Callable | None, out: Path, log: "_Log") -> None:
+    """Evaluate the moving average and keep it as `best.safetensors` if it scores best so far."""
+    if _rank() > 0:
+        return
+    scores = evaluate(run.ema)
+    if scores["score"] > run.best:
+        run.best = scores["score"]
+        write_tensors(out / "best.safetensors", run.ema.state_dict())
+    log.write(run.step, {f"eval/{k}": v for k, v in scores.items()} | {"minutes": run.elapsed / 60})
+    if pictures:
+        log.picture(run.step, pictures(run.ema))
+
+
+class _Log:
+    """Metrics to a progress bar, to `log.jsonl` and to Weights & Biases."""
+
+    def __init__(self, out: Path, cfg: TrainConfig, name: str, step: int) -> None:
+        self.file, self.run = out / "log.jsonl", None
+        self.sums: dict[str, list[float]] = {}
+        mode = cfg.wandb.mode
+        if mode == "auto":
+            mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
+        if mode != "disabled" and _rank() == 0:
+            import wandb
+
+            settings = wandb.Settings(silent=True, console="off")
+            config = asdict(cfg)
+            self.run = wandb.init(
+                project=cfg.wandb.project, name=f"{out.name}-{name}", dir=str(out), mode=mode,
+                config=config, settings=settings,
+            )  # fmt: skip
+
+    def step(self, run: Run, metrics: dict[str, float], bar: tqdm) -> None:
+        for key, value in metrics.items():
+            self.sums.setdefault(key, []).append(value)
+        bar.n = 100 * run.progress
+        if run.step % 20 == 0:
+            means = {key: sum(values) / len(values) for key, values in self.sums.items()}
+            self.sums = {}
+            bar.set_postfix_str(" ".join(f"{k} {v:.3f}" for k, v in means.items()))
+            rate = run.step / max(run.elapsed, 1e-9)
+            self.write(run.step, means | {"steps_per_second": rate, "progress": run.progress})
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        if _rank() > 0:
+            return
+        with self.file.open("a") as file:
+            file.write(json.dumps({"step": step} | {k: round(v, 5) for k, v in metrics.items()}) + "\n")
+        if self.run:
+            self.run.log(metrics, step=step)
+
+    def picture(self, step: int, frame: Tensor) -> None:
+        from worldsim.video import write_image
+
+        frame = frame.cpu().numpy()
+        write_image(self.file.with_name(f"strip-{step:06d}.png"), frame)
+        if self.run:
+            import wandb
+
+            self.run.log({"strips": wandb.Image(frame)}, step=step)
+
+    def close(self) -> None:
+        if self.run:
+            self.run.finish()
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Move a tensor, or the tensors of a dataclass, to `device`."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if batch is None or device.type == "cpu":
+        return batch
+    fields = {k: to_device(getattr(batch, k), device) for k in batch.__dataclass_fields__}
+    return type(batch)(**fields)
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _distributed(model: nn.Module, device: torch.device) -> nn.Module:
+    """Wrap the model when `torchrun` started several processes."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return model
+    ids = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=ids, find_unused_parameters=True)
+
+
+@contextmanager
+def _catch_signals():
+    """Yield a list that fills when SIGINT or SIGTERM arrives; handlers are put back after."""
+    caught: list[int] = []
+    previous = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            previous[number] = signal.signal(number, lambda n, _: caught.append(n))
+        except ValueError:  # not the main thread: the caller handles signals
+            pass
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

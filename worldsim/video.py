@@ -1,0 +1,314 @@
+"""Video files, GIFs, stills and contact sheets; pixels are `(t, h, w, 3)` uint8 throughout.
+
+PyAV is imported where a video is read or written and nowhere else, so machines without it can
+record into memory, train, and draw contact sheets.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+# For a network: no chroma subsampling, cheap random access. For people: what every player plays.
+# No B-frames, so that episodes can be cut and joined packet by packet. Threads that slice frames
+# of 64x64 would cost more than they bring.
+QUALITIES: dict[str, dict[str, Any]] = {
+    "people": {
+        "codec": "libx264",
+        "pix_fmt": "yuv420p",
+        "options": {"crf": "18", "preset": "veryfast", "movflags": "+faststart"},
+    },
+    "training": {
+        "codec": "libx264",
+        "pix_fmt": "yuv444p",
+        "options": {"crf": "12", "preset": "veryfast", "g": "2", "bf": "0", "threads": "1"},
+    },
+    "lossless": {
+        "codec": "libx264rgb",
+        "pix_fmt": "rgb24",
+        "options": {"crf": "0", "preset": "ultrafast", "g": "2", "bf": "0", "threads": "1"},
+    },
+}
+
+
+class VideoWriter:
+    """Write a video frame by frame; the file appears whole at the end, or not at all.
+
+    Used as a context manager. An exception inside leaves no file, and an older one untouched.
+
+    Args:
+        path: File to write, such as `drive.mp4`.
+        fps: Frames per second.
+        size: `(h, w)` of every frame.
+        quality: "people" (yuv420p), "training" (yuv444p) or "lossless".
+    """
+
+    def __init__(
+        self, path: str | Path, fps: float, size: tuple[int, int], *, quality: str = "people"
+    ):
+        if quality not in QUALITIES:
+            raise ValueError(f"`quality` must be one of {list(QUALITIES)}, got {quality!r}")
+        if fps <= 0:
+            raise ValueError(f"`fps` must be positive, got {fps}")
+        self.path, self.size = Path(path), (int(size[0]), int(size[1]))
+        av = import_av()
+        settings = QUALITIES[quality]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._container = av.open(str(self._partial), "w", format="mp4")
+        self._rate = Fraction(fps).limit_denominator(10_000)
+        self._stream = self._container.add_stream(
+            settings["codec"], rate=self._rate, options=settings["options"]
+        )
+        # chroma of yuv420p lives on a grid of half the size
+        self._pad = [n % 2 if settings["pix_fmt"] == "yuv420p" else 0 for n in self.size]
+        self._stream.height = self.size[0] + self._pad[0]
+        self._stream.width = self.size[1] + self._pad[1]
+        self._stream.pix_fmt = settings["pix_fmt"]
+        self._frame_type, self._count = av.VideoFrame, 0
+
+    def write(self, frame: np.ndarray) -> None:
+        """Add one frame, `(h, w, 3)` uint8."""
+        if frame.shape != (*self.size, 3) or frame.dtype != np.uint8:
+            raise ValueError(
+                f"every frame must be uint8 of shape {(*self.size, 3)}, got {frame.dtype} "
+                f"{frame.shape}"
+            )
+        if any(self._pad):
+            frame = np.pad(frame, [(0, self._pad[0]), (0, self._pad[1]), (0, 0)], mode="edge")
+        picture = self._frame_type.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        picture.pts = self._count
+        picture.time_base = 1 / self._rate
+        self._container.mux(self._stream.encode(picture))
+        self._count += 1
+
+    def close(self, keep: bool = True) -> None:
+        """Finish the file, or throw it away if not `keep`; closing twice is fine."""
+        if self._container is None:
+            return
+        container, self._container = self._container, None
+        try:
+            if keep and self._count:
+                container.mux(self._stream.encode(None))
+        finally:
+            container.close()
+            if keep and self._count:
+                os.replace(self._partial, self.path)
+            else:
+                self._partial.unlink(missing_ok=True)
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close(keep=error is None)
+
+
+def write_video(
+    path: str | Path, frames: np.ndarray, fps: float, *, quality: str = "people"
+) -> None:
+    """Write `frames (t, h, w, 3)` uint8 as one MP4 file, whole or not at all."""
+    frames = np.asarray(frames)
+    if frames.ndim != 4 or not len(frames):
+        raise ValueError(f"`frames` must be (t, h, w, 3) with t > 0, got shape {frames.shape}")
+    with VideoWriter(path, fps, frames.shape[1:3], quality=quality) as video:
+        for frame in frames:
+            video.write(frame)
+
+
+def read_video(path: str | Path) -> np.ndarray:
+    """Read a whole video, `(t, h, w, 3)` uint8."""
+    return np.stack(list(iterate_video(path)))
+
+
+def read_frames(path: str | Path, start: float, count: int, fps: float) -> np.ndarray:
+    """Read `count` frames of a video from the one shown at `start` seconds.
+
+    Args:
+        path: The video file; a frame shows every `1 / fps` seconds.
+        start: Seconds from the beginning of the file.
+        count: Frames to read.
+        fps: Frames per second, for finding the first frame.
+
+    Returns:
+        `(count, h, w, 3)` uint8.
+    """
+    frames: np.ndarray | None = None
+    filled = 0
+    for frame in iterate_video(path, start - 0.5 / fps):
+        if frames is None:
+            frames = np.empty((count, *frame.shape), np.uint8)
+        frames[filled] = frame
+        filled += 1
+        if filled == count:
+            return frames
+    raise ValueError(
+        f"{path} must hold {count} frames from {start:.3f} s on, got {filled}; the file is cut "
+        "off or its data set's meta/episodes do not belong to it"
+    )
+
+
+def iterate_video(path: str | Path, start: float = 0.0) -> Iterator[np.ndarray]:
+    """Yield the frames `(h, w, 3)` uint8 of a video that are shown from `start` seconds on."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no video at {path}; check the path")
+    with open_input(path) as container:
+        stream = container.streams.video[0]
+        if stream.width * stream.height > 320 * 240:
+            stream.thread_type = "AUTO"
+        first = stream.start_time or 0
+        reformat = import_av().video.reformatter.VideoReformatter().reformat  # set up only once
+        if start > 0:
+            container.seek(int(start / stream.time_base) + first, stream=stream)
+        for frame in container.decode(stream):
+            if (frame.pts - first) * stream.time_base >= start:
+                yield reformat(frame, format="rgb24").to_ndarray()
+
+
+@contextmanager
+def open_input(path: str | Path) -> Iterator[Any]:
+    """Open a video with PyAV, for reading packets or frames; errors name the file."""
+    av = import_av()
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except av.error.InvalidDataError as error:
+        raise ValueError(f"{path} must be a whole video file, got: {error.strerror}") from None
+
+
+def import_av() -> ModuleType:
+    """Import PyAV, or say what to do without it."""
+    try:
+        import av
+    except ImportError:
+        raise ImportError(
+            "video files need PyAV: `pip install av`; without it, record into memory "
+            "(`record(..., out=None)`) and look at frames with `contact_sheet` and `write_image`"
+        ) from None
+    return av
+
+
+def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
+    """Write `frames (t, h, w, 3)` uint8 as an endless GIF with one palette for all frames."""
+    av = import_av()
+    frames = np.asarray(frames)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    t, h, w, _ = frames.shape
+    graph = av.filter.Graph()
+    rate = Fraction(fps).limit_denominator(10_000)
+    source = graph.add_buffer(width=w, height=h, format="rgb24", time_base=1 / rate)
+    split, palette = graph.add("split"), graph.add("palettegen")
+    use, sink = graph.add("paletteuse", "dither=bayer:bayer_scale=5"), graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(use, 0, 0)
+    split.link_to(palette, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    with av.open(str(partial), "w", format="gif") as container:
+        stream = container.add_stream("gif", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = w, h, "pal8"
+        for i, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            picture.pts, picture.time_base = i, 1 / rate
+            graph.push(picture)
+        graph.push(None)
+        for _ in range(t):
+            container.mux(stream.encode(graph.pull()))
+        container.mux(stream.encode(None))
+    os.replace(partial, path)
+
+
+def contact_sheet(
+    rows: Sequence[np.ndarray],
+    labels: Sequence[str] | None = None,
+    scale: int = 1,
+    columns: int | None = None,
+) -> np.ndarray:
+    """Lay clips out as rows of frames.
+
+    Args:
+        rows: Clips `(t, h, w, 3)` uint8; they may differ in `t` and in size.
+        labels: A line of text above each row.
+        scale: Whole factor by which pixels are enlarged.
+        columns: Frames shown per clip, evenly spaced; None shows all.
+
+    Returns:
+        `(H, W, 3)` uint8 on a dark ground.
+    """
+    if not rows or (labels is not None and len(labels) != len(rows)):
+        raise ValueError(
+            f"`rows` must hold a clip per label, got {len(rows)} clips and "
+            f"{None if labels is None else len(labels)} labels"
+        )
+    gap, strips = 2, []
+    for i, clip in enumerate(rows):
+        t = len(clip)
+        shown = np.linspace(0, t - 1, min(columns or t, t)).round().astype(int)
+        clip = np.asarray(clip)[shown].repeat(scale, 1).repeat(scale, 2)
+        cells = np.pad(clip, [(0, 0), (gap, 0), (gap, 0), (0, 0)], constant_values=24)
+        strip = np.concatenate(list(cells), axis=1)
+        strips += [_label(labels[i], strip.shape[1]), strip] if labels else [strip]
+    width = max(strip.shape[1] for strip in strips) + gap
+    padded = [
+        np.pad(strip, [(0, 0), (0, width - strip.shape[1]), (0, 0)], constant_values=24)
+        for strip in strips
+    ]
+    return np.pad(np.concatenate(padded), [(0, gap), (0, 0), (0, 0)], constant_values=24)
+
+
+def draw_text(frame: np.ndarray, text: str, x: int, y: int, size: float = 0.4) -> None:
+    """Write a line of light text onto `frame (h, w, 3)`, in place, its base line at `y`."""
+    cv2.putText(frame, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, (230,) * 3, 1, cv2.LINE_AA)
+
+
+def _label(text: str, width: int) -> np.ndarray:
+    room = max(1, width // 7)  # characters
+    band = np.full((18, width, 3), 24, np.uint8)
+    text = text.encode("ascii", "replace").decode()  # OpenCV's fonts know no more
+    draw_text(band, text if len(text) <= room else text[: room - 3] + "...", 3, 13)
+    return band
+
+
+def write_image(path: str | Path, frame: np.ndarray) -> None:
+    """Write `frame (h, w, 3)` uint8 as PNG or JPEG, as the suffix says."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = path.suffix or ".png"
+    done, data = cv2.imencode(suffix, cv2.cvtColor(np.asarray(frame), cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"an image ends in .png or .jpg, got {path.name}")
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data.tobytes())
+    os.replace(partial, path)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a picture file as `(h, w, 3)` uint8."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no image at {path}; check the path")
+    return decode_image(path.read_bytes(), str(path))
+
+
+def decode_image(data: bytes, name: str = "image") -> np.ndarray:
+    """Decode the bytes of a picture file into `(h, w, 3)` uint8."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(
+            f"{name} must be a PNG, JPEG or other picture, got {len(data)} bytes of none"
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

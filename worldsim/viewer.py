@@ -1,0 +1,190 @@
+"""Play any env, imagined or real: in a window, or as a film where there is no display.
+
+play ─┬─ window.Window ── player.Player (a thread) ─┐
+      └─ film_session ──────────────────────────────┴─ session.Session ── stage.Stage ── env
+"""
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import pygame
+from tqdm import tqdm
+
+from worldsim.film import PIXELS, Film
+from worldsim.session import Session
+from worldsim.stage import Stage
+from worldsim.window import Window
+
+if TYPE_CHECKING:
+    from worldsim.world import World
+
+WORLD_ENV = "worldsim/World-v0"
+
+
+@dataclass
+class PlayConfig:
+    """What to play, and how it is shown."""
+
+    world: str = "drive"
+    """Shipped world, folder, or Hub id."""
+    env: str | None = None
+    """Id of an env to play instead of a world, such as `CartPole-v1`."""
+    prompt: str | None = None
+    """Begin from this prompt rather than from a recorded start."""
+    seed: int = 0
+    """Of the first episode; each new start takes the next one."""
+    sampler_steps: int | None = None
+    """Denoising steps per frame; None takes the world's own."""
+    guidance: float | None = None
+    """Classifier-free guidance; None takes the env's default."""
+    device: str | None = None
+    """Where the model runs, such as `cuda`; None chooses."""
+    frames: int = 240
+    """Length of the film where there is no display."""
+    out: str | None = None
+    """Film to write; None makes it `out/<world>.mp4`."""
+    autopilot: bool = False
+    """Whether the autopilot drives at first; without a display it always does."""
+    record: bool = False
+    """Whether to film from the first frame on."""
+    fps: float | None = None
+    """Frames per second; None takes the env's own."""
+    scale: float | None = None
+    """Window pixels to a frame pixel at first; None makes the longer side some 700."""
+    pixels: str = "sharp"
+    """How frames are enlarged: "sharp", "whole" (sharp, by a whole factor) or "smooth"."""
+    hud: bool = True
+    """Whether to show the HUD at first."""
+    full_screen: bool = False
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"`frames` must be at least 1, got {self.frames}")
+        for name in ("fps", "scale"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(
+                    f"`{name}` must be above 0, got {value}; leave it out for the default"
+                )
+        if self.pixels not in PIXELS:
+            raise ValueError(f"`pixels` must be one of {', '.join(PIXELS)}, got {self.pixels!r}")
+        if self.out is not None and Path(self.out).suffix != ".mp4":
+            raise ValueError(f"`out` must end in .mp4, got {self.out!r}")
+
+    @property
+    def title(self) -> str:
+        """Name of what is played."""
+        return self.env.split("/")[-1].split(":")[-1] if self.env else Path(self.world).name
+
+    @property
+    def film_path(self) -> Path:
+        """Where films go."""
+        return Path(self.out or f"out/{self.title}.mp4")
+
+
+def play(
+    what: "str | World | gymnasium.Env | None" = None,
+    cfg: PlayConfig | None = None,
+    **overrides: Any,
+) -> list[Path]:
+    """Play a world or an env; without a display, film it under its autopilot.
+
+    Args:
+        what: Name or folder of a world, a `World`, or an env with `rgb_array` rendering (which is
+            closed at the end); None plays what `cfg` says.
+        cfg: How to play.
+        **overrides: Fields of `PlayConfig`, for short (`prompt="a city in the rain"`).
+
+    Returns:
+        The films that were written.
+    """
+    cfg = replace(cfg or PlayConfig(), **overrides)
+    if isinstance(what, str | Path):
+        cfg = replace(cfg, world=str(what))
+    elif isinstance(what, gymnasium.Env):
+        cfg = replace(cfg, env=what.spec.id if what.spec else type(what.unwrapped).__name__)
+    elif what is not None:
+        cfg = replace(cfg, world=what.cfg.name)
+    source = None if isinstance(what, str | Path) else what
+
+    def open_session() -> Session:
+        return Session(
+            lambda: open_stage(cfg, source),
+            seed=cfg.seed,
+            autopilot=cfg.autopilot,
+            fps=cfg.fps,
+            out=cfg.film_path,
+        )
+
+    if not has_display():
+        return [film_session(open_session(), cfg)]
+    return Window(
+        open_session,
+        cfg.title,
+        scale=cfg.scale,
+        pixels=cfg.pixels,
+        hud=cfg.hud,
+        full_screen=cfg.full_screen,
+        record=cfg.record,
+    ).run()
+
+
+def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -> Stage:
+    """Make the env that `cfg` asks for, or take `source`."""
+    if isinstance(source, gymnasium.Env):
+        return Stage(source, cfg.title, imagined=hasattr(source.unwrapped, "world"))
+    if cfg.env:
+        env = gymnasium.make(cfg.env, render_mode="rgb_array", disable_env_checker=True)
+        return Stage(env, cfg.title, imagined=hasattr(env.unwrapped, "world"))
+    chosen = {
+        name: getattr(cfg, name)
+        for name in ("prompt", "sampler_steps", "guidance", "device")
+        if getattr(cfg, name) is not None
+    }
+    env = gymnasium.make(
+        WORLD_ENV,
+        world=source or cfg.world,
+        render_mode="rgb_array",
+        disable_env_checker=True,
+        **chosen,
+    )
+    return Stage(env, cfg.title, imagined=True)
+
+
+def has_display() -> bool:
+    """Return whether a window can be opened and seen."""
+    driver = os.environ.get("SDL_VIDEODRIVER", "")
+    bare = sys.platform.startswith("linux") and not driver
+    if bare and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    try:
+        pygame.display.init()
+    except pygame.error:
+        return False
+    return pygame.display.get_driver() not in ("dummy", "offscreen")
+
+
+def film_session(session: Session, cfg: PlayConfig) -> Path:
+    """Film `cfg.frames` frames under autopilot, with a progress bar.
+
+    An interrupted or failing run leaves what was filmed so far as a whole file.
+    """
+    print(f"no display: filming {cfg.frames} frames of {cfg.title} on autopilot")
+    session.autopilot = True
+    try:
+        session.start()
+        session.film = Film(cfg.film_path, session.stage, session.fps)
+        with tqdm(total=cfg.frames, unit="frame") as bar:
+            session.film.write(session.stage)
+            bar.update()
+            while session.film.frames < cfg.frames:
+                session.tick()
+                bar.update()
+    finally:
+        session.close()
+    print(session.notices.pop())
+    return cfg.film_path

@@ -1,0 +1,134 @@
+"""Do a list of jobs in several processes, and say clearly which one failed, and why."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+
+class Job(Protocol):
+    """What the processes do; travels to them by pickle."""
+
+    def open(self) -> Any:
+        """Set up whatever `run` needs, once in each process; offers `close()`."""
+
+    def run(self, tool: Any, index: int) -> Any:
+        """Do piece `index` of the job and return something picklable."""
+
+    def name(self, index: int) -> str:
+        """Say what piece `index` is, for messages."""
+
+
+def run_parallel(job: Job, pieces: Iterable[int], workers: int) -> Iterator[tuple[int, Any]]:
+    """Yield `(index, result)` of each piece as it gets done.
+
+    Raises:
+        TypeError: If the job cannot be pickled.
+        RuntimeError: If a piece fails or its process dies; the other processes are ended.
+    """
+    _check_picklable(job)
+    queue = deque(pieces)
+    busy: dict[Connection, tuple[BaseProcess, int]] = {}
+    context = multiprocessing.get_context("spawn")
+    try:
+        with _settings_for_children():
+            for _ in range(min(workers, len(queue))):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(theirs, job), daemon=True)
+                process.start()
+                theirs.close()
+                busy[ours] = process, _send(ours, queue.popleft())
+        while busy:
+            for pipe in wait(list(busy)):
+                process, index = busy[pipe]
+                result = _receive(pipe, process, job.name(index))
+                if queue:
+                    busy[pipe] = process, _send(pipe, queue.popleft())
+                else:
+                    del busy[pipe]
+                    pipe.close()  # the worker reads the end of the pipe and leaves
+                    process.join()
+                yield index, result
+    finally:
+        for process, _ in busy.values():
+            process.terminate()
+            process.join()
+
+
+def _send(pipe: Connection, index: int) -> int:
+    with suppress(BrokenPipeError):  # `_receive` finds out who died, and says so
+        pipe.send(index)
+    return index
+
+
+def _receive(pipe: Connection, process: BaseProcess, name: str) -> Any:
+    try:
+        error, result = pipe.recv()
+    except (EOFError, ConnectionResetError):
+        process.join()
+        raise RuntimeError(
+            f"a worker ended with exit code {process.exitcode} in the middle of {name}; use "
+            "workers=1 to see why (workers import the script that starts them: it must do so "
+            'under `if __name__ == "__main__":`)'
+        ) from None
+    if error:
+        raise RuntimeError(f"{name} failed in a worker:\n\n{error}")
+    return result
+
+
+def _work(pipe: Connection, job: Job) -> None:
+    """Do the pieces whose indices come through the pipe, until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    with suppress(ImportError):
+        import cv2
+
+        cv2.setNumThreads(1)
+    tool = None
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            index = pipe.recv()
+            try:
+                tool = job.open() if tool is None else tool
+                answer = None, job.run(tool, index)
+            except Exception:
+                answer = traceback.format_exc(), None
+            pipe.send(answer)
+    if tool is not None:
+        tool.close()
+
+
+def _check_picklable(job: Job) -> None:
+    try:
+        pickle.dumps(job)
+    except Exception as error:
+        raise TypeError(
+            f"what goes to worker processes must be picklable, got {job} ({error}); define classes "
+            "and functions at the top of a module, not as lambdas, or use workers=1"
+        ) from None
+
+
+@contextmanager
+def _settings_for_children() -> Iterator[None]:
+    """Let processes started meanwhile use one thread each, and leave Ctrl-C to their parent."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    try:
+        yield
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value

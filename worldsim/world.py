@@ -1,0 +1,335 @@
+"""A world: tokenizer, dynamics, spaces and start clips, in memory and as a folder.
+
+    drive/
+      config.json            every architecture number, the spaces, fps, key bindings
+      tokenizer.safetensors  frames <-> latents
+      dynamics.safetensors   latents, actions, text -> next latents, reward, termination
+      starts.safetensors     start clips with their captions and text embeddings
+      README.md              model card
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.files import read_tensors, write_tensors
+from worldsim.spaces import space_from_json
+from worldsim.tokenizer import Tokenizer, TokenizerConfig
+
+FORMAT_VERSION = 1
+SHIPPED = Path(__file__).parent / "worlds"
+
+
+@dataclass
+class WorldConfig:
+    """Everything about a world that is not a weight; plain data."""
+
+    name: str
+    fps: int
+    frame_size: tuple[int, int]
+    """`(h, w)` in pixels."""
+    action_space: dict
+    """JSON of a Gymnasium space, see `worldsim.spaces`."""
+    action_low: list[float]
+    """What the flattened action's numbers are scaled by: these become -1 ..."""
+    action_high: list[float]
+    """... and these 1."""
+    env_id: str = ""
+    """The source simulator, if it is a registered environment."""
+    env_kwargs: dict = field(default_factory=dict)
+    keys: list = field(default_factory=list)
+    """Key bindings, `[[key names], action]`."""
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
+    sampler_steps: int = 1
+    """Denoising passes per frame, by default."""
+    commit_tau: float = 0.9
+    """Signal level at which finished frames are fed back."""
+    prompts: list[str] = field(default_factory=list)
+    """Examples of what to ask for."""
+    horizon: int = 1000
+    """Imagined steps before truncation."""
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        self.frame_size = tuple(self.frame_size)
+        if isinstance(self.tokenizer, dict):
+            self.tokenizer = TokenizerConfig(**self.tokenizer)
+        if isinstance(self.dynamics, dict):
+            self.dynamics = DynamicsConfig(**self.dynamics)
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Clips to start from.
+
+    Attributes:
+        latents: `(s, t, c, h, w)`.
+        actions: `(s, t, a)`, scaled; `actions[:, i]` leads to frame `i`.
+        captions: One per clip.
+        words: Token embeddings `(l, text_dim)` of each caption.
+    """
+
+    latents: Tensor
+    actions: Tensor
+    captions: tuple[str, ...]
+    words: tuple[Tensor, ...]
+
+    @property
+    def sentences(self) -> Tensor:
+        """Mean embedding of each caption, `(s, text_dim)`, unit length."""
+        means = torch.stack([w.float().mean(0) for w in self.words])
+        return torch.nn.functional.normalize(means, dim=-1)
+
+
+class World:
+    """A trained simulator.
+
+    Args:
+        cfg: Its description.
+        tokenizer: Its eyes.
+        dynamics: Its laws.
+        starts: Where it can begin.
+    """
+
+    def __init__(
+        self, cfg: WorldConfig, tokenizer: Tokenizer, dynamics: Dynamics, starts: Starts
+    ) -> None:
+        self.cfg, self.starts = cfg, starts
+        self.tokenizer, self.dynamics = tokenizer.eval(), dynamics.eval()
+        self.action_space = space_from_json(cfg.action_space)
+        self._low = np.asarray(cfg.action_low, np.float32)
+        self._high = np.asarray(cfg.action_high, np.float32)
+        self._known = dict(zip(starts.captions, starts.words, strict=True))
+        self._encoder = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.dynamics.head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are in."""
+        return self.dynamics.head.weight.dtype
+
+    def scale_actions(self, actions: np.ndarray) -> np.ndarray:
+        """Scale flattened actions `(..., a)` to [-1, 1]."""
+        scaled = 2 * (actions - self._low) / (self._high - self._low) - 1
+        return scaled.astype(np.float32)
+
+    def unscale_actions(self, actions: np.ndarray) -> np.ndarray:
+        """Undo `scale_actions`."""
+        return (self._low + (np.asarray(actions) + 1) / 2 * (self._high - self._low)).astype(np.float32)
+
+    @torch.inference_mode()
+    def encode(self, frames: np.ndarray | Tensor) -> Tensor:
+        """Turn pixels `(..., h, w, 3)` uint8 into latents `(..., c, h, w)`."""
+        return self.tokenizer.encode(torch.as_tensor(frames).to(self.device))
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Turn latents `(..., c, h, w)` into pixels `(..., h, w, 3)` uint8."""
+        return self.tokenizer.decode(latents.to(self.device))
+
+    @property
+    def encoder(self):
+        """The text encoder; its first use loads it."""
+        if self._encoder is None:
+            from worldsim.text import TextEncoder
+
+            self._encoder = TextEncoder()
+        return self._encoder
+
+    def words(self, prompt: str) -> Tensor:
+        """Return token embeddings `(l, text_dim)`; a start's caption needs no encoder."""
+        if prompt not in self._known:
+            self._known[prompt] = self.encoder.encode([prompt])[0]
+        return self._known[prompt]
+
+    def nearest_start(self, prompt: str) -> int:
+        """Return the start clip whose caption means most nearly what `prompt` does."""
+        mean = torch.nn.functional.normalize(self.words(prompt).float().mean(0), dim=0)
+        return int((self.starts.sentences @ mean.cpu()).argmax())
+
+    def save(self, folder: str | Path, card: str = "") -> Path:
+        """Write the world's folder: the old one stays until the new one is whole.
+
+        Args:
+            folder: Where.
+            card: Text of the model card; an existing card is kept if empty.
+        """
+        folder = Path(folder)
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        old_card = folder / "README.md"
+        card = card or (old_card.read_text() if old_card.exists() else f"# {self.cfg.name}\n")
+        (part / "README.md").write_text(card)
+        (part / "config.json").write_text(json.dumps(asdict(self.cfg), indent=2) + "\n")
+        write_tensors(part / "tokenizer.safetensors", _half(self.tokenizer.state_dict()))
+        write_tensors(part / "dynamics.safetensors", _half(self.dynamics.state_dict()))
+        s = self.starts
+        tensors = {"latents": s.latents.bfloat16(), "actions": s.actions.float()}
+        tensors["words"] = torch.cat(s.words).bfloat16() if s.words else torch.zeros(0, 0)
+        lengths = [len(w) for w in s.words]
+        meta = {"captions": json.dumps(list(s.captions)), "lengths": json.dumps(lengths)}
+        write_tensors(part / "starts.safetensors", tensors, meta)
+        old = folder.with_name(folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(part, folder)
+        shutil.rmtree(old, ignore_errors=True)
+        return folder
+
+
+def list_worlds() -> list[str]:
+    """Return the names of the shipped worlds."""
+    if not SHIPPED.is_dir():
+        return []
+    return sorted(folder.name for folder in SHIPPED.iterdir() if (folder / "config.json").exists())
+
+
+def load(
+    name: str | Path, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+) -> World:
+    """Load a world.
+
+    Args:
+        name: A shipped world, a folder, or a Hub id `owner/name` (needs `huggingface_hub`).
+        device: CUDA if there is some, else CPU.
+        dtype: bfloat16 where the device multiplies it fast, else float32.
+
+    Raises:
+        FileNotFoundError: If there is no such world, or a file of it is missing.
+        ValueError: If a file is damaged, or a newer worldsim wrote it.
+    """
+    folder = find_world(name)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
+    raw = json.loads((folder / "config.json").read_text())
+    version = raw.get("format_version", 0)
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"this worldsim reads worlds up to format {FORMAT_VERSION}, got {version} in {folder}; "
+            "upgrade worldsim-sdk"
+        )
+    cfg = WorldConfig(**raw)
+    tokenizer, dynamics = Tokenizer(cfg.tokenizer), Dynamics(cfg.dynamics)
+    for model, file in ((tokenizer, "tokenizer.safetensors"), (dynamics, "dynamics.safetensors")):
+        model.load_state_dict(read_tensors(folder / file)[0])
+        model.to(device, dtype).requires_grad_(False)
+    tokenizer.to(memory_format=torch.channels_last)
+    tensors, meta = read_tensors(folder / "starts.safetensors")
+    words = tensors["words"].split(json.loads(meta["lengths"])) if len(tensors["words"]) else ()
+    captions = tuple(json.loads(meta["captions"]))
+    return World(cfg, tokenizer, dynamics, Starts(tensors["latents"], tensors["actions"], captions, words))
+
+
+def find_world(name: str | Path) -> Path:
+    """Return the folder of a world.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    for folder in (Path(name), SHIPPED / str(name)):
+        if (folder / "config.json").exists():
+            return folder
+    parts = str(name).split("/")
+    if len(parts) == 2 and all(parts) and not Path(name).exists():
+        try:
+            from huggingface_hub import snapshot_download
+
+            return Path(snapshot_download(str(name)))
+        except Exception as error:
+            raise FileNotFoundError(
+                f"`world` must be a shipped world ({', '.join(list_worlds())}), a folder or a Hub id, "
+                f"got {str(name)!r}: {error}"
+            ) from error
+    raise FileNotFoundError(
+        f"`world` must be a shipped world ({', '.join(list_worlds()) or 'none'}), a world's folder "
+        f"or a Hub id, got {str(name)!r}; train one with `worldsim train`"
+    )
+
+
+def build_world(
+    dataset, tokenizer: Tokenizer, dynamics: Dynamics, *, name: str, starts: int = 32, frames: int = 16
+) -> World:
+    """Put a world together: start clips are cut from a data set, spread over its captions.
+
+    Args:
+        dataset: What the models were trained on, or held-out episodes.
+        tokenizer: Trained.
+        dynamics: Trained.
+        name: Of the world.
+        starts: Number of start clips, at most.
+        frames: Frames in each.
+    """
+    from worldsim.clips import action_scaling
+
+    low, high = action_scaling(dataset)
+    cfg = WorldConfig(
+        name=name, fps=dataset.info.fps, frame_size=dataset.info.frame_size,
+        action_space=dataset.info.to_json()["action_space"],
+        action_low=low.tolist(), action_high=high.tolist(),
+        env_id=dataset.info.env_id, env_kwargs=dict(dataset.info.env_kwargs), keys=dataset.info.keys,
+        tokenizer=tokenizer.cfg, dynamics=dynamics.cfg,
+    )  # fmt: skip
+    clips = _start_clips(dataset, starts, frames)
+    empty = Starts(torch.zeros(0), torch.zeros(0), (), ())
+    world = World(cfg, tokenizer, dynamics, empty)
+    latents = torch.stack([world.encode(f) for f, _, _ in clips]).cpu()
+    actions = torch.stack([torch.from_numpy(world.scale_actions(a)) for _, a, _ in clips])
+    captions = tuple(c for _, _, c in clips)
+    words = tuple(world.words(c).cpu() for c in captions) if any(captions) else ()
+    world.starts = Starts(latents, actions, captions, words)
+    return world
+
+
+def _start_clips(dataset, count: int, frames: int) -> list[tuple[np.ndarray, np.ndarray, str]]:
+    """Cut one clip each from `count` episodes: cleanly driven ones first, with one caption."""
+    clips, spare = [], []
+    for i in range(len(dataset)):
+        if len(clips) == count:
+            break
+        episode = dataset[i]
+        at = _steady(episode.caption_index, frames)
+        if at is None:
+            continue
+        captions = episode.captions[episode.caption_index[at]]
+        led = np.concatenate([np.zeros_like(episode.actions[:1]), episode.actions])
+        clip = episode.frames[at : at + frames], led[at : at + frames], captions
+        clean = "style" not in episode.state or float(episode.state["style"].flat[0]) == 0
+        (clips if clean else spare).append(clip)
+    clips = (clips + spare)[:count]
+    if not clips:
+        raise ValueError(f"start clips need an episode of at least {frames} frames; record longer ones")
+    return clips
+
+
+def _steady(index: Sequence[int], frames: int) -> int | None:
+    """Return where the last `frames` frames under one caption begin in the first such stretch."""
+    for at in range(len(index) - frames + 1):
+        if len(set(index[at : at + frames])) == 1:
+            return at
+    return None
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Say whether `device` multiplies matrices faster in bfloat16 than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.bfloat16() if t.is_floating_point() else t for name, t in state.items()}
