@@ -1,0 +1,48 @@
+"""Frames to latents and back."""
+
+import pytest
+import torch
+
+from worldsim.tokenizer import Tokenizer, TokenizerConfig
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    torch.manual_seed(0)
+    return Tokenizer(TokenizerConfig(width=16, blocks=1, channels=4)).eval()
+
+
+@pytest.mark.parametrize("h, w", [(32, 32), (64, 96), (96, 64)])
+def test_any_frame_size_of_whole_cells_comes_back_as_it_went(tokenizer, h, w):
+    frames = torch.randint(0, 256, (2, 3, h, w, 3), dtype=torch.uint8)
+    latents = tokenizer.encode(frames)
+    assert latents.shape == (2, 3, 4, h // 8, w // 8)
+    assert tokenizer.decode(latents).shape == frames.shape
+    assert tokenizer.decode(latents).dtype == torch.uint8
+
+
+def test_a_size_that_cells_do_not_fill_is_refused_with_the_nearest(tokenizer):
+    with pytest.raises(ValueError, match=r"multiples of 8, got 36x60; resize to 32x56"):
+        tokenizer.encode(torch.zeros(60, 36, 3, dtype=torch.uint8))
+
+
+def test_statistics_standardise_latents(tokenizer):
+    frames = torch.randint(0, 256, (64, 32, 32, 3), dtype=torch.uint8)
+    tokenizer.fit_statistics(frames)
+    latents = tokenizer.encode(frames).detach()
+    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=1e-2, rtol=0)
+
+
+def test_it_learns_a_picture():
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(TokenizerConfig(width=32, blocks=1))
+    frame = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+    frame[:, 8:24, 4:20] = torch.tensor([200, 60, 30], dtype=torch.uint8)
+    optimizer = torch.optim.Adam(tokenizer.parameters(), 3e-3)
+    for _ in range(60):
+        loss, metrics = tokenizer.loss(frame)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert metrics["psnr"] > 22
