@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-
 from worldsim.envs.scenery import PIXELS, SHIFT, Land, Props
 from worldsim.envs.scenes import TIMES, WEATHERS
 from worldsim.envs.traffic import CAR, COLOURS, Traffic
@@ -64,7 +63,9 @@ class Lens:
         down = self.sin - rise * self.cos
         z = self.height * (self.cos + rise * self.sin) / np.maximum(down, 1e-4)
         z = np.where(down > 1e-4, z, 1e5).clip(0.1, 1e5)
-        self.horizon = int(np.clip(np.ceil(self.h / 2 - self.focal * math.tan(self.pitch)), 2, self.h - 2))
+        self.horizon = int(
+            np.clip(np.ceil(self.h / 2 - self.focal * math.tan(self.pitch)), 2, self.h - 2)
+        )
         x = (u + 0.5 - self.w / 2) / self.focal * (z * self.cos + self.height * self.sin)
         self.ground_z, self.ground_x = z[self.horizon :], x[self.horizon :]
 
@@ -92,7 +93,9 @@ class Mood:
     def __init__(self, lens: Lens, land: Land, time: str, weather: str, seed: int) -> None:
         light, air = TIMES[time], WEATHERS[weather]
         self.time, self.weather, self.lens = time, weather, lens
-        overcast = np.float32(light.overcast) * (1.1 if weather == "snow" and time == "day" else 1.0)
+        overcast = np.float32(light.overcast) * (
+            1.1 if weather == "snow" and time == "day" else 1.0
+        )
         mix = lambda clear: np.float32(clear) * (1 - air.cover) + overcast * air.cover  # noqa: E731
         self.zenith, self.haze = mix(light.zenith), mix(light.horizon)
         self.sight, self.ambient = air.sight, np.float32(light.ambient) * air.light
@@ -143,7 +146,9 @@ class Mood:
                 sky = sky * 0.55 + clouds * 0.45
         share = min(1.0, float(self.fog(np.float32(150))))
         hill = np.float32((78, 96, 92)) * self.ambient * (1 - share) + self.haze * share
-        height = np.interp(np.arange(n) * 360 / n, np.arange(361), np.append(land.hills, land.hills[0]))
+        height = np.interp(
+            np.arange(n) * 360 / n, np.arange(361), np.append(land.hills, land.hills[0])
+        )
         tops = rows - np.maximum(1.0, (height - 0.3) * lens.h * 0.22)
         cover = np.clip(np.arange(rows)[:, None] + 1 - tops, 0, 1)[..., None]
         return np.clip(sky * (1 - cover) + hill * cover, 0, 255).astype(np.float32)
@@ -160,7 +165,9 @@ class Mood:
             "night": ((214, 216, 206), 0.06, 0.3),
         }[self.time]
         for at in (n // 9, n // 9 + n // 2):  # one before and one behind: a sun in most pictures
-            cv2.circle(sky, (at, int(rows * place)), int(radius * self.lens.h), colour, -1, cv2.LINE_AA)
+            cv2.circle(
+                sky, (at, int(rows * place)), int(radius * self.lens.h), colour, -1, cv2.LINE_AA
+            )
 
 
 @dataclass(frozen=True)
@@ -184,10 +191,22 @@ def draw(lens: Lens, mood: Mood, land: Land, traffic: Traffic, ego: Ego) -> np.n
     columns = (start + np.arange(lens.w)) % mood.sky.shape[1]
     canvas[: lens.horizon] = mood.sky[:, columns]
     canvas[lens.horizon :] = _ground(lens, mood, land, eye, forward, right)
-    things = _props(lens, mood, land, eye, forward, right) + _walls(lens, mood, land, eye, forward, right)
+    things = _props(lens, mood, land, eye, forward, right) + _walls(
+        lens, mood, land, eye, forward, right
+    )
     things += _cars(lens, mood, traffic, ego, eye, forward, right)
     if lens.back:
-        things += _car(lens, mood, 0.0, lens.back, -0.12 * ego.steer, np.array(CAR), COLOURS[0], ego.brake > 0.05, True)
+        things += _car(
+            lens,
+            mood,
+            0.0,
+            lens.back,
+            -0.12 * ego.steer,
+            np.array(CAR),
+            COLOURS[0],
+            ego.brake > 0.05,
+            True,
+        )
     for _, polygon, colour in sorted(things, key=lambda thing: -thing[0]):
         cv2.fillConvexPoly(canvas, polygon, colour, cv2.LINE_AA, SHIFT)
     if mood.weather in ("rain", "snow"):
@@ -201,7 +220,9 @@ def draw(lens: Lens, mood: Mood, land: Land, traffic: Traffic, ego: Ego) -> np.n
 def _ground(lens, mood, land, eye, forward, right) -> np.ndarray:  # noqa: ANN001
     z = np.array([2.5, 2.5, 60.0, 60.0])
     x = z * np.array([-0.8, 0.8, -0.8, 0.8])
-    source = ((eye + x[:, None] * right + z[:, None] * forward + land.extent) * PIXELS).astype(np.float32)
+    source = ((eye + x[:, None] * right + z[:, None] * forward + land.extent) * PIXELS).astype(
+        np.float32
+    )
     target = (lens.project(x, np.zeros(4), z) - (0, lens.horizon)).astype(np.float32)
     warp = cv2.getPerspectiveTransform(target, source)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -237,7 +258,9 @@ def _grown(lens, mood, props: Props, seen, x, z) -> list:  # noqa: ANN001
         )
         window = LIT_WINDOW if night else WINDOW
         colour = {"prop": props.colour[seen], "trunk": TRUNK, "window": window}[whose]
-        shades = mood.shade(np.broadcast_to(colour, (len(seen), 3)), x, z, glow=whose == "window" and night)
+        shades = mood.shade(
+            np.broadcast_to(colour, (len(seen), 3)), x, z, glow=whose == "window" and night
+        )
         fixed = _fixed(polygons)
         for k, depth in enumerate(z):
             if whose != "window" or (depth < 60 and (int(seen[k]) * 7 + part * 5) % 3):
@@ -285,11 +308,15 @@ def _cars(lens, mood, traffic: Traffic, ego: Ego, eye, forward, right) -> list: 
         return []
     away, things = traffic.xy - eye, []
     z, x = away @ forward, away @ right
-    seen = (z - traffic.size[:, 0] / 2 > 2.5) & (z < min(FAR, 2.2 * mood.sight)) & (np.abs(x) < z + 8)
+    seen = (
+        (z - traffic.size[:, 0] / 2 > 2.5) & (z < min(FAR, 2.2 * mood.sight)) & (np.abs(x) < z + 8)
+    )
     for i in np.flatnonzero(seen):
         colour = COLOURS[traffic.colour[i]]
         yaw = traffic.yaw[i] - ego.yaw
-        things += _car(lens, mood, x[i], z[i], yaw, traffic.size[i], colour, traffic.braking[i], False)
+        things += _car(
+            lens, mood, x[i], z[i], yaw, traffic.size[i], colour, traffic.braking[i], False
+        )
     return things
 
 
@@ -301,7 +328,9 @@ def _car(lens, mood, x, z, yaw, size, colour, braking, own) -> list:  # noqa: AN
     cabin = (52, 60, 74) if height < 2.2 else colour
     faces = [(_quad(-w, w, -l, l, 0.02), np.float32((16, 16, 18)))]
     faces += _cuboid(-l, l, w, 0.3, 0.55 * height, colour, x, z, cos, sin)
-    faces += _cuboid(-0.36 * length, 0.18 * length, 0.42 * width, 0.55 * height, height, cabin, x, z, cos, sin)
+    faces += _cuboid(
+        -0.36 * length, 0.18 * length, 0.42 * width, 0.55 * height, height, cabin, x, z, cos, sin
+    )
     rear = cos > 0
     b = -l - 0.02 if rear else l + 0.02
     lamp = np.float32((255, 50, 36) if rear else (255, 246, 210))
@@ -359,7 +388,9 @@ def _particles(canvas, lens, mood, eye, forward, right, seconds) -> None:  # noq
         if rain:
             cv2.line(layer, a, b, 0.28, 1, cv2.LINE_AA, SHIFT)
         else:
-            cv2.circle(layer, b, int(lens.focal * 0.05 / depth * 2**SHIFT) + 8, 0.5, -1, cv2.LINE_AA, SHIFT)
+            cv2.circle(
+                layer, b, int(lens.focal * 0.05 / depth * 2**SHIFT) + 8, 0.5, -1, cv2.LINE_AA, SHIFT
+            )
     bright = {"day": 1.0, "sunset": 0.85, "night": 0.45}[mood.time]
     colour = np.float32((190, 200, 216) if rain else (250, 250, 252)) * bright
     canvas += layer[..., None] * (colour - canvas)

@@ -11,7 +11,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.box2d import car_racing
-
 from worldsim.envs.camera import MOUNTS, Ego, Lens, Mood, draw
 from worldsim.envs.driver import STYLES, Driver
 from worldsim.envs.scenery import Land

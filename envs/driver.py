@@ -9,7 +9,6 @@ holds the wheel at its stop, brakes hard and reverses the wheel.
 import math
 
 import numpy as np
-
 from worldsim.envs.scenery import Land
 from worldsim.envs.traffic import LANE, Traffic
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-
 from worldsim.envs.scenes import BIOMES
 
 PIXELS = 3.0  # of ground texture per metre
@@ -124,8 +123,12 @@ class Land:
         keep = (gap > self.half_width + 0.75 * near) & (np.abs(xy).max(1) < self.extent - 3)
         keep &= (self.side(xy) > 0.5) == bool(side) if len(set(self.biomes)) > 1 else True
         xy, count = xy[keep], int(keep.sum())
-        colours = np.array(biome.prop_colours, float)[rng.integers(0, len(biome.prop_colours), count)]
-        return Props(biome.prop, xy, rng.uniform(*heights, count), rng.uniform(*widths, count), colours)
+        colours = np.array(biome.prop_colours, float)[
+            rng.integers(0, len(biome.prop_colours), count)
+        ]
+        return Props(
+            biome.prop, xy, rng.uniform(*heights, count), rng.uniform(*widths, count), colours
+        )
 
     def locate(self, xy: np.ndarray, near: int | None = None) -> int:
         """Return the index of the track point nearest to `xy`, looking round index `near` first."""

@@ -3,10 +3,16 @@
 import math
 
 import numpy as np
-
 from worldsim.envs.scenery import Land
 
-COLOURS = ((206, 36, 36), (40, 84, 210), (232, 232, 236), (236, 196, 40), (40, 40, 46), (40, 150, 70))
+COLOURS = (
+    (206, 36, 36),
+    (40, 84, 210),
+    (232, 232, 236),
+    (236, 196, 40),
+    (40, 40, 46),
+    (40, 150, 70),
+)
 LANE = 3.2  # metres from the centre line
 CAR, TRUCK = (4.4, 2.1, 1.45), (8.0, 2.4, 3.2)  # length, width, height in metres
 

@@ -1,6 +1,6 @@
 """From an env of your own to a world that imagines it, in half a minute on one core.
 
-    python examples/own_env.py [seconds of training] [folder]
+python examples/own_env.py [seconds of training] [folder]
 """
 
 import sys

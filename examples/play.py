@@ -1,6 +1,6 @@
 """Play a world: in a window, or as a film where there is no display.
 
-    python examples/play.py [world] [prompt]
+python examples/play.py [world] [prompt]
 """
 
 import sys

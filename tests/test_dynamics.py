@@ -32,7 +32,9 @@ def clip(t=10, b=2, h=2, w=2):
 def prompts(b=2, t=10):
     owner = torch.tensor([[0, 0, 1, 1, -1]]).expand(b, -1)
     of_frame = (torch.arange(t) >= t // 2).long().expand(b, -1)
-    return Prompts(torch.randn(b, 5, 384, generator=torch.Generator().manual_seed(2)), owner, of_frame)
+    return Prompts(
+        torch.randn(b, 5, 384, generator=torch.Generator().manual_seed(2)), owner, of_frame
+    )
 
 
 def poke(frames, at, model_input="x"):

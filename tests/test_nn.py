@@ -10,8 +10,13 @@ from worldsim.nn import SpaceAttention, attend, norm, rotate, rotation
 def test_rotated_products_depend_on_distance_alone_even_far_out():
     q, k = torch.randn(2, 1, 8)
     near = [rotate(v, rotation(torch.tensor([p]), 4, 100.0)) for v, p in ((q, 5), (k, 2))]
-    far = [rotate(v, rotation(torch.tensor([p]), 4, 100.0)) for v, p in ((q, 1_000_005), (k, 1_000_002))]
-    torch.testing.assert_close((near[0] * near[1]).sum(), (far[0] * far[1]).sum(), atol=1e-5, rtol=1e-5)
+    far = [
+        rotate(v, rotation(torch.tensor([p]), 4, 100.0))
+        for v, p in ((q, 1_000_005), (k, 1_000_002))
+    ]
+    torch.testing.assert_close(
+        (near[0] * near[1]).sum(), (far[0] * far[1]).sum(), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_rotation_keeps_lengths_and_position_zero_turns_nothing():
@@ -23,7 +28,11 @@ def test_rotation_keeps_lengths_and_position_zero_turns_nothing():
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_attention_equals_torch_with_grouped_heads(kv_heads):
-    q, k, v = torch.randn(2, 4, 5, 8), torch.randn(2, kv_heads, 7, 8), torch.randn(2, kv_heads, 7, 8)
+    q, k, v = (
+        torch.randn(2, 4, 5, 8),
+        torch.randn(2, kv_heads, 7, 8),
+        torch.randn(2, kv_heads, 7, 8),
+    )
     mask = torch.rand(2, 1, 5, 7) > 0.3
     mask[..., 0] = True
     groups = 4 // kv_heads

@@ -20,7 +20,7 @@ from worldsim.prompt_entry import PromptEntry
 from worldsim.session import Session
 from worldsim.stage import Stage
 from worldsim.video import read_video
-from worldsim.viewer import PlayConfig, has_display, play
+from worldsim.viewer import PlayConfig, has_display, open_stage, play
 from worldsim.window import COMMANDS, Window, help_rows
 
 LEFT, RIGHT, UP, DOWN = pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN
@@ -565,7 +565,9 @@ def test_any_registered_env_can_be_played(env_id, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"frames": 0}, {"fps": 0.0}, {"scale": -1.0}, {"out": "film.gif"}, {"pixels": "soft"}], ids=str
+    "wrong",
+    [{"frames": 0}, {"fps": 0.0}, {"scale": -1.0}, {"out": "film.gif"}, {"pixels": "soft"}],
+    ids=str,
 )
 def test_a_wrong_setting_is_refused_before_anything_starts(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -578,3 +580,53 @@ def test_an_env_that_shows_no_pixels_is_refused(tmp_path):
     with pytest.raises(ValueError, match="rgb_array"):
         play(env, frames=5, out=str(tmp_path / "x.mp4"))
     assert not (tmp_path / "x.mp4").exists()
+
+
+# an imagined world
+
+
+@pytest.fixture
+def dream(tiny_world, tmp_path):
+    cfg = PlayConfig(world="tiny")
+    session = Session(lambda: open_stage(cfg, tiny_world), out=tmp_path / "film.mp4")
+    session.start()
+    yield session
+    session.close()
+
+
+def test_an_imagined_world_is_played_rewound_and_played_again(dream):
+    frames = [dream.stage.moment.frame]
+    for _ in range(12):  # past a turn of the ring
+        dream.tick((UP,))
+        frames.append(dream.stage.moment.frame)
+    assert dream.stage.moment.termination is not None
+    dream.rewind(True)
+    for _ in range(12):
+        dream.tick()
+    assert np.array_equal(dream.stage.moment.frame, frames[0])
+    dream.rewind(False)
+    for frame in frames[1:]:
+        dream.tick((UP,))
+        assert np.array_equal(dream.stage.moment.frame, frame)
+
+
+def test_an_imagined_world_takes_the_prompts_of_its_starts(dream, tiny_world):
+    prompt = tiny_world.starts.captions[-1]
+    dream.set_prompt(prompt)
+    dream.tick()
+    assert not dream.notices
+    assert dream.stage.moment.prompt == prompt
+    dream.begin(prompt)
+    assert (dream.stage.moment.step, dream.stage.moment.prompt) == (0, prompt)
+
+
+def test_an_imagined_world_is_filmed_on_its_own_autopilot(tiny_world_path, tmp_path):
+    out = tmp_path / "tiny.mp4"
+    assert play(tiny_world_path, frames=20, out=str(out)) == [out]
+    assert len(read_video(out)) == 20
+
+
+def test_an_unknown_world_is_refused_before_a_film_begins(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        play("nowhere", out=str(tmp_path / "x.mp4"))
+    assert not list(tmp_path.iterdir())

@@ -1,19 +1,62 @@
-"""worldsim turns environments into neural simulators."""
+"""Turn environments into worlds: learned simulators to prompt, play, step, train in and film.
 
+Every public name stands in `_PUBLIC` with the module it comes from, which is imported when the name
+is first used: `import worldsim` loads neither torch nor pygame and needs no display.
+"""
+
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 
+__version__ = "0.1.0"
+
+_MODULES = {
+    "video": ("read_video", "write_video", "contact_sheet"),
+    "data": ("DatasetInfo", "DatasetWriter", "MemoryDataset", "open_dataset"),
+    "episodes": ("Episode",),
+    "recording": ("record", "record_episode"),
+    "inspection": ("inspect", "preview"),
+    "captions": ("EXAMPLE_PROMPTS", "caption", "expand_prompt", "recaption"),
+    "text": ("TextEncoder",),
+    "tokenizer": ("Tokenizer", "TokenizerConfig"),
+    "dynamics": ("Dynamics", "DynamicsConfig"),
+    "objective": ("ObjectiveConfig",),
+    "world": ("Starts", "World", "WorldConfig", "build_world", "list_worlds", "load"),
+    "rollout": ("Rollout",),
+    "env": ("WorldEnv", "WorldVectorEnv"),
+    "generate": ("edit", "extend", "image_to_video", "infill", "loop", "text_to_video"),
+    "viewer": ("PlayConfig", "play"),
+    "training": ("TrainConfig", "WandbConfig", "fit"),
+    "recipes": ("ModelConfig", "model_config", "train_dynamics", "train_tokenizer"),
+    "evaluation": ("EvaluateConfig", "Report", "compare", "evaluate", "rollout_quality"),
+    "benchmark": ("Bench", "BenchConfig", "bench"),
+}
+_PUBLIC = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_PUBLIC)
+
 _root = Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").exists() and (_root / "envs" / "__init__.py").exists():
-    __path__.append(str(_root))  # an uninstalled checkout finds worldsim.envs and worldsim.configs
+    __path__.append(str(_root))  # a checkout that is not installed finds worldsim.envs and .configs
 
 if "worldsim/Drive-v0" not in gymnasium.registry:
-    gymnasium.register(
-        "worldsim/Drive-v0", "worldsim.envs.drive:DriveEnv", max_episode_steps=1000
-    )
+    gymnasium.register("worldsim/Drive-v0", "worldsim.envs.drive:DriveEnv", max_episode_steps=1000)
+if "worldsim/World-v0" not in gymnasium.registry:
     gymnasium.register(
         "worldsim/World-v0",
         "worldsim.env:WorldEnv",
         vector_entry_point="worldsim.env:WorldVectorEnv",
     )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'worldsim' has no attribute {name!r}")
+    value = getattr(import_module(f"worldsim.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(globals() | _PUBLIC)

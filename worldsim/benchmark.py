@@ -51,7 +51,9 @@ class BenchConfig:
         self.dtype = tuple(self.dtype)
         for name in ("batch", "sampler_steps"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
-                raise ValueError(f"`{name}` must hold numbers of at least 1, got {getattr(self, name)}")
+                raise ValueError(
+                    f"`{name}` must hold numbers of at least 1, got {getattr(self, name)}"
+                )
         wrong = [name for name in self.dtype if name not in DTYPES]
         if wrong:
             raise ValueError(f"`dtype` must be among {', '.join(DTYPES)}, got {', '.join(wrong)}")
@@ -104,13 +106,20 @@ class Bench:
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
         rows = [vars(row) | {"frames_per_second": row.frames_per_second} for row in self.rows]
-        return {"about": self.about, "matmul_gflops": self.rates, "rows": rows, "long_run": self.long_run}
+        return {
+            "about": self.about,
+            "matmul_gflops": self.rates,
+            "rows": rows,
+            "long_run": self.long_run,
+        }
 
     def __str__(self) -> str:
         lines = [f"{name}: {value}" for name, value in self.about.items()]
         rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in self.rates.items())
         lines += [f"matrix multiplication: {rates}", ""]
-        lines.append("| part | dtype | batch | K | ms | frames/s | GFLOP/frame | share of matmul rate |")
+        lines.append(
+            "| part | dtype | batch | K | ms | frames/s | GFLOP/frame | share of matmul rate |"
+        )
         lines.append("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
         for r in self.rows:
             lines.append(
@@ -136,7 +145,10 @@ def bench(world: str | World, cfg: BenchConfig | None = None, **overrides: Any) 
         torch.set_num_threads(cfg.threads)
     try:
         worlds = [world] if isinstance(world, World) else list(_load(world, cfg))
-        rates = {name: matmul_rate(worlds[0].device, dtype, cfg.seconds) for name, dtype in DTYPES.items()}
+        rates = {
+            name: matmul_rate(worlds[0].device, dtype, cfg.seconds)
+            for name, dtype in DTYPES.items()
+        }
         rows = []
         for one in worlds:
             name = next((n for n, dtype in DTYPES.items() if dtype == one.dtype), str(one.dtype))
@@ -318,6 +330,8 @@ def about_machine(world: World) -> dict[str, Any]:
 def _cpu_name() -> str:
     try:
         with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+            return next(
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

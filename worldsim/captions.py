@@ -231,7 +231,9 @@ def _manoeuvre(state: dict, rng: np.random.Generator) -> str:
     """Say what the car does, from the ground truth."""
     speed, bend = state.get("speed", 15.0), state.get("curvature", 0.0)
     if abs(state.get("offset", 0.0)) > 7.5:
-        return str(rng.choice(["bumps along off the road", "has left the asphalt", "drives off-road"]))
+        return str(
+            rng.choice(["bumps along off the road", "has left the asphalt", "drives off-road"])
+        )
     if speed < 1:
         return str(rng.choice(["stands still", "has stopped", "waits on the road"]))
     if state.get("brake", 0.0) > 0.3:
@@ -239,9 +241,15 @@ def _manoeuvre(state: dict, rng: np.random.Generator) -> str:
     pace = "slowly" if speed < 8 else "fast" if speed > 22 else ""
     if abs(bend) > 0.35:
         side = "left" if bend > 0 else "right"
-        act = str(rng.choice([f"takes a {side} bend", f"curves to the {side}", f"follows the road {side}"]))
+        act = str(
+            rng.choice(
+                [f"takes a {side} bend", f"curves to the {side}", f"follows the road {side}"]
+            )
+        )
     else:
-        act = str(rng.choice(["drives straight on", "drives along", "rolls down the road", "cruises"]))
+        act = str(
+            rng.choice(["drives straight on", "drives along", "rolls down the road", "cruises"])
+        )
     return f"{act} {pace}".strip()
 
 
@@ -277,7 +285,9 @@ def _paragraph(
     if "traffic" in say:
         lines.append(f"There is {say['traffic']}.")
     if scene.get("next_biome"):
-        lines.append(f"Ahead the land changes to {_pick(WORDS['biome'][scene['next_biome']], rng, 'train')}.")
+        lines.append(
+            f"Ahead the land changes to {_pick(WORDS['biome'][scene['next_biome']], rng, 'train')}."
+        )
     return " ".join(" ".join(lines).split()[:135])
 
 

@@ -50,7 +50,9 @@ class LatentDataset:
         if not hasattr(self, "_windows"):
             self._windows = {}
         if t not in self._windows:
-            spans = [(a, b) for a, b in zip(self.edges[:-1], self.edges[1:], strict=True) if b - a >= t]
+            spans = [
+                (a, b) for a, b in zip(self.edges[:-1], self.edges[1:], strict=True) if b - a >= t
+            ]
             if not spans:
                 longest = int(self.edges.diff().max())
                 raise ValueError(
@@ -143,7 +145,9 @@ def action_scaling(dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.no_grad()
-def encode_dataset(dataset, tokenizer: Tokenizer, encode_words, progress: bool = True) -> LatentDataset:
+def encode_dataset(
+    dataset, tokenizer: Tokenizer, encode_words, progress: bool = True
+) -> LatentDataset:
     """Tokenise every frame and embed every caption of a data set.
 
     Args:

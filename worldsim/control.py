@@ -88,7 +88,9 @@ def _counterfactuals(study: Study, most: int = 40) -> tuple[HeldOut, np.ndarray,
             futures.append(study.simulator.run(seeds[i], run, keep))
     real_a, real_b = map(np.stack, real)
     if psnr(squared_error(real_a, clips.future).mean()) < 28:
-        raise Skip("replaying a recording by its seed gave other frames; was the simulator changed?")
+        raise Skip(
+            "replaying a recording by its seed gave other frames; was the simulator changed?"
+        )
     return clips, real_a, real_b
 
 
@@ -107,7 +109,9 @@ def measure_steering(study: Study, within: int = 5) -> dict[str, Any]:
 
     def held(action: np.ndarray, seed: int) -> np.ndarray:
         actions = np.concatenate([past, hold(action, rows, within)], 1)
-        made = dream(study.world, given, actions, within, sampler_steps=study.steps, seed=seed, agent=False)
+        made = dream(
+            study.world, given, actions, within, sampler_steps=study.steps, seed=seed, agent=False
+        )
         return made.frames
 
     seed = study.cfg.seed

@@ -19,6 +19,7 @@ References:
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -314,7 +315,9 @@ class Dynamics(nn.Module):
         tokens = latent_size[0] * latent_size[1] // cfg.patch**2 + cfg.registers + 1
         streams = tokens * cfg.kv_heads
         like = self.head.weight
-        return KVCache.empty(cfg.time_layers, rows, streams, cfg.context, cfg.dim // cfg.heads, like)
+        return KVCache.empty(
+            cfg.time_layers, rows, streams, cfg.context, cfg.dim // cfg.heads, like
+        )
 
     def reward(self, logits: Tensor) -> Tensor:
         """Return the expected reward `(...)` of logits `(..., bins)`."""
@@ -389,7 +392,9 @@ class Dynamics(nn.Module):
         return F.silu(self.condition(F.silu(total.to(dtype))))
 
 
-def previous_frames(x: Tensor, tau: Tensor, isolated: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def previous_frames(
+    x: Tensor, tau: Tensor, isolated: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Shift a clip by one frame: what each frame is told of the frame before it.
 
     Args:
@@ -408,14 +413,15 @@ def previous_frames(x: Tensor, tau: Tensor, isolated: Tensor | None = None) -> t
     return previous, previous_tau
 
 
-def refeed(frames: Frames, x: Tensor, tau: Tensor, level: Tensor, isolated: Tensor | None) -> Frames:
+def refeed(
+    frames: Frames, x: Tensor, tau: Tensor, level: Tensor, isolated: Tensor | None
+) -> Frames:
     """Return `frames` with other latents at other signal levels, the previous frames included."""
     previous, previous_tau = previous_frames(x, tau, isolated)
-    return replace(
-        frames, x=x, tau=tau, level=level, previous=previous, previous_tau=previous_tau
-    )
+    return replace(frames, x=x, tau=tau, level=level, previous=previous, previous_tau=previous_tau)
 
 
+@lru_cache(maxsize=64)
 def _grid(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Embed each patch's place in the frame as `(h * w, 32)`; [0, 1] across any frame size."""
     ys = fourier((torch.arange(h, device=device) + 0.5) / h, 16)
@@ -424,6 +430,7 @@ def _grid(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return both.flatten(0, 1).to(dtype)
 
 
+@lru_cache(maxsize=64)
 def _space_rotation(h: int, w: int, n: int, pairs: int, device: torch.device) -> Rotation:
     """Rotate half the pairs by row and half by column; special tokens stay as they are."""
     ys, xs = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
@@ -434,6 +441,7 @@ def _space_rotation(h: int, w: int, n: int, pairs: int, device: torch.device) ->
     return tuple(halves)
 
 
+@lru_cache(maxsize=64)
 def _agent_mask(n: int, device: torch.device) -> Tensor:
     """Return `(n, n)`, False where a world token would look at the agent token."""
     mask = torch.ones(n, n, dtype=torch.bool, device=device)

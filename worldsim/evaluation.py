@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from tqdm import tqdm
 
 from worldsim import control, trials
@@ -72,7 +73,11 @@ def evaluate(
     _check_fit(world, data)
     study = Study(world, data, cfg, probe_data)
     report = Report(_about(study))
-    chosen = {name: f for name, f in (SECTIONS | extras).items() if not cfg.sections or name in cfg.sections}
+    chosen = {
+        name: f
+        for name, f in (SECTIONS | extras).items()
+        if not cfg.sections or name in cfg.sections
+    }
     for name, measure in tqdm(chosen.items(), "evaluate", disable=not cfg.progress):
         try:
             report.figures[name] = measure(study)
@@ -118,7 +123,9 @@ def measure_tokenizer(study: Study) -> dict[str, Any]:
     error = squared_error(again, frames)
     return {
         "psnr": float(psnr(error.mean())),
-        "psnr_of_worst_5_percent": float(psnr(np.sort(error.ravel())[-max(1, error.size // 20) :].mean())),
+        "psnr_of_worst_5_percent": float(
+            psnr(np.sort(error.ravel())[-max(1, error.size // 20) :].mean())
+        ),
         "ssim": float(ssim(again[:, ::4], frames[:, ::4]).mean()),
     }
 
@@ -151,7 +158,9 @@ def measure_state(study: Study) -> dict[str, Any]:
     still = copy_last(clips.given[:, -2:], np.zeros((len(clips), 2, 1)))
     near = clips.context + clips.horizon
     views = {
-        "dream": made[:, -2:] if clips.horizon > 1 else np.stack([clips.given[:, -1], made[:, 0]], 1),
+        "dream": made[:, -2:]
+        if clips.horizon > 1
+        else np.stack([clips.given[:, -1], made[:, 0]], 1),
         "copy": np.concatenate([clips.given[:, -2:-1], still[:, :1]], 1),
         "real": clips.frames[:, near - 2 : near],
     }
@@ -186,6 +195,7 @@ def measure_probe(study: Study) -> dict[str, Any]:
     R2 of numbers, accuracy of attributes; "through the tokenizer" reads the same frames after
     encoding and decoding, which is the most that any imagined frame can offer.
     """
+
     def through(frames: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(_round_trip(study, frames.numpy()[None])[0])
 
@@ -240,23 +250,24 @@ def _extras(cfg: EvaluateConfig) -> dict[str, Callable]:
 @torch.inference_mode()
 def _lpips(study: Study, network: Any) -> dict[str, Any]:
     """Take the user's perceptual distance at each horizon."""
-    clips, made = study.clips, study.imagined
-    ours = lambda x: torch.from_numpy(x).permute(0, 3, 1, 2) / 127.5 - 1
-    return {
-        f"at_{h}": float(network(ours(made[:, h - 1]), ours(clips.future[:, h - 1])).mean())
-        for h in study.horizons
-    }
+    made, real = _signed(study.imagined), _signed(study.clips.future)  # (b, t, h, w, c)
+    made, real = (rearrange(video, "b t h w c -> t b c h w") for video in (made, real))
+    return {f"at_{h}": float(network(made[h - 1], real[h - 1]).mean()) for h in study.horizons}
 
 
 @torch.inference_mode()
 def _fvd(study: Study, network: Any) -> dict[str, Any]:
     """Take the Frechet distance between the user's features of real and imagined clips."""
-    clips, made = study.clips, study.imagined
-    ours = lambda x: torch.from_numpy(x).permute(0, 4, 1, 2, 3) / 127.5 - 1
-    features = [
-        torch.cat([network(part) for part in ours(video).split(8)]).numpy() for video in (clips.future, made)
-    ]
-    return {"fvd": frechet_distance(*features), "clips": len(clips)}
+    features = []
+    for video in (study.clips.future, study.imagined):
+        parts = rearrange(_signed(video), "b t h w c -> b c t h w").split(8)
+        features.append(torch.cat([network(part) for part in parts]).numpy())
+    return {"fvd": frechet_distance(*features), "clips": len(study.clips)}
+
+
+def _signed(frames: np.ndarray) -> torch.Tensor:
+    """Scale pixels to [-1, 1], as most networks expect them."""
+    return torch.from_numpy(frames) / 127.5 - 1
 
 
 def _illustrate(study: Study, report: Report) -> None:
@@ -287,10 +298,11 @@ def _moving(copy: np.ndarray) -> np.ndarray:
 
 def _about(study: Study) -> dict[str, Any]:
     world, data = study.world, study.data
-    cfg = world.cfg
+    cfg, path = world.cfg, str(getattr(data, "path", "data"))
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return {
         "world": cfg.name,
-        "data": str(getattr(data, "path", "in memory")),
+        "data": Path(path).name,
         "episodes": len(data),
         "frame_size": f"{data.info.frame_size[1]}x{data.info.frame_size[0]}",
         "sampler_steps": study.steps or cfg.sampler_steps,
@@ -298,8 +310,8 @@ def _about(study: Study) -> dict[str, Any]:
         "device": str(world.device),
         "dtype": str(world.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}",
-        "command": f"worldsim evaluate world={cfg.name} data={Path(str(getattr(data, 'path', 'data'))).name}",
+        "machine": f"{platform.machine()}, {versions}",
+        "command": f"worldsim evaluate world={cfg.name} data={Path(path).name}",
     }
 
 

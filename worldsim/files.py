@@ -8,7 +8,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Write a safetensors file: the old one stays until the new one is whole."""
     part = path.with_name(path.name + ".part")
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
@@ -23,7 +25,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ValueError: If it is damaged.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path} must exist and does not; restore the folder or train it again")
+        raise FileNotFoundError(
+            f"{path} must exist and does not; restore the folder or train it again"
+        )
     try:
         with safe_open(path, "pt") as file:
             return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -60,7 +60,9 @@ def step_size(level: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def shortcut_target(teacher: Predict, x: Tensor, tau: Tensor, level: Tensor, move: Tensor) -> Tensor:
+def shortcut_target(
+    teacher: Predict, x: Tensor, tau: Tensor, level: Tensor, move: Tensor
+) -> Tensor:
     """Return what one step of size `d` should predict: the mean of two half steps, in x space.
 
     With `v` the mean velocity of the two half steps, `(1 - tau)**2 |v_hat - v|**2` equals

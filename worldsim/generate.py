@@ -1,51 +1,23 @@
 """Film from a world: clips from text, images and other clips.
 
 Two ways lead through time. *Causal*: a `Rollout` goes on frame by frame, for as long as wanted, and
-the world's own policy acts where the caller does not. *Full*: many frames are denoised at once,
-each seeing all others, so that frames in the middle or at the beginning can be imagined to fit
-those that are given. Given frames enter nearly clean, as in training; clips longer than
-`2 * context` frames are made in windows that overlap.
-
-References:
-    Diffusion forcing, Chen et al. 2024, https://arxiv.org/abs/2407.01392
-    RePaint (given regions while denoising), Lugmayr et al. 2022, https://arxiv.org/abs/2201.09865
-    SDEdit (editing from a partly noised clip), Meng et al. 2021, https://arxiv.org/abs/2108.01073
+the world's own policy acts where the caller does not. *Full*: many frames are imagined at once to
+fit those that are given, see `completion`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange, reduce
+from einops import reduce
 from torch import Tensor
 from tqdm import tqdm
 
-from worldsim.dynamics import Frames, Prompts, previous_frames
-from worldsim.flow import advance, noise_latents
+from worldsim.completion import Look, PartialClip, complete
 from worldsim.rollout import Rollout
 from worldsim.spaces import flatten_action
 from worldsim.world import World
-
-KNOWN_TAU = 0.97  # signal level of given frames; training draws it from [0.9, 1]
-
-
-@dataclass(frozen=True)
-class Look:
-    """How to sample: what all functions here take as keyword arguments.
-
-    Attributes:
-        seed: Same seed, same film.
-        sampler_steps: Steps per frame; None is the world's default (causal) or the finest (full).
-        guidance: How strongly the prompt is followed; 1 is as learned.
-        progress: Whether to show a bar.
-    """
-
-    seed: int = 0
-    sampler_steps: int | None = None
-    guidance: float = 1.0
-    progress: bool = False
 
 
 def text_to_video(
@@ -84,8 +56,10 @@ def text_to_video(
         return _film(world, _go_on(rollout, [first], frames - 1, acts, settings))
     head = min(frames, 2 * world.dynamics.cfg.context)
     latents = torch.zeros(head, world.dynamics.cfg.channels, *grid)
-    opening = _Clip(latents, torch.zeros(head).bool(), _lead(world, acts, head), acts is not None)
-    made = _complete(world, opening, prompt, settings)
+    opening = PartialClip(
+        latents, torch.zeros(head).bool(), _lead(world, acts, head), acts is not None
+    )
+    made = complete(world, opening, prompt, settings)
     return _continued(world, made, acts, frames, prompt, settings)
 
 
@@ -153,8 +127,8 @@ def extend(
         padding = latents.new_zeros(before, *latents.shape[1:])
         known = torch.arange(before + t) >= before
         padded = torch.cat([padding, latents])
-        past = _Clip(padded, known, _lead(world, None, before + t), False, backwards=True)
-        head = _film(world, _complete(world, past, prompt, settings)[:before])
+        past = PartialClip(padded, known, _lead(world, None, before + t), False, backwards=True)
+        head = _film(world, complete(world, past, prompt, settings)[:before])
         video = np.concatenate([head, video])
     if after:
         acts = _scaled(world, actions, after)
@@ -198,11 +172,11 @@ def infill(
     cells = reduce(mask.float(), "t (h p) (w q) -> t h w", "min", p=stride, q=stride) > 0
     blank = np.where(pixels[..., None], video, _fill_colour(video, pixels)).astype(np.uint8)
     acts = _scaled(world, actions, t - 1)
-    clip = _Clip(
+    clip = PartialClip(
         world.encode(blank).float(), cells.flatten(1).all(1), _lead(world, acts, t),
         acts is not None, cells=cells,
     )  # fmt: skip
-    made = _film(world, _complete(world, clip, prompt, settings))
+    made = _film(world, complete(world, clip, prompt, settings))
     return np.where(pixels[..., None], video, made)
 
 
@@ -227,11 +201,13 @@ def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: A
     rollout = _rollout(world, settings, world.tokenizer.latent_size(_size(world, None)), prompt)
     open_end = _go_on(rollout, [rollout.begin([0])], frames - gap - 1, None, settings)
     edge = min(len(open_end), (window - gap) // 2)
-    bridge = torch.cat([open_end[-edge:], open_end.new_zeros(gap, *open_end.shape[1:]), open_end[:edge]])
+    bridge = torch.cat(
+        [open_end[-edge:], open_end.new_zeros(gap, *open_end.shape[1:]), open_end[:edge]]
+    )
     place = torch.arange(len(bridge))
     known = (place < edge) | (place >= edge + gap)
-    clip = _Clip(bridge, known, _lead(world, None, len(bridge)), False)
-    closing = _complete(world, clip, prompt, settings)[edge : edge + gap]
+    clip = PartialClip(bridge, known, _lead(world, None, len(bridge)), False)
+    closing = complete(world, clip, prompt, settings)[edge : edge + gap]
     return _film(world, torch.cat([open_end, closing]))
 
 
@@ -264,112 +240,11 @@ def edit(
         raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.6")
     acts = _scaled(world, actions, len(video) - 1)
     latents = world.encode(video).float()
-    clip = _Clip(
+    clip = PartialClip(
         latents, torch.zeros(len(video)).bool(), _lead(world, acts, len(video)),
         acts is not None, keep=1 - strength,
     )  # fmt: skip
-    return _film(world, _complete(world, clip, prompt, settings))
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """A clip to be completed in full mode.
-
-    Attributes:
-        latents: `(t, c, h, w)` float32; where unknown, only `keep` gives them meaning.
-        known: `(t,)` bool, frames that are given whole.
-        actions: `(t, a)` scaled; `actions[i]` leads to frame `i`.
-        labelled: Whether the actions are meant.
-        cells: `(t, h, w)` bool, latent cells that are given.
-        keep: Signal level to which unknown frames keep their latents; 0 starts from noise.
-        backwards: Whether windows walk from the end to the beginning.
-    """
-
-    latents: Tensor
-    known: Tensor
-    actions: Tensor
-    labelled: bool
-    cells: Tensor | None = None
-    keep: float = 0.0
-    backwards: bool = False
-
-
-def _complete(world: World, clip: _Clip, prompt: str | None, look: Look) -> Tensor:
-    """Imagine the unknown frames, window by window; return all `(t, c, h, w)`."""
-    t, context = len(clip.latents), world.dynamics.cfg.context
-    g = torch.Generator().manual_seed(look.seed)
-    noise = torch.randn(clip.latents.shape, generator=g)
-    latents, known = clip.latents.cpu().clone(), clip.known.clone()
-    for part in tqdm(windows(t, 2 * context, clip.backwards), "imagine", disable=not look.progress):
-        if known[part].all():
-            continue
-        window = replace(
-            clip, latents=latents[part], known=known[part], actions=clip.actions[part],
-            cells=None if clip.cells is None else clip.cells[part],
-        )  # fmt: skip
-        latents[part] = denoise(world, window, noise[part], prompt, look)
-        known[part] = True
-    return latents
-
-
-def windows(t: int, length: int, backwards: bool = False) -> list[slice]:
-    """Cut `t` frames into windows of at most `length` that overlap by a quarter of it or more."""
-    if t <= length:
-        return [slice(0, t)]
-    count = -(-(t - length) // (length - max(1, length // 4))) + 1
-    starts = [round(i * (t - length) / (count - 1)) for i in range(count)]
-    parts = [slice(start, start + length) for start in starts]
-    return parts[::-1] if backwards else parts
-
-
-@torch.inference_mode()
-def denoise(world: World, clip: _Clip, noise: Tensor, prompt: str | None, look: Look) -> Tensor:
-    """Denoise one window, all frames at once; return `(t, c, h, w)`."""
-    model, device = world.dynamics, world.device
-    steps = look.sampler_steps or model.cfg.max_steps
-    _power_of_two(steps, model.cfg.max_steps)
-    batch = lambda x: x[None].to(device)
-    latents, noise, known = batch(clip.latents), batch(noise), batch(clip.known)
-    actions = batch(clip.actions)
-    labelled = torch.full(known.shape, clip.labelled, device=device)
-    labelled[:, 0] = False
-    given = noise_latents(latents, noise, torch.full(known.shape, KNOWN_TAU, device=device))
-    prompts = _prompts(world, prompt, known.shape[1])
-    start = min(round(clip.keep * steps), steps)
-    tau_now = torch.full(known.shape, start / steps, device=device)
-    x = noise_latents(latents, noise, tau_now)
-    for k in range(start, steps):
-        tau = torch.where(known, KNOWN_TAU, k / steps)
-        level = torch.where(known, model.cfg.finest, steps.bit_length() - 1)
-        fed = torch.where(_wide(known), given, x)
-        frames = Frames(fed, tau, level, *previous_frames(fed, tau), actions, labelled)
-        x_hat = _guided(model, frames, prompts, look.guidance)
-        now = torch.full_like(tau, k / steps)
-        x = advance(x, x_hat, now, torch.full_like(tau, 1 / steps))
-        if clip.cells is not None:
-            there = noise_latents(latents, noise, now + 1 / steps)
-            x = torch.where(batch(clip.cells)[:, :, None], there, x)
-    return torch.where(_wide(known), latents, x)[0].cpu()
-
-
-def _wide(per_frame: Tensor) -> Tensor:
-    return rearrange(per_frame, "b t -> b t 1 1 1")
-
-
-def _guided(model, frames: Frames, prompts: Prompts | None, guidance: float) -> Tensor:
-    x_hat = model(frames, prompts, causal=False, agent=False).latents
-    if guidance == 1 or prompts is None:
-        return x_hat
-    without = model(frames, None, causal=False, agent=False).latents
-    return without + guidance * (x_hat - without)
-
-
-def _prompts(world: World, prompt: str | None, t: int) -> Prompts | None:
-    if not prompt:
-        return None
-    words = world.words(prompt).to(world.device)[None]
-    zeros = torch.zeros(1, words.shape[1] + t, dtype=torch.int64, device=world.device)
-    return Prompts(words, zeros[:, t:], zeros[:, :t])
+    return _film(world, complete(world, clip, prompt, settings))
 
 
 def _rollout(world: World, look: Look, grid: tuple[int, int], prompt: str | None) -> Rollout:
@@ -460,7 +335,9 @@ def _size(world: World, size: tuple[int, int] | None) -> tuple[int, int]:
     patch = world.dynamics.cfg.patch
     if rows % patch or columns % patch:
         side = world.tokenizer.cfg.stride * patch
-        raise ValueError(f"frame height and width must be multiples of {side}, got {size[1]}x{size[0]}")
+        raise ValueError(
+            f"frame height and width must be multiples of {side}, got {size[1]}x{size[0]}"
+        )
     return size
 
 
@@ -490,8 +367,3 @@ def _at_least(**limits: tuple[int, int]) -> None:
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}")
-
-
-def _power_of_two(steps: int, most: int) -> None:
-    if steps < 1 or steps & (steps - 1) or steps > most:
-        raise ValueError(f"`sampler_steps` must be a power of two up to {most}, got {steps}; try {most}")

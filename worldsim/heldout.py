@@ -85,7 +85,13 @@ class HeldOut:
 
 
 def cut_clips(
-    dataset, count: int = 64, *, context: int = 16, horizon: int = 16, seed: int = 0, ends: bool = False
+    dataset,
+    count: int = 64,
+    *,
+    context: int = 16,
+    horizon: int = 16,
+    seed: int = 0,
+    ends: bool = False,
 ) -> HeldOut:
     """Cut a fixed set of clips from a data set, from as many episodes as there are.
 
@@ -213,7 +219,9 @@ def dream(
         rollout.set_prompts(rows, list(prompts))
     scaled, t = None, 1
     if actions is not None:
-        scaled = torch.as_tensor(world.scale_actions(actions), dtype=torch.float32, device=world.device)
+        scaled = torch.as_tensor(
+            world.scale_actions(actions), dtype=torch.float32, device=world.device
+        )
     frames, rewards, ended, done = [], [], [], []
     if given is None:
         frames.append(world.decode(rollout.begin(rows)).cpu())
@@ -233,11 +241,15 @@ def dream(
         if agent or autopilot:
             rewards.append(now.reward)
             ended.append(now.terminated)
-    stack = lambda parts: torch.stack(parts, 1).float().cpu() if parts else torch.zeros(b, 0)
-    flat = world.unscale_actions(torch.stack(done, 1).float().cpu()) if done else np.zeros((b, 0, 0))
-    return Dream(
-        torch.stack(frames, 1).numpy(), np.asarray(flat), stack(rewards).numpy(), stack(ended).numpy()
+    flat = (
+        world.unscale_actions(torch.stack(done, 1).float().cpu()) if done else np.zeros((b, 0, 0))
     )
+    return Dream(torch.stack(frames, 1).numpy(), flat, _told(rewards, b), _told(ended, b))
+
+
+def _told(parts: list[Tensor], b: int) -> np.ndarray:
+    """Stack one number per row and frame as `(b, k)`; `k` is 0 if nobody asked."""
+    return torch.stack(parts, 1).float().cpu().numpy() if parts else np.zeros((b, 0), np.float32)
 
 
 @torch.inference_mode()
@@ -257,7 +269,11 @@ class WorldPredict:
     """
 
     def __init__(
-        self, world: World, sampler_steps: int | None = None, seed: int = 0, context: int | None = None
+        self,
+        world: World,
+        sampler_steps: int | None = None,
+        seed: int = 0,
+        context: int | None = None,
     ) -> None:
         self.world, self.steps, self.seed, self.context = world, sampler_steps, seed, context
 
@@ -308,7 +324,11 @@ def rollout_quality(
     table = fidelity(error, copy, horizons)
     scores = {}
     for horizon, row in table.items():
-        scores |= {f"{name}_{horizon}": row[name] for name in ("psnr", "gain", "moving_gain") if name in row}
+        scores |= {
+            f"{name}_{horizon}": row[name]
+            for name in ("psnr", "gain", "moving_gain")
+            if name in row
+        }
     gains = [value for name, value in scores.items() if "gain" in name]
     return scores | {"score": float(np.mean(gains))}
 

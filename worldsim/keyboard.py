@@ -33,11 +33,9 @@ def key_bindings(env: gymnasium.Env) -> Bindings:
 
     Arrows and WASD stand in for each other where an env binds only one of the two.
     """
-    own = getattr(env.unwrapped, "get_keys_to_action", None)
-    if own is None:
-        bindings = default_bindings(env.action_space)
-    else:
-        bindings = {_combination(keys): action for keys, action in own().items()}
+    own = getattr(env.unwrapped, "get_keys_to_action", dict)()
+    bindings = {_combination(keys): action for keys, action in own.items()}
+    bindings = bindings or default_bindings(env.action_space)
     used = frozenset().union(*bindings)
     for here, there in ((ARROWS, WASD), (WASD, ARROWS)):
         if used & set(here) and not used & set(there):
@@ -68,10 +66,11 @@ def _axis_bindings(space: spaces.Box) -> Bindings:
     pairs = list(PAIRS)
     buttons = [k for k in BUTTONS if k not in np.ravel(PAIRS[: signed.sum()])]
     for axis, (low, high) in enumerate(zip(space.low, space.high, strict=True)):
-        free = (
-            pairs.pop(0) if signed[axis] and pairs else (None, buttons.pop(0) if buttons else None)
-        )
-        for key, end in zip(free, (low, high), strict=True):
+        if signed[axis] and pairs:
+            keys = pairs.pop(0)
+        else:
+            keys = (None, buttons.pop(0) if buttons else None)
+        for key, end in zip(keys, (low, high), strict=True):
             if key is not None:
                 action = idle.copy()
                 action[axis] = end if np.isfinite(end) else np.sign(end)
@@ -99,7 +98,7 @@ def action_from_keys(keys: Sequence[int], bindings: Bindings, space: spaces.Spac
         if keys_of_one <= left:
             chosen.append(bindings[keys_of_one])
             left -= keys_of_one
-    if not chosen or not isinstance(space, spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete):
+    if not isinstance(space, spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete):
         return chosen[0] if chosen else idle
     wide = np.float64 if isinstance(space, spaces.Box) else np.int64
     base = np.asarray(idle, wide)

@@ -42,7 +42,9 @@ def rotation(positions: Tensor, pairs: int, base: float) -> Rotation:
     Returns:
         Cosines and signed sines, each `(..., 2 * pairs)`, float32.
     """
-    frequencies = base ** (-torch.arange(pairs, device=positions.device, dtype=torch.float64) / pairs)
+    frequencies = base ** (
+        -torch.arange(pairs, device=positions.device, dtype=torch.float64) / pairs
+    )
     angles = positions.double()[..., None] * frequencies
     cos, sin = angles.cos().float(), angles.sin().float()
     return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
@@ -64,8 +66,9 @@ def fourier(x: Tensor, features: int) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Mix values for queries: softmax over keys of `q k`, without a further scale.
 
-    On a CPU at our sizes (some 20 keys, 32 features a head) two batched products are 2 times as
-    fast as the fused kernel forward and 7 to 12 times with its gradient (bf16, one core).
+    In training on a CPU at our sizes (some 20 keys, 32 features a head) two batched products are 7
+    to 12 times as fast as the fused kernel and its gradient (bf16, one core); without a gradient,
+    on the long rows of a cache, the fused kernel is 7 times as fast as they.
 
     Args:
         q: `(b, heads, length, dh)`.
@@ -77,7 +80,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         `(b, heads, length, dh)`.
     """
     groups = q.shape[1] // k.shape[1]
-    if q.device.type != "cpu":
+    if q.device.type != "cpu" or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(q, k, v, mask, scale=1.0, enable_gqa=groups > 1)
     if groups > 1:
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
@@ -175,7 +178,9 @@ class TextAttention(nn.Module):
 
     def read(self, words: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values `(b, heads, l, dh)` of `words` `(b, l, text_dim)`."""
-        k, v = rearrange(self.kv(words), "b l (two heads dh) -> two b heads l dh", two=2, dh=self.dh)
+        k, v = rearrange(
+            self.kv(words), "b l (two heads dh) -> two b heads l dh", two=2, dh=self.dh
+        )
         return norm(k) * self.dh**-0.5, v
 
     def forward(self, x: Tensor, kv: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:

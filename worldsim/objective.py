@@ -93,7 +93,9 @@ def draw_corruption(
     tau = torch.rand(b, t, generator=g)
     isolated = torch.rand(b, generator=g) < cfg.isolated
     if causal:
-        clean = (torch.rand(b, 1, generator=g) < cfg.clean_past) & (torch.rand(b, t, generator=g) < 0.5)
+        clean = (torch.rand(b, 1, generator=g) < cfg.clean_past) & (
+            torch.rand(b, t, generator=g) < 0.5
+        )
     else:
         clean = _known_frames(b, t, g)
         tau = torch.where(isolated[:, None], tau, tau[:, :1])

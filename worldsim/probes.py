@@ -99,7 +99,9 @@ def collect(dataset, episodes: Sequence[int], cfg: ProbeConfig) -> Labelled:
             numbers.setdefault(key, []).append(episode.state[key][1:][part])
         if isinstance(dataset.info.action_space, spaces.Discrete):
             actions = episode.actions[part].argmax(1).astype(str).astype(object)
-            values.setdefault("action", []).append(np.where(episode.action_known[part], actions, ""))
+            values.setdefault("action", []).append(
+                np.where(episode.action_known[part], actions, "")
+            )
         else:
             for i in range(episode.actions.shape[1]):
                 action = np.where(episode.action_known[part], episode.actions[part, i], np.nan)
@@ -195,7 +197,9 @@ class Probe(nn.Module):
 def train_probe(train: Labelled, test: Labelled, cfg: ProbeConfig, progress: bool = True) -> Probe:
     """Train a probe on some real frames and score it on others (`probe.scores`)."""
     torch.manual_seed(cfg.seed)
-    statistics = {k: (float(np.nanmean(v)), float(np.nanstd(v)) + 1e-6) for k, v in train.numbers.items()}
+    statistics = {
+        k: (float(np.nanmean(v)), float(np.nanstd(v)) + 1e-6) for k, v in train.numbers.items()
+    }
     probe = Probe(statistics, train.names).to(memory_format=torch.channels_last).train()
     wanted = torch.from_numpy(
         np.stack([(v - statistics[k][0]) / statistics[k][1] for k, v in train.numbers.items()], -1)
@@ -258,7 +262,10 @@ def score_probe(probe: Probe, test: Labelled, through=None) -> dict[str, float]:
     for name, one in zip(probe.classes, logits, strict=True):
         if name not in test.classes:
             continue
-        order = [probe.classes[name].index(v) if v in probe.classes[name] else -2 for v in test.names[name]]
+        order = [
+            probe.classes[name].index(v) if v in probe.classes[name] else -2
+            for v in test.names[name]
+        ]
         real = np.array([*order, -1])[test.classes[name]]
         seen, read = real != -1, one.argmax(-1).numpy()
         hit = read[seen] == real[seen]
@@ -268,7 +275,9 @@ def score_probe(probe: Probe, test: Labelled, through=None) -> dict[str, float]:
     return scores
 
 
-def probe_for(dataset, cfg: ProbeConfig, others=None, progress: bool = True) -> tuple[Probe, Labelled]:
+def probe_for(
+    dataset, cfg: ProbeConfig, others=None, progress: bool = True
+) -> tuple[Probe, Labelled]:
     """Train a probe and return it with the held-out frames it was scored on.
 
     Args:
@@ -287,6 +296,8 @@ def probe_for(dataset, cfg: ProbeConfig, others=None, progress: bool = True) -> 
             f"a probe needs at least 2 episodes, one to learn from and one to be tested on, got "
             f"{len(every)}; record more or set `probe_data`"
         )
-    learn = collect(others, range(len(others)), cfg) if others else collect(dataset, every[::2], cfg)
+    learn = (
+        collect(others, range(len(others)), cfg) if others else collect(dataset, every[::2], cfg)
+    )
     check = collect(dataset, every if others else every[1::2], cfg)
     return train_probe(learn, check, cfg, progress), check

@@ -45,7 +45,9 @@ def model_config(name: str) -> ModelConfig:
     from omegaconf import OmegaConf
 
     folder = files("worldsim.configs") / "model"
-    known = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    known = sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
     if name not in known:
         raise ValueError(f"`model` must be one of {', '.join(known)}, got {name!r}")
     text = OmegaConf.create((folder / f"{name}.yaml").read_text())
@@ -212,7 +214,9 @@ def start_from(dynamics: Dynamics, init: str | Path) -> None:
     try:
         dynamics.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"`init` must be a world of the same architecture, got {init}: {error}") from error
+        raise ValueError(
+            f"`init` must be a world of the same architecture, got {init}: {error}"
+        ) from error
 
 
 def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable, ...]:

@@ -93,7 +93,9 @@ class Report:
         if folder.exists():
             if any(folder.iterdir()) and not (folder / "report.json").exists():
                 shutil.rmtree(part)
-                raise FileExistsError(f"{folder} holds something else than a report; choose another `out`")
+                raise FileExistsError(
+                    f"{folder} holds something else than a report; choose another `out`"
+                )
             shutil.rmtree(folder)
         os.replace(part, folder)
         return folder
@@ -150,7 +152,13 @@ def _grid(corner: str, rows: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 def _show(value: Any) -> str:
     if isinstance(value, float | np.floating):
-        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
+        return (
+            f"{value:.0f}"
+            if abs(value) >= 1000
+            else f"{value:.3g}"
+            if abs(value) < 1
+            else f"{value:.2f}"
+        )
     return str(value)
 
 
@@ -158,7 +166,9 @@ def _marks(plot: Plot) -> tuple[list, list]:
     """Turn a plot into lines `(points, colour, width)` and words `(x, y, text, anchor, colour)`."""
     left, right, top, bottom = 62, WIDTH - 16, 38, HEIGHT - 62
     points = [(x, y) for xs, ys in plot.series.values() for x, y in zip(xs, ys, strict=True)]
-    xs, ys = zip(*[p for p in points if all(map(math.isfinite, p))] or [(0, 0), (1, 1)], strict=True)
+    xs, ys = zip(
+        *[p for p in points if all(map(math.isfinite, p))] or [(0, 0), (1, 1)], strict=True
+    )
     x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(ys), max(ys))
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -177,7 +187,9 @@ def _marks(plot: Plot) -> tuple[list, list]:
     words.append((left, top - 8, plot.y, "start", "#666666"))
     place = left
     for (name, (xs, ys)), colour in zip(plot.series.items(), _cycle(COLOURS), strict=False):
-        path = [at(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y)]
+        path = [
+            at(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y)
+        ]
         lines.append((path, colour, 2))
         lines.append(([(place, HEIGHT - 14), (place + 18, HEIGHT - 14)], colour, 3))
         words.append((place + 23, HEIGHT - 10, name, "start", "#444444"))
@@ -205,7 +217,9 @@ def plot_svg(plot: Plot) -> str:
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">']
     for path, colour, width in lines:
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in path)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}"/>')
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
+        )
     for x, y, text, anchor, colour in words:
         parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-size="12" '
@@ -240,12 +254,18 @@ def _page(report: Report, folder: Path) -> str:
     """Write the page; pictures are part of it."""
     title = html.escape(f"worldsim: {report.about.get('world', 'a world')}, measured")
     parts = [f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"]
-    parts += [f"<h1>{title}</h1>", _html_table([[k, _show(v)] for k, v in report.about.items()], head=False)]
+    parts += [
+        f"<h1>{title}</h1>",
+        _html_table([[k, _show(v)] for k, v in report.about.items()], head=False),
+    ]
     for name, section in report.figures.items():
         parts.append(f"<h2>{html.escape(name)}</h2>")
         if report.notes.get(name):
             parts.append(f"<p class=note>{html.escape(report.notes[name])}</p>")
-        parts += [_html_table(rows, head=rows[0][0] == "" or len(rows[0]) > 2) for rows in _tables(section)]
+        parts += [
+            _html_table(rows, head=rows[0][0] == "" or len(rows[0]) > 2)
+            for rows in _tables(section)
+        ]
     parts.append("<h2>plots</h2>")
     parts += [f"<figure>{plot_svg(plot)}</figure>" for plot in report.plots.values()]
     parts.append("<h2>film strips</h2>")
@@ -262,5 +282,7 @@ def _html_table(rows: list[list[str]], head: bool) -> str:
     out = []
     for i, row in enumerate(rows):
         tag = "th" if head and i == 0 else "td"
-        out.append("<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>")
+        out.append(
+            "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+        )
     return f"<table>{''.join(out)}</table>"

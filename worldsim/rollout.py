@@ -88,7 +88,9 @@ class Rollout:
         h, w = world.tokenizer.latent_size(frame_size or world.cfg.frame_size)
         if h % cfg.patch or w % cfg.patch:
             side = 8 * cfg.patch
-            raise ValueError(f"frame height and width must be multiples of {side}, got {8 * w}x{8 * h}")
+            raise ValueError(
+                f"frame height and width must be multiples of {side}, got {8 * w}x{8 * h}"
+            )
         self.device, self.tau = world.device, world.cfg.commit_tau
         self.cache = self.model.new_cache(rows, (h, w))
         self.latents = torch.zeros(rows, cfg.channels, h, w, device=self.device)
@@ -96,8 +98,7 @@ class Rollout:
         self.started = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
-        self.prompts: list[str | None] = [None] * rows
-        self._read_prompts()
+        self._read_prompts([None] * rows)
 
     def seed(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Seed the random generators of some rows."""
@@ -106,9 +107,10 @@ class Rollout:
 
     def set_prompts(self, rows: Sequence[int], prompts: Sequence[str | None]) -> None:
         """Give some rows a prompt; it takes effect with the next frame."""
+        wanted = list(self.prompts)
         for row, prompt in zip(rows, prompts, strict=True):
-            self.prompts[row] = prompt or None
-        self._read_prompts()
+            wanted[row] = prompt or None
+        self._read_prompts(wanted)
 
     @torch.inference_mode()
     def prefill(
@@ -133,7 +135,12 @@ class Rollout:
         fed = noise_latents(latents, noise, tau)
         level = torch.full((r, t), self.model.cfg.finest, device=self.device)
         frames = Frames(
-            fed, tau, level, *previous_frames(fed, tau), actions.to(self.device), known.to(self.device)
+            fed,
+            tau,
+            level,
+            *previous_frames(fed, tau),
+            actions.to(self.device),
+            known.to(self.device),
         )
         prompts = self._prompts([self.prompts[row] for row in rows], t)
         said = self.model(frames, prompts, fill=(self.cache, at))
@@ -153,7 +160,7 @@ class Rollout:
         kept = kept.nonzero()[:, 0]
         names = ("latents", "fed", "started", "policy")
         cache, before = self.cache.clone(), {name: getattr(self, name).clone() for name in names}
-        self.cache.clock[at], self.started[at] = 0, False
+        self.cache.clock[at], self.started[at], self.fed[at] = 0, False, 0.0
         actions = torch.zeros(self.rows, self.model.cfg.action_dim)
         self._advance(actions, None, self.model.cfg.max_steps, set(rows), agent=True)
         self.cache.copy_rows_(cache, kept)
@@ -186,8 +193,7 @@ class Rollout:
         for g, state in zip(self.generators, snapshot.generators, strict=True):
             g.set_state(state)
         if tuple(self.prompts) != snapshot.prompts:
-            self.prompts = list(snapshot.prompts)
-            self._read_prompts()
+            self._read_prompts(list(snapshot.prompts))
 
     def _advance(
         self, actions: Tensor, known: Tensor | None, steps: int, drawn: set[int], agent: bool
@@ -201,7 +207,9 @@ class Rollout:
             "known": known[:, None],
         }
         noises = [
-            self._noise(row, 2) if row in drawn else torch.zeros_like(self.latents[row]).expand(2, -1, -1, -1)
+            self._noise(row, 2)
+            if row in drawn
+            else torch.zeros_like(self.latents[row]).expand(2, -1, -1, -1)
             for row in range(self.rows)
         ]
         noise = torch.stack(noises)  # (b, 2, c, h, w)
@@ -248,14 +256,15 @@ class Rollout:
         return torch.randn(shape, generator=self.generators[row]).to(self.device)
 
     @torch.inference_mode()
-    def _read_prompts(self) -> None:
-        prompts = self._prompts(self.prompts, 1)
+    def _read_prompts(self, wanted: list[str | None]) -> None:
+        prompts = self._prompts(wanted, 1)
         if prompts is None:
             null = self.model.no_prompt.expand(self.rows, 1, -1)
             mask = torch.ones(self.rows, 1, 1, dtype=torch.bool, device=self.device)
             self.text = self.model.read_words(null), mask
         else:
             self.text = self.model.read_prompts(prompts)
+        self.prompts = wanted
         self.null_mask = torch.zeros_like(self.text[1])
         self.null_mask[..., 0] = True
 
@@ -263,7 +272,10 @@ class Rollout:
         """Pad the words of one prompt per row; None if no row has one."""
         if not any(prompts):
             return None
-        words = [self.world.words(p).float() if p else torch.zeros(0, self.model.cfg.text_dim) for p in prompts]
+        words = [
+            self.world.words(p).float() if p else torch.zeros(0, self.model.cfg.text_dim)
+            for p in prompts
+        ]
         lengths = torch.tensor([len(w) for w in words])
         padded = torch.nn.utils.rnn.pad_sequence([w.cpu() for w in words], batch_first=True)
         owner = torch.where(torch.arange(padded.shape[1])[None] < lengths[:, None], 0, -1)

@@ -114,12 +114,11 @@ class Session:
 
     def restart(self) -> None:
         """Begin this episode again."""
-        self.stage.reset(self.seed, self._options)
+        self.stage.reset(self.stage.moment.seed, self._options)
 
     def next_start(self) -> None:
         """Begin another episode."""
-        self.seed += 1
-        self.restart()
+        self.stage.reset(self.stage.moment.seed + 1, self._options)
 
     def set_prompt(self, prompt: str) -> None:
         """Change the prompt while the episode goes on."""
@@ -165,7 +164,7 @@ class Session:
             with self._excused(f"{env_id} does not start"):
                 kwargs = {"render_mode": "rgb_array", "disable_env_checker": True, **kwargs}
                 twin = Stage(gymnasium.make(env_id, **kwargs), env_id)
-                twin.reset(self.seed)
+                twin.reset(self.stage.moment.seed)
                 self._twin = twin
         if self._twin is not None:
             self.stage, self._twin = self._twin, self.stage

@@ -60,7 +60,15 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         self.sections, self.horizons = tuple(self.sections), tuple(sorted(self.horizons))
-        for name in ("clips", "context", "starts", "drive_frames", "drift_frames", "drift_rows", "prompts"):
+        for name in (
+            "clips",
+            "context",
+            "starts",
+            "drive_frames",
+            "drift_frames",
+            "drift_rows",
+            "prompts",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
         if not self.horizons or self.horizons[0] < 1:
@@ -159,7 +167,7 @@ class Study:
         return pool.rows(order)
 
     def held(self, *keys: str) -> np.ndarray | None:
-        """Return the flat action `(a,)` that holding `keys` means; None if the data have no such."""
+        """Return the flat action `(a,)` of holding `keys`; None if the data have no such keys."""
         for names, action in self.data.info.keys:
             if sorted(names) == sorted(keys):
                 space = self.data.info.action_space

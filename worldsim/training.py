@@ -29,7 +29,9 @@ from worldsim.world import has_bf16
 Batch = Any
 Sample = Callable[[torch.Generator], Batch]
 # model, its moving average, batch, share of the training that is over, random source
-Loss = Callable[[nn.Module, nn.Module, Batch, float, torch.Generator], tuple[Tensor, dict[str, float]]]
+Loss = Callable[
+    [nn.Module, nn.Module, Batch, float, torch.Generator], tuple[Tensor, dict[str, float]]
+]
 
 
 @dataclass
@@ -82,7 +84,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.minutes <= 0 and self.steps <= 0:
-            raise ValueError("training needs a budget: set `minutes` or `steps` above 0, got neither")
+            raise ValueError(
+                "training needs a budget: set `minutes` or `steps` above 0, got neither"
+            )
         for name, least in (("batch_size", 0), ("accumulate", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
@@ -204,7 +208,9 @@ def fit(
         run.save(checkpoint)
     if stopped:
         log.close()
-        raise KeyboardInterrupt(f"stopped at step {run.step}; run again to resume from {checkpoint}")
+        raise KeyboardInterrupt(
+            f"stopped at step {run.step}; run again to resume from {checkpoint}"
+        )
     if evaluate:
         _judge(run, evaluate, pictures, out, log)
         run.ema.load_state_dict(read_tensors(out / "best.safetensors")[0])
@@ -281,7 +287,9 @@ class _Log:
         if _rank() > 0:
             return
         with self.file.open("a") as file:
-            file.write(json.dumps({"step": step} | {k: round(v, 5) for k, v in metrics.items()}) + "\n")
+            file.write(
+                json.dumps({"step": step} | {k: round(v, 5) for k, v in metrics.items()}) + "\n"
+            )
         if self.run:
             self.run.log(metrics, step=step)
 

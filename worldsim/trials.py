@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from worldsim.heldout import cut_clips, dream, encode
+from worldsim.heldout import Dream, HeldOut, cut_clips, dream, encode
 from worldsim.metrics import (
     best_lag,
     f1_score,
@@ -43,9 +43,7 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     settings = {"autopilot": True, "sampler_steps": study.steps, "guidance": cfg.guidance}
     made = dream(study.world, None, None, frames, prompts=prompts, seed=cfg.seed, **settings)
     from_nothing = _shown(study, made.frames[:, -17:], wanted)
-    starts = cut_clips(
-        study.data, cfg.prompts, context=cfg.context, horizon=1, seed=cfg.seed + 2
-    )
+    starts = cut_clips(study.data, cfg.prompts, context=cfg.context, horizon=1, seed=cfg.seed + 2)
     kept = [{k: s.get(k) for k in ("biome", "traffic")} for s in starts.scenes]
     changed, later = _asked(study, attributes, cfg.prompts, rng, kept)
     after = dream(
@@ -78,7 +76,11 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
 
 
 def _asked(
-    study: Study, attributes: list[str], count: int, rng: np.random.Generator, kept: list | None = None
+    study: Study,
+    attributes: list[str],
+    count: int,
+    rng: np.random.Generator,
+    kept: list | None = None,
 ) -> tuple[list[dict], list[str]]:
     """Draw scenes and describe them in phrasings held out from training."""
     from worldsim.captions import caption
@@ -93,7 +95,8 @@ def _asked(
         if kept:
             scene |= {k: v for k, v in kept[i].items() if v}
         scenes.append(scene)
-        prompts.append(caption(scene, {}, rng, split="test"))
+        length = str(rng.choice(["sentence", "paragraph"]))  # short ones may leave things unsaid
+        prompts.append(caption(scene, {}, rng, length, split="test"))
     return scenes, prompts
 
 
@@ -127,9 +130,9 @@ def measure_drift(study: Study) -> dict[str, Any]:
     rollout.seed(list(range(rows)), [cfg.seed + i for i in range(rows)])
     lead = np.zeros((n, cfg.context, starts.actions.shape[-1]), np.float32)
     lead[:, 1:] = _scaled(study, starts.actions[:, : cfg.context - 1])
-    tile = lambda x: x.repeat(len(ways), *[1] * (x.ndim - 1))
-    latents = encode(world, starts.given)
-    rollout.prefill(list(range(rows)), tile(latents), tile(torch.from_numpy(lead).to(world.device)))
+    latents = torch.cat([encode(world, starts.given)] * len(ways))
+    leads = torch.from_numpy(np.concatenate([lead] * len(ways))).to(world.device)
+    rollout.prefill(list(range(rows)), latents, leads)
     given = torch.from_numpy(_scaled(study, _ways(study, n, k))).to(world.device)  # (3 n, k, a)
     statistics = np.empty((rows, k, low.size), np.float32)
     for i in range(k):
@@ -161,13 +164,15 @@ def _ways(study: Study, n: int, k: int) -> np.ndarray:
     """Return idle, random and recorded actions, `n` rows each: `(3 n, k, a)`."""
     rng = np.random.default_rng(study.cfg.seed)
     idle = hold(study.idle, n, k)
-    drawn = [study.clips.actions[rng.integers(len(study.clips)), 0] for _ in range(n * (k // 10 + 1))]
+    drawn = [
+        study.clips.actions[rng.integers(len(study.clips)), 0] for _ in range(n * (k // 10 + 1))
+    ]
     space = study.data.info.action_space
     if hasattr(space, "low") and np.isfinite(space.low).all():
         drawn = [rng.uniform(space.low, space.high).ravel() for _ in drawn]
     held = np.stack(drawn).reshape(n, -1, idle.shape[-1]).repeat(10, 1)[:, :k]
     recorded = []
-    for row in range(n):
+    for _ in range(n):
         order = rng.permutation(len(study.data))
         actions = np.concatenate([study.data.outline(int(i)).actions for i in order])
         recorded.append(np.resize(actions, (k, actions.shape[-1])))
@@ -211,9 +216,11 @@ def measure_rewards(study: Study) -> dict[str, Any]:
     """
     horizon = min(16, study.clips.horizon)
     clips = study.clips.first(horizon)
-    play = lambda some: dream(
-        study.world, some.given, some.actions, some.horizon, sampler_steps=study.steps, seed=study.cfg.seed
-    )
+
+    def play(some: HeldOut) -> Dream:
+        settings = {"sampler_steps": study.steps, "seed": study.cfg.seed}
+        return dream(study.world, some.given, some.actions, some.horizon, **settings)
+
     real, made = clips.rewards[:, clips.context - 1 :], play(clips)
     figures = {
         "reward_mean_error": float(np.abs(made.rewards - real).mean()),
@@ -244,7 +251,9 @@ def measure_time(study: Study, frames: int = 120, warm: int = 20) -> dict[str, A
     starts = study.starts.rows(np.arange(1))
     rollout = Rollout(study.world, 1, sampler_steps=study.steps)
     lead = np.zeros((1, study.cfg.context, starts.actions.shape[-1]), np.float32)
-    rollout.prefill([0], encode(study.world, starts.given), torch.from_numpy(lead).to(study.world.device))
+    rollout.prefill(
+        [0], encode(study.world, starts.given), torch.from_numpy(lead).to(study.world.device)
+    )
     durations = []
     with torch.inference_mode():
         for i in range(frames + warm):

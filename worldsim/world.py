@@ -1,11 +1,11 @@
 """A world: tokenizer, dynamics, spaces and start clips, in memory and as a folder.
 
-    drive/
-      config.json            every architecture number, the spaces, fps, key bindings
-      tokenizer.safetensors  frames <-> latents
-      dynamics.safetensors   latents, actions, text -> next latents, reward, termination
-      starts.safetensors     start clips with their captions and text embeddings
-      README.md              model card
+drive/
+  config.json            every architecture number, the spaces, fps, key bindings
+  tokenizer.safetensors  frames <-> latents
+  dynamics.safetensors   latents, actions, text -> next latents, reward, termination
+  starts.safetensors     start clips with their captions and text embeddings
+  README.md              model card
 """
 
 import json
@@ -128,7 +128,9 @@ class World:
 
     def unscale_actions(self, actions: np.ndarray) -> np.ndarray:
         """Undo `scale_actions`."""
-        return (self._low + (np.asarray(actions) + 1) / 2 * (self._high - self._low)).astype(np.float32)
+        return (self._low + (np.asarray(actions) + 1) / 2 * (self._high - self._low)).astype(
+            np.float32
+        )
 
     @torch.inference_mode()
     def encode(self, frames: np.ndarray | Tensor) -> Tensor:
@@ -232,7 +234,9 @@ def load(
     tensors, meta = read_tensors(folder / "starts.safetensors")
     words = tensors["words"].split(json.loads(meta["lengths"])) if len(tensors["words"]) else ()
     captions = tuple(json.loads(meta["captions"]))
-    return World(cfg, tokenizer, dynamics, Starts(tensors["latents"], tensors["actions"], captions, words))
+    return World(
+        cfg, tokenizer, dynamics, Starts(tensors["latents"], tensors["actions"], captions, words)
+    )
 
 
 def find_world(name: str | Path) -> Path:
@@ -262,7 +266,13 @@ def find_world(name: str | Path) -> Path:
 
 
 def build_world(
-    dataset, tokenizer: Tokenizer, dynamics: Dynamics, *, name: str, starts: int = 32, frames: int = 16
+    dataset,
+    tokenizer: Tokenizer,
+    dynamics: Dynamics,
+    *,
+    name: str,
+    starts: int = 32,
+    frames: int = 16,
 ) -> World:
     """Put a world together: start clips are cut from a data set, spread over its captions.
 
@@ -312,7 +322,9 @@ def _start_clips(dataset, count: int, frames: int) -> list[tuple[np.ndarray, np.
         (clips if clean else spare).append(clip)
     clips = (clips + spare)[:count]
     if not clips:
-        raise ValueError(f"start clips need an episode of at least {frames} frames; record longer ones")
+        raise ValueError(
+            f"start clips need an episode of at least {frames} frames; record longer ones"
+        )
     return clips
 
 

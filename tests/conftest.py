@@ -1,0 +1,70 @@
+"""A tiny world with random weights, for every test that needs one."""
+
+import os
+
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.spaces import space_to_json
+from worldsim.tokenizer import Tokenizer, TokenizerConfig
+from worldsim.world import Starts, World, WorldConfig, load
+
+DRIVE = spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))
+KEYS = [[[], [0, 0, 0]], [["left"], [-1, 0, 0]], [["left", "up"], [-1, 1, 0]], [["d"], [1, 0, 0]]]
+CAPTIONS = ("a desert road", "a snowy forest at night", "a city street in the rain")
+
+
+def make_tiny_world(action_space: spaces.Space = DRIVE, **overrides) -> World:
+    """Build a world of 32x32 frames and 16 tokens with no weight at zero, in float32.
+
+    Its prompts are its start clips' captions, whose embeddings are random and need no encoder.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        data = space_to_json(action_space)
+        low, high = action_scale(action_space)
+        tokenizer = TokenizerConfig(width=32, blocks=1)
+        dynamics = DynamicsConfig(dim=64, depth=4, heads=2, patch=1, context=8, action_dim=len(low))
+        models = Tokenizer(tokenizer), Dynamics(dynamics)
+        for parameter in (p for model in models for p in model.parameters()):
+            parameter.data += 0.05 * torch.randn_like(parameter)
+            parameter.requires_grad_(False)
+        settings = {"sampler_steps": 2, "horizon": 40, "keys": KEYS, "prompts": list(CAPTIONS)}
+        cfg = WorldConfig(
+            "tiny", 10, (32, 32), data, low, high,
+            tokenizer=tokenizer, dynamics=dynamics, **settings | overrides,
+        )  # fmt: skip
+        clips = torch.randn(3, 6, 16, 4, 4).bfloat16(), 2 * torch.rand(3, 6, len(low)) - 1
+        words = tuple(torch.randn(length, 384).bfloat16() for length in (4, 9, 6))
+        return World(cfg, *models, Starts(*clips, CAPTIONS, words))
+
+
+def action_scale(space: spaces.Space) -> tuple[list[float], list[float]]:
+    """Return what a world of this space scales its actions by."""
+    from worldsim.spaces import action_bounds
+
+    return tuple(bound.tolist() for bound in action_bounds(space))
+
+
+@pytest.fixture(scope="session")
+def tiny_world() -> World:
+    """A world in memory, float32."""
+    return make_tiny_world()
+
+
+@pytest.fixture(scope="session")
+def tiny_world_path(tiny_world, tmp_path_factory) -> str:
+    """The folder of the same world; its weights are rounded to bfloat16 there."""
+    return str(tiny_world.save(tmp_path_factory.mktemp("worlds") / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def loaded_world(tiny_world_path) -> World:
+    """The same world as read from its folder."""
+    return load(tiny_world_path, dtype=torch.float32)

@@ -1,0 +1,235 @@
+"""One frame per action: a batch of worlds in progress, on a tiny model in float32."""
+
+import pytest
+import torch
+from conftest import CAPTIONS, make_tiny_world
+
+from worldsim.dynamics import Frames, previous_frames
+from worldsim.rollout import Rollout
+
+T = 20  # frames: past two wraps of a ring of 8
+
+
+@pytest.fixture(scope="module")
+def world(tiny_world):
+    return tiny_world
+
+
+@pytest.fixture(scope="module")
+def actions():
+    return 2 * torch.rand(T, 3, 3, generator=torch.Generator().manual_seed(1)) - 1
+
+
+def start(world, rows, **settings):
+    """Start rows `rows` of a batch whose row `i` has clip `i`, seed `i` and caption `i`."""
+    rollout = Rollout(world, len(rows), **settings)
+    rollout.seed(range(len(rows)), rows)
+    rollout.set_prompts(range(len(rows)), [CAPTIONS[row] for row in rows])
+    latents, known = world.starts.latents[rows].float(), None
+    rollout.prefill(range(len(rows)), latents, world.starts.actions[rows], known)
+    return rollout
+
+
+def film(rollout, actions):
+    return torch.stack([rollout.step(action).latents for action in actions])
+
+
+def same(a, b, atol=1e-4):
+    torch.testing.assert_close(a, b, atol=atol, rtol=0)
+
+
+def test_a_cached_rollout_equals_the_full_forward_pass_past_two_wraps(world, actions):
+    """What was committed, fed again as one long clip, gives the same rewards and policy."""
+    rollout = start(world, [0, 1, 2])
+    noised, said = [], []
+    fed_before = rollout.cache.clock[0].item()
+    assert fed_before == 6
+    rollout = Rollout(world, 3)  # from nothing, so that the clip is whole
+    rollout.seed(range(3), range(3))
+    rollout.begin(range(3))
+    noised.append(rollout.fed.clone())
+    policy = [rollout.policy.clone()]
+    for action in actions:
+        now = rollout.step(action)
+        noised.append(rollout.fed.clone())
+        said.append(now.reward)
+        policy.append(now.policy)
+    x = torch.stack(noised, 1)
+    b, t = x.shape[:2]
+    tau, level = torch.full((b, t), rollout.tau), torch.full((b, t), world.dynamics.cfg.finest)
+    lead = torch.cat([torch.zeros(b, 1, 3), actions.transpose(0, 1)], 1)
+    known = torch.arange(t).expand(b, t) > 0
+    with torch.no_grad():
+        full = world.dynamics(Frames(x, tau, level, *previous_frames(x, tau), lead, known))
+    same(torch.stack(said, 1), world.dynamics.reward(full.reward)[:, 1:])
+    same(torch.stack(policy, 1), world.dynamics.policy_mean(full.policy))
+
+
+def test_a_start_read_at_once_equals_the_same_frames_read_one_by_one(world, actions):
+    """The commit at the end of prefill is what `step` would have left in the ring."""
+    rollout = start(world, [0])
+    cache = world.dynamics.new_cache(1, (4, 4))
+    g = torch.Generator().manual_seed(0)
+    latents = world.starts.latents[:1].float()
+    t = latents.shape[1]
+    x = torch.lerp(torch.randn(t, 16, 4, 4, generator=g)[None], latents, rollout.tau)
+    tau, level = torch.full((1, t), rollout.tau), torch.full((1, t), world.dynamics.cfg.finest)
+    known = torch.arange(t).expand(1, t) > 0
+    frames = Frames(x, tau, level, *previous_frames(x, tau), world.starts.actions[:1], known)
+    names = Frames.__dataclass_fields__
+    with torch.inference_mode():
+        for i in range(t):
+            one = Frames(*(getattr(frames, name)[:, i : i + 1] for name in names))
+            world.dynamics.step(one, cache, rollout.text, agent=True)
+            cache.clock += 1
+    same(cache.keys, rollout.cache.keys)
+    same(cache.values, rollout.cache.values)
+    assert cache.clock.tolist() == rollout.cache.clock.tolist() == [t]
+
+
+@pytest.mark.parametrize("steps, guidance", [(1, 1.0), (4, 1.0), (2, 1.7)])
+def test_a_batch_of_worlds_equals_the_worlds_run_singly(world, actions, steps, guidance):
+    """Also where one row has no prompt and the others' prompts differ in length."""
+    settings = {"sampler_steps": steps, "guidance": guidance}
+    batch = start(world, [0, 1, 2], **settings)
+    batch.set_prompts([1], [None])
+    together = film(batch, actions[:10])
+    for row in range(3):
+        single = start(world, [row], **settings)
+        if row == 1:
+            single.set_prompts([0], [None])
+        same(film(single, actions[:10, row : row + 1])[:, 0], together[:, row])
+
+
+def test_the_same_seed_and_actions_give_the_same_frames_and_other_seeds_others(world, actions):
+    first, second = start(world, [0, 1, 2]), start(world, [0, 1, 2])
+    assert torch.equal(film(first, actions[:3]), film(second, actions[:3]))
+    other = start(world, [0, 1, 2])
+    other.seed([2], [99])
+    frames = film(other, actions[:3])
+    again = film(start(world, [0, 1, 2]), actions[:3])
+    assert torch.equal(frames[:, :2], again[:, :2]) and not torch.equal(frames[:, 2], again[:, 2])
+
+
+@pytest.mark.parametrize("how", ["prefill", "begin"])
+def test_resetting_one_row_leaves_the_others_alone(world, actions, how):
+    alone, other = start(world, [0, 1, 2]), start(world, [0, 1, 2])
+    film(alone, actions[:5]), film(other, actions[:5])
+    if how == "begin":
+        other.begin([1])
+    else:
+        other.prefill([1], world.starts.latents[:1].float(), world.starts.actions[:1])
+    assert other.cache.clock.tolist() == [11, 1 if how == "begin" else 6, 11]
+    a, b = film(alone, actions[5:15]), film(other, actions[5:15])
+    same(a[:, [0, 2]], b[:, [0, 2]])
+    assert not torch.allclose(a[:, 1], b[:, 1], atol=1e-3)
+
+
+@pytest.mark.parametrize("how", ["prefill", "begin"])
+def test_a_row_that_begins_again_knows_nothing_of_the_episode_before(world, actions, how):
+    """`begin` once fed the last frame of the old episode as the one before the new first frame."""
+    used, new = start(world, [0, 1, 2]), Rollout(world, 3)
+    film(used, actions)
+    new.set_prompts(range(3), CAPTIONS)
+    for rollout in (used, new):
+        rollout.seed([1], [7])
+        if how == "begin":
+            rollout.begin([1])
+        else:
+            rollout.prefill([1], world.starts.latents[:1].float(), world.starts.actions[:1])
+    same(used.latents[1], new.latents[1])
+    same(film(used, actions)[:, 1], film(new, actions)[:, 1])
+
+
+def test_a_long_start_is_cut_to_what_the_context_holds(world, actions):
+    long = torch.randn(1, 30, 16, 4, 4, generator=torch.Generator().manual_seed(0))
+    led = torch.zeros(1, 30, 3)
+    rollouts = Rollout(world, 1), Rollout(world, 1)
+    rollouts[0].prefill([0], long, led)
+    rollouts[1].prefill([0], long[:, -8:], led[:, -8:])
+    assert torch.equal(film(rollouts[0], actions[:3, :1]), film(rollouts[1], actions[:3, :1]))
+
+
+def test_a_snapshot_continues_exactly_and_can_be_used_again(world, actions):
+    rollout = start(world, [0, 1, 2])
+    film(rollout, actions[:9])
+    moment = rollout.snapshot()
+    future = film(rollout, actions[9:])
+    rollout.set_prompts([0], [None])
+    for _ in range(2):
+        rollout.restore(moment)
+        assert rollout.prompts == list(CAPTIONS)
+        assert torch.equal(film(rollout, actions[9:]), future)
+
+
+def test_a_new_prompt_changes_the_next_frame_and_no_frame_before(world, actions):
+    plain, changed = start(world, [0, 1, 2]), start(world, [0, 1, 2])
+    a, b = film(plain, actions[:4]), film(changed, actions[:4])
+    changed.set_prompts([1], [CAPTIONS[0]])
+    assert torch.equal(plain.cache.keys, changed.cache.keys)
+    assert torch.equal(a, b) and torch.equal(plain.latents, changed.latents)
+    a, b = film(plain, actions[4:6]), film(changed, actions[4:6])
+    same(a[:, [0, 2]], b[:, [0, 2]])
+    assert not torch.allclose(a[0, 1], b[0, 1], atol=1e-4)
+
+
+def test_a_prompt_that_cannot_be_read_changes_nothing(world, actions, monkeypatch):
+    rollout = start(world, [0, 1, 2])
+
+    def fail(prompt):
+        raise FileNotFoundError("no weights")
+
+    monkeypatch.setattr(world, "words", fail)
+    with pytest.raises(FileNotFoundError):
+        rollout.set_prompts([1], ["something new"])
+    assert rollout.prompts == list(CAPTIONS)
+
+
+def test_an_action_steers_the_frame_it_leads_to(world, actions):
+    a, b = start(world, [0, 1, 2]), start(world, [0, 1, 2])
+    other = actions[:1].clone()
+    other[:, 1] = -other[:, 1]
+    a, b = film(a, actions[:1]), film(b, other)
+    assert torch.equal(a[:, [0, 2]], b[:, [0, 2]]) and not torch.allclose(a[:, 1], b[:, 1])
+
+
+def test_a_frame_without_reward_asked_for_is_the_same_frame(world, actions):
+    with_agent, without = start(world, [0, 1, 2]), start(world, [0, 1, 2])
+    frames = [without.step(action, agent=False).latents for action in actions]
+    same(film(with_agent, actions), torch.stack(frames))
+
+
+def test_the_cache_stays_in_its_dtype(actions):
+    world = make_tiny_world()
+    world.dynamics.bfloat16()
+    world.tokenizer.bfloat16()
+    rollout = start(world, [0, 1, 2])
+    frames = film(rollout, actions[:3])
+    assert rollout.cache.keys.dtype == rollout.cache.values.dtype == torch.bfloat16
+    assert frames.dtype == rollout.fed.dtype == torch.float32
+
+
+def test_frames_handed_out_share_no_memory(world, actions):
+    rollout = start(world, [0, 1, 2])
+    now = rollout.step(actions[0])
+    kept = now.latents.clone()
+    now.latents.zero_() if not now.latents.is_inference() else None
+    rollout.step(actions[1])
+    assert now.latents.data_ptr() != rollout.latents.data_ptr()
+    assert kept.shape == now.latents.shape
+
+
+@pytest.mark.parametrize("size", [(32, 48), (48, 32)])
+def test_other_frame_sizes_roll_out_from_nothing(world, actions, size):
+    rollout = Rollout(world, 3, frame_size=size)
+    rollout.begin(range(3))
+    shape = (size[0] // 8, size[1] // 8)
+    assert film(rollout, actions[:3]).shape[-2:] == shape
+
+
+@pytest.mark.parametrize(
+    "settings", [{"sampler_steps": 3}, {"sampler_steps": 32}, {"frame_size": (30, 32)}]
+)
+def test_a_setting_that_does_not_fit_is_refused(world, settings):
+    with pytest.raises(ValueError, match="must be"):
+        Rollout(world, 1, **settings)

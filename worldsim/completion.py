@@ -1,0 +1,148 @@
+"""Clips completed as a whole: many frames are denoised at once, each seeing all others.
+
+Frames in the middle or at the beginning can so be imagined to fit those that are given. Given
+frames enter nearly clean, as in training; longer clips are made in windows that overlap.
+
+References:
+    Diffusion forcing, Chen et al. 2024, https://arxiv.org/abs/2407.01392
+    RePaint (given regions while denoising), Lugmayr et al. 2022, https://arxiv.org/abs/2201.09865
+    SDEdit (editing from a partly noised clip), Meng et al. 2021, https://arxiv.org/abs/2108.01073
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from worldsim.dynamics import Dynamics, Frames, Prompts, previous_frames
+from worldsim.flow import advance, noise_latents, per_frame
+from worldsim.world import World
+
+KNOWN_TAU = 0.97  # signal level of given frames; training draws it from [0.9, 1]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How to sample: what all functions here take as keyword arguments.
+
+    Attributes:
+        seed: Same seed, same film.
+        sampler_steps: Steps per frame; None is the world's default (causal) or the finest (full).
+        guidance: How strongly the prompt is followed; 1 is as learned.
+        progress: Whether to show a bar.
+    """
+
+    seed: int = 0
+    sampler_steps: int | None = None
+    guidance: float = 1.0
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class PartialClip:
+    """A clip to be completed in full mode.
+
+    Attributes:
+        latents: `(t, c, h, w)` float32; where unknown, only `keep` gives them meaning.
+        known: `(t,)` bool, frames that are given whole.
+        actions: `(t, a)` scaled; `actions[i]` leads to frame `i`.
+        labelled: Whether the actions are meant.
+        cells: `(t, h, w)` bool, latent cells that are given.
+        keep: Signal level to which unknown frames keep their latents; 0 starts from noise.
+        backwards: Whether windows walk from the end to the beginning.
+    """
+
+    latents: Tensor
+    known: Tensor
+    actions: Tensor
+    labelled: bool
+    cells: Tensor | None = None
+    keep: float = 0.0
+    backwards: bool = False
+
+
+def complete(world: World, clip: PartialClip, prompt: str | None, look: Look) -> Tensor:
+    """Imagine the unknown frames, window by window; return all `(t, c, h, w)`."""
+    t, context = len(clip.latents), world.dynamics.cfg.context
+    g = torch.Generator().manual_seed(look.seed)
+    noise = torch.randn(clip.latents.shape, generator=g)
+    latents, known = clip.latents.cpu().clone(), clip.known.clone()
+    for part in tqdm(windows(t, 2 * context, clip.backwards), "imagine", disable=not look.progress):
+        if known[part].all():
+            continue
+        window = replace(
+            clip, latents=latents[part], known=known[part], actions=clip.actions[part],
+            cells=None if clip.cells is None else clip.cells[part],
+        )  # fmt: skip
+        latents[part] = denoise(world, window, noise[part], prompt, look)
+        known[part] = True
+    return latents
+
+
+def windows(t: int, length: int, backwards: bool = False) -> list[slice]:
+    """Cut `t` frames into windows of at most `length` that overlap by a quarter of it or more."""
+    if t <= length:
+        return [slice(0, t)]
+    count = -(-(t - length) // (length - max(1, length // 4))) + 1
+    starts = [round(i * (t - length) / (count - 1)) for i in range(count)]
+    parts = [slice(start, start + length) for start in starts]
+    return parts[::-1] if backwards else parts
+
+
+@torch.inference_mode()
+def denoise(
+    world: World, clip: PartialClip, noise: Tensor, prompt: str | None, look: Look
+) -> Tensor:
+    """Denoise one window, all frames at once; return `(t, c, h, w)`."""
+    model, device = world.dynamics, world.device
+    steps = look.sampler_steps or model.cfg.max_steps
+    _power_of_two(steps, model.cfg.max_steps)
+
+    def batch(x: Tensor) -> Tensor:
+        return x[None].to(device)
+
+    latents, noise, known = batch(clip.latents), batch(noise), batch(clip.known)
+    actions = batch(clip.actions)
+    labelled = torch.full(known.shape, clip.labelled, device=device)
+    labelled[:, 0] = False
+    given = noise_latents(latents, noise, torch.full(known.shape, KNOWN_TAU, device=device))
+    prompts = _prompts(world, prompt, known.shape[1])
+    start = min(round(clip.keep * steps), steps)
+    tau_now = torch.full(known.shape, start / steps, device=device)
+    x = noise_latents(latents, noise, tau_now)
+    for k in range(start, steps):
+        tau = torch.where(known, KNOWN_TAU, k / steps)
+        level = torch.where(known, model.cfg.finest, steps.bit_length() - 1)
+        fed = torch.where(per_frame(known), given, x)
+        frames = Frames(fed, tau, level, *previous_frames(fed, tau), actions, labelled)
+        x_hat = _guided(model, frames, prompts, look.guidance)
+        now = torch.full_like(tau, k / steps)
+        x = advance(x, x_hat, now, torch.full_like(tau, 1 / steps))
+        if clip.cells is not None:
+            there = noise_latents(latents, noise, now + 1 / steps)
+            x = torch.where(batch(clip.cells)[:, :, None], there, x)
+    return torch.where(per_frame(known), latents, x)[0].cpu()
+
+
+def _guided(model: Dynamics, frames: Frames, prompts: Prompts | None, guidance: float) -> Tensor:
+    x_hat = model(frames, prompts, causal=False, agent=False).latents
+    if guidance == 1 or prompts is None:
+        return x_hat
+    without = model(frames, None, causal=False, agent=False).latents
+    return without + guidance * (x_hat - without)
+
+
+def _prompts(world: World, prompt: str | None, t: int) -> Prompts | None:
+    if not prompt:
+        return None
+    words = world.words(prompt).to(world.device)[None]
+    zeros = torch.zeros(1, words.shape[1] + t, dtype=torch.int64, device=world.device)
+    return Prompts(words, zeros[:, t:], zeros[:, :t])
+
+
+def _power_of_two(steps: int, most: int) -> None:
+    if steps < 1 or steps & (steps - 1) or steps > most:
+        raise ValueError(
+            f"`sampler_steps` must be a power of two up to {most}, got {steps}; try {most}"
+        )

@@ -1,0 +1,101 @@
+"""A training as `worldsim train` starts it: alone, or as one of the processes of `torchrun`."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from omegaconf import MISSING
+
+from worldsim.objective import ObjectiveConfig
+from worldsim.recipes import ModelConfig, train_dynamics, train_tokenizer
+from worldsim.training import TrainConfig
+
+
+@dataclass
+class LaunchConfig(TrainConfig):
+    """What to train, on what, and for how long."""
+
+    stage: str = MISSING
+    """tokenizer (first), or dynamics (then, on its latents)."""
+    data: str = MISSING
+    """Folder of the data set."""
+    out: str = ""
+    """Folder of the run; runs/<stage> if empty. A run that is there is resumed."""
+    tokenizer: str = ""
+    """Run or world whose tokenizer to use (dynamics); that of `init` if empty."""
+    test: str = ""
+    """Held-out data set; every 50th episode of `data` if empty."""
+    init: str = ""
+    """World or run whose weights to start from; fresh ones if empty."""
+    device: str = ""
+    """Where to train; chosen if empty."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stage not in STAGES:
+            raise ValueError(f"`stage` must be one of {', '.join(STAGES)}, got {self.stage!r}")
+        if self.stage == "dynamics" and not (self.tokenizer or self.init):
+            raise ValueError(
+                "stage=dynamics needs a `tokenizer`, got nothing; train one with stage=tokenizer "
+                "and add tokenizer=runs/tokenizer, or init=<world>"
+            )
+        self.out = self.out or f"runs/{self.stage}"
+
+    @property
+    def budget(self) -> TrainConfig:
+        """The part that `fit` takes."""
+        return TrainConfig(**{f.name: getattr(self, f.name) for f in fields(TrainConfig)})
+
+
+def launch(cfg: LaunchConfig) -> None:
+    """Train one stage and say what comes next."""
+    with _processes(cfg.device) as device:
+        shared = {
+            "model": cfg.model,
+            "test": cfg.test or None,
+            "init": cfg.init or None,
+            "device": device,
+            "train": cfg.budget,
+        }
+        print(STAGES[cfg.stage](cfg, shared))
+
+
+def _tokenizer(cfg: LaunchConfig, shared: dict) -> str:
+    train_tokenizer(cfg.data, cfg.out, **shared)
+    return (
+        f"{cfg.out}: a tokenizer; go on with "
+        f"worldsim train stage=dynamics data={cfg.data} tokenizer={cfg.out}"
+    )
+
+
+def _dynamics(cfg: LaunchConfig, shared: dict) -> str:
+    train_dynamics(cfg.data, cfg.tokenizer or cfg.init, cfg.out, objective=cfg.objective, **shared)
+    world = Path(cfg.out) / "world"
+    return f"{world}: a world; go on with worldsim play world={world}"
+
+
+STAGES = {"tokenizer": _tokenizer, "dynamics": _dynamics}
+
+
+@contextmanager
+def _processes(device: str) -> Iterator[str]:
+    """Join the process group where `torchrun` started this process; yield the device to use."""
+    cuda = torch.cuda.is_available()
+    device = device or ("cuda" if cuda else "cpu")
+    if "LOCAL_RANK" not in os.environ:
+        yield device
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    dist.init_process_group("gloo" if device == "cpu" else "nccl")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,214 @@
+"""How an episode of an imagined world begins: a recorded clip, given frames, or a prompt alone.
+
+What `reset(options=...)` asks for is read and checked as a whole into one `Wish` per row, before
+any row changes. A wish becomes an `Opening` when the row starts, which can happen many times.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldsim.spaces import action_dim, flatten_action
+from worldsim.world import World
+
+OPTIONS = ("prompt", "start", "frames", "actions")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How one row begins.
+
+    Attributes:
+        prompt: In force from the first imagined frame on; None is the null prompt.
+        caption: In force while the given frames are read.
+        latents: `(t, c, h, w)`, frames to go on from; None imagines the first one from nothing.
+        actions: `(t, a)`, scaled; `actions[i]` leads to frame `i`, the first is not read.
+        known: `(t,)` bool, False where there is no action label.
+    """
+
+    prompt: str | None
+    caption: str | None = None
+    latents: Tensor | None = None
+    actions: Tensor | None = None
+    known: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one row was asked to begin with.
+
+    Attributes:
+        prompt: None for the start clip's own caption.
+        start: A start clip; None draws one where neither prompt nor frames are given.
+        clip: Given frames, already encoded.
+    """
+
+    prompt: str | None
+    start: int | None = None
+    clip: Opening | None = None
+
+
+def read_wishes(
+    world: World, options: dict[str, Any], prompts: list[str | None], frame_size: tuple[int, int]
+) -> list[Wish]:
+    """Check `reset`'s options and return a wish per row.
+
+    Args:
+        world: The world that is to fulfil them.
+        options: `prompt`, `start`, `frames`, `actions`, all optional.
+        prompts: Each row's prompt where the options name none.
+        frame_size: `(h, w)` in pixels.
+
+    Raises:
+        TypeError: If an option is of the wrong kind.
+        ValueError: If an option is unknown, out of range or contradicts another.
+    """
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise ValueError(
+            f"reset options are {', '.join(OPTIONS)}, got {', '.join(map(str, unknown))}"
+        )
+    n = len(prompts)
+    prompts = read_prompts(world, options["prompt"], n) if "prompt" in options else prompts
+    frames, actions, start = (options.get(name) for name in ("frames", "actions", "start"))
+    if actions is not None and frames is None:
+        raise ValueError("`actions` lead from frame to frame; pass `frames` with them")
+    if start is not None and frames is not None:
+        raise ValueError(
+            f"an episode begins from `start` or from `frames`, got start={start!r} and both"
+        )
+    if frames is not None:
+        clips = _read_clips(world, frames, actions, n, frame_size)
+        return [Wish(prompt, clip=clip) for prompt, clip in zip(prompts, clips, strict=True)]
+    starts = _read_starts(world, start, prompts, frame_size)
+    return [Wish(prompt, at) for prompt, at in zip(prompts, starts, strict=True)]
+
+
+def read_prompts(world: World, prompt: Any, n: int) -> list[str | None]:
+    """Return a prompt per row, None for none, with their words read, which can fail.
+
+    Args:
+        world: Who is to understand them.
+        prompt: A string for all rows, a sequence of one per row, or None.
+        n: Number of rows.
+
+    Raises:
+        TypeError: If a prompt is not a string.
+        ValueError: If there are not `n` of them.
+    """
+    several = isinstance(prompt, list | tuple | np.ndarray)
+    prompts = list(prompt) if several else [prompt] * n
+    for each in prompts:
+        if each is not None and not isinstance(each, str):
+            raise TypeError(
+                f"`prompt` must be a string{', or one per env in a list' if n > 1 else ''}, "
+                f"got {type(each).__name__} {each!r}"
+            )
+    if len(prompts) != n:
+        raise ValueError(
+            f"`prompt` must be one string, or one per env in a list of {n}, got {len(prompts)}"
+        )
+    for each in {each for each in prompts if each}:
+        world.words(str(each))
+    return [str(each) if each else None for each in prompts]
+
+
+def open_row(
+    world: World, wish: Wish, rng: np.random.Generator, frame_size: tuple[int, int]
+) -> Opening:
+    """Decide how a row begins; only a start clip that nobody chose is drawn from `rng`."""
+    if wish.clip is not None:
+        return replace(wish.clip, prompt=wish.prompt, caption=wish.prompt)
+    start, starts = wish.start, world.starts
+    if start is None:
+        if wish.prompt is not None or not _fits(world, frame_size):
+            return Opening(wish.prompt)
+        start = int(rng.integers(len(starts.latents)))
+    caption = (starts.captions[start] if starts.words else None) or None
+    latents, actions = starts.latents[start].float(), starts.actions[start].float()
+    known = torch.ones(len(latents), dtype=torch.bool)
+    return Opening(wish.prompt or caption, caption, latents, actions, known)
+
+
+def _fits(world: World, frame_size: tuple[int, int]) -> bool:
+    """Say whether there are start clips of this size."""
+    latents = world.starts.latents
+    return latents.dim() == 5 and latents.shape[-2:] == world.tokenizer.latent_size(frame_size)
+
+
+def _read_starts(
+    world: World, start: Any, prompts: list[str | None], frame_size: tuple[int, int]
+) -> Sequence[int | None]:
+    if start is None:
+        return [None] * len(prompts)
+    count = len(world.starts.latents) if _fits(world, frame_size) else 0
+    if not count:
+        h, w = frame_size
+        raise ValueError(
+            f"`start` chooses a start clip, but {world.cfg.name!r} has none of {w}x{h}; "
+            "pass `frames`, or a prompt alone"
+        )
+    if isinstance(start, str):
+        if start != "nearest":
+            raise ValueError(f'`start` must be a number below {count} or "nearest", got {start!r}')
+        if not all(prompts) or not world.starts.words:
+            raise ValueError(
+                '`start="nearest"` compares captions with a prompt; pass `prompt` with it'
+            )
+        return [world.nearest_start(prompt) for prompt in prompts]
+    chosen = list(start) if isinstance(start, list | tuple | np.ndarray) else [start] * len(prompts)
+    if len(chosen) != len(prompts):
+        raise ValueError(
+            f"`start` must be one number, or one per env ({len(prompts)}), got {len(chosen)}"
+        )
+    for each in chosen:
+        if isinstance(each, bool) or not isinstance(each, int | np.integer):
+            raise TypeError(f'`start` must be a whole number or "nearest", got {each!r}')
+        if not 0 <= each < count:
+            raise ValueError(f"`start` must be from 0 to {count - 1}, got {each}")
+    return [int(each) for each in chosen]
+
+
+def _read_clips(
+    world: World, frames: Any, actions: Any, n: int, frame_size: tuple[int, int]
+) -> list[Opening]:
+    frames = np.asarray(frames)
+    shape, (h, w) = frames.shape, frame_size
+    if frames.dtype != np.uint8:
+        raise TypeError(f"`frames` must be uint8 pixels in [0, 255], got {frames.dtype}")
+    if shape[-3:] != (h, w, 3) or not 3 <= len(shape) <= 5 or 0 in shape:
+        raise ValueError(
+            f"`frames` must be (t, {h}, {w}, 3){' or one such clip per env' if n > 1 else ''}, "
+            f"got {shape}; resize them to {w}x{h}, or make the env with another `frame_size`"
+        )
+    if len(shape) < 5:
+        clip = _read_clip(world, frames.reshape(-1, h, w, 3), actions)
+        return [clip] * n
+    if len(frames) != n or (actions is not None and len(actions) != n):
+        raise ValueError(
+            f"`frames` and `actions` of several clips must be {n}, one per env, got {len(frames)}"
+        )
+    each = [None] * n if actions is None else actions
+    return [_read_clip(world, clip, led) for clip, led in zip(frames, each, strict=True)]
+
+
+def _read_clip(world: World, frames: np.ndarray, actions: Any) -> Opening:
+    """Encode `(t, h, w, 3)` and the `t - 1` actions between; what no context can hold is dropped."""
+    t = len(frames)
+    lead = np.zeros((t, action_dim(world.action_space)), np.float32)
+    if actions is not None:
+        if len(actions) != t - 1:
+            raise ValueError(
+                f"{t} `frames` have {t - 1} `actions` between them, got {len(actions)}; "
+                "actions[i] leads from frames[i] to frames[i + 1]"
+            )
+        for i, action in enumerate(actions):
+            lead[i + 1] = world.scale_actions(flatten_action(world.action_space, action))
+    kept = min(t, world.dynamics.cfg.context)
+    known = torch.full((t,), actions is not None)[-kept:]
+    latents = world.encode(frames[-kept:]).float().cpu()
+    return Opening(None, None, latents, torch.from_numpy(lead[-kept:]), known)

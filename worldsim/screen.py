@@ -1,0 +1,67 @@
+"""The little of pygame that an environment needs: a window to be seen in, and the names of keys.
+
+pygame is imported when it is used; an environment without a window never needs it.
+"""
+
+import math
+from functools import cache
+
+import numpy as np
+
+SIDE = 512  # pixels that the longer side of a frame is enlarged to, by a whole factor
+
+
+class Screen:
+    """A window that shows one frame after another, at an even pace; for `render_mode="human"`.
+
+    Args:
+        title: Of the window.
+        fps: Frames per second.
+    """
+
+    def __init__(self, title: str, fps: int) -> None:
+        import pygame
+
+        pygame.display.init()
+        pygame.display.set_caption(title)
+        self.fps, self.surface, self.clock = fps, None, pygame.time.Clock()
+
+    def show(self, frames: np.ndarray) -> None:
+        """Show `(n, h, w, 3)` uint8 side by side."""
+        import pygame
+
+        picture = tile(frames)
+        h, w = picture.shape[:2]
+        factor = max(1, SIDE // max(h, w))
+        if self.surface is None:
+            self.surface = pygame.display.set_mode((w * factor, h * factor))
+        image = pygame.image.frombuffer(picture.tobytes(), (w, h), "RGB")
+        self.surface.blit(pygame.transform.scale(image, self.surface.get_size()), (0, 0))
+        pygame.event.pump()
+        pygame.display.flip()
+        self.clock.tick(self.fps)
+
+    def close(self) -> None:
+        """Close the window."""
+        import pygame
+
+        pygame.display.quit()
+
+
+def tile(frames: np.ndarray) -> np.ndarray:
+    """Lay frames `(n, h, w, 3)` out in a nearly square grid `(H, W, 3)`."""
+    n, h, w, c = frames.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = np.zeros((rows * columns, h, w, c), frames.dtype)
+    sheet[:n] = frames
+    return np.vstack([np.hstack(row) for row in sheet.reshape(rows, columns, h, w, c)])
+
+
+@cache
+def key_codes() -> dict[str, int]:
+    """Return pygame's code of each key by its name, such as "left" or "a"; needs no display."""
+    import pygame
+
+    codes = [code for name, code in vars(pygame).items() if name.startswith("K_")]
+    return {pygame.key.name(code): code for code in codes if pygame.key.name(code)}
