@@ -9,12 +9,15 @@ Camera frame: x right, z forward, y up, metres. A yaw of 0 looks north.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 
 import cv2
 import numpy as np
 from worldsim.envs.scenery import PIXELS, SHIFT, Land, Props
 from worldsim.envs.scenes import TIMES, WEATHERS
-from worldsim.envs.traffic import CAR, COLOURS, Traffic
+from worldsim.envs.traffic import CAR, COLOURS, TRUCK, Traffic
 
 FAR = 170.0  # metres to the farthest prop
 SCALE = 2  # supersampling
@@ -24,7 +27,8 @@ MOUNTS = {"chase": (4.2, 0.20, 8.5), "hood": (1.6, 0.03, 0.0)}  # height, pitch,
 SHAPES = {  # polygons in units of (width, height), and whose colour: prop, trunk or window
     "tree": [
         ([(-0.12, 0), (0.12, 0), (0.12, 0.45), (-0.12, 0.45)], "trunk"),
-        ([(math.cos(k * math.pi / 5), 0.66 + 0.34 * math.sin(k * math.pi / 5)) for k in range(10)], "prop"),
+        ([(math.cos(k * math.pi / 5), 0.66 + 0.34 * math.sin(k * math.pi / 5))
+          for k in range(10)], "prop"),
     ],
     "pine": [
         ([(-0.12, 0), (0.12, 0), (0.12, 0.3), (-0.12, 0.3)], "trunk"),
@@ -42,6 +46,13 @@ SHAPES = {  # polygons in units of (width, height), and whose colour: prop, trun
         for y in (0.14, 0.35, 0.56, 0.77)
     ],
 }  # fmt: skip
+PARTS = {  # the same with neighbours of one colour as one array (parts, points, 2)
+    kind: [
+        (whose, np.array([outline for outline, _ in parts]))
+        for whose, parts in groupby(shape, itemgetter(1))
+    ]
+    for kind, shape in SHAPES.items()
+}
 TRUNK, WINDOW, LIT_WINDOW = (86.0, 62.0, 40.0), (90.0, 100.0, 120.0), (206.0, 178.0, 96.0)
 
 
@@ -73,7 +84,7 @@ class Lens:
         """Return picture coordinates `(..., 2)` of points in the camera frame."""
         up = y - self.height
         depth = np.maximum(z * self.cos - up * self.sin, 0.4)
-        points = np.empty((*np.broadcast_shapes(np.shape(x), depth.shape), 2))
+        points = np.empty((*depth.shape, 2))
         points[..., 0] = self.w / 2 + self.focal * x / depth
         points[..., 1] = self.h / 2 - self.focal * (z * self.sin + up * self.cos) / depth
         return points
@@ -105,8 +116,9 @@ class Mood:
         tint = 20 * self.ambient if weather == "snow" else 0
         self.multiply = (shine * (1 - fog)).astype(np.float32)
         self.add = (fog * self.haze + (wet + tint) * (1 - fog)).astype(np.float32)
-        blur = lens.ground_z / lens.focal * PIXELS
-        self.blur = np.clip((blur - 0.9) / 2.5, 0, 1)[..., None].astype(np.float32)
+        blur = np.clip((lens.ground_z / lens.focal * PIXELS - 0.9) / 2.5, 0, 1)
+        self.far_rows = int((blur > 0).any(1).sum())  # below them the ground is near and sharp
+        self.blur = np.repeat(blur[: self.far_rows, :, None], 3, 2).astype(np.float32)
         self.sky = self._paint_sky(land, np.random.default_rng((seed, 2)), light)
 
     def fog(self, z: np.ndarray) -> np.ndarray:
@@ -123,11 +135,9 @@ class Mood:
             shine = shine + cone[..., None] * np.float32((1.05, 1.0, 0.84))
         return shine
 
-    def shade(self, colour: np.ndarray, x: float, z: float, *, glow: bool = False) -> np.ndarray:
-        """Return `colour` as seen at `(x, z)`; what glows needs no light."""
-        fog = np.asarray(self.fog(z))[..., None]
-        lit = np.float32(colour) * (1.0 if glow else self.light(x, z))
-        return np.clip(lit, 0, 255) * (1 - fog) + self.haze * fog
+    def veil(self, lit: np.ndarray, fog: np.ndarray) -> np.ndarray:
+        """Return lit colours `(..., 3)` as seen through the haze."""
+        return np.minimum(np.maximum(lit, 0), 255) * (1 - fog) + self.haze * fog
 
     def _paint_sky(self, land: Land, rng: np.random.Generator, light) -> np.ndarray:
         lens, rows = self.lens, self.lens.horizon
@@ -187,10 +197,11 @@ def draw(lens: Lens, mood: Mood, land: Land, traffic: Traffic, ego: Ego) -> np.n
     right = np.array([math.cos(ego.yaw), math.sin(ego.yaw)])
     eye = ego.xy - forward * lens.back
     canvas = np.empty((lens.h, lens.w, 3), np.float32)
-    start = int(-ego.yaw / (2 * math.pi) * mood.sky.shape[1])
-    columns = (start + np.arange(lens.w)) % mood.sky.shape[1]
-    canvas[: lens.horizon] = mood.sky[:, columns]
-    canvas[lens.horizon :] = _ground(lens, mood, land, eye, forward, right)
+    start = int(-ego.yaw / (2 * math.pi) * mood.sky.shape[1]) % mood.sky.shape[1]
+    sky = mood.sky[:, start : start + lens.w]
+    canvas[: lens.horizon, : sky.shape[1]] = sky
+    canvas[: lens.horizon, sky.shape[1] :] = mood.sky[:, : lens.w - sky.shape[1]]
+    _ground(canvas[lens.horizon :], lens, mood, land, eye, forward, right)
     things = _props(lens, mood, land, eye, forward, right) + _walls(
         lens, mood, land, eye, forward, right
     )
@@ -202,22 +213,24 @@ def draw(lens: Lens, mood: Mood, land: Land, traffic: Traffic, ego: Ego) -> np.n
             0.0,
             lens.back,
             -0.12 * ego.steer,
-            np.array(CAR),
+            CAR,
             COLOURS[0],
             ego.brake > 0.05,
             True,
         )
-    for _, polygon, colour in sorted(things, key=lambda thing: -thing[0]):
+    things.sort(key=itemgetter(0), reverse=True)
+    for _, polygon, colour in things:
         cv2.fillConvexPoly(canvas, polygon, colour, cv2.LINE_AA, SHIFT)
     if mood.weather in ("rain", "snow"):
         _particles(canvas, lens, mood, eye, forward, right, ego.seconds)
     if not lens.back:
         _bonnet(canvas, lens, mood, ego)
     small = cv2.resize(canvas, (lens.w // SCALE, lens.h // SCALE), interpolation=cv2.INTER_AREA)
-    return small.clip(0, 255).astype(np.uint8)
+    return np.minimum(np.maximum(small, 0, out=small), 255, out=small).astype(np.uint8)
 
 
-def _ground(lens, mood, land, eye, forward, right) -> np.ndarray:  # noqa: ANN001
+def _ground(canvas, lens, mood, land, eye, forward, right) -> None:  # noqa: ANN001
+    """Paint the ground; what is far comes from a smaller texture, so that it does not flicker."""
     z = np.array([2.5, 2.5, 60.0, 60.0])
     x = z * np.array([-0.8, 0.8, -0.8, 0.8])
     source = ((eye + x[:, None] * right + z[:, None] * forward + land.extent) * PIXELS).astype(
@@ -227,11 +240,19 @@ def _ground(lens, mood, land, eye, forward, right) -> np.ndarray:  # noqa: ANN00
     warp = cv2.getPerspectiveTransform(target, source)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     size = (lens.w, lens.h - lens.horizon)
-    near = cv2.warpPerspective(land.texture, warp, size, flags=flags, borderMode=cv2.BORDER_REFLECT)
-    shrink = np.diag([0.125, 0.125, 1]) @ warp
-    far = cv2.warpPerspective(land.mip, shrink, size, flags=flags, borderMode=cv2.BORDER_REFLECT)
-    near = near.astype(np.float32)
-    return (near + (far - near) * mood.blur) * mood.multiply + mood.add
+    canvas[:] = cv2.warpPerspective(
+        land.texture, warp, size, flags=flags, borderMode=cv2.BORDER_REFLECT
+    )
+    if mood.far_rows:
+        shrink = np.diag([0.125, 0.125, 1]) @ warp
+        size = (lens.w, mood.far_rows)
+        far = cv2.warpPerspective(
+            land.mip, shrink, size, flags=flags, borderMode=cv2.BORDER_REFLECT
+        )
+        near = canvas[: mood.far_rows]
+        near += (far - near) * mood.blur
+    canvas *= mood.multiply
+    canvas += mood.add
 
 
 def _props(lens, mood, land, eye, forward, right) -> list:  # noqa: ANN001
@@ -248,58 +269,64 @@ def _props(lens, mood, land, eye, forward, right) -> list:  # noqa: ANN001
 
 
 def _grown(lens, mood, props: Props, seen, x, z) -> list:  # noqa: ANN001
-    things, night = [], mood.time == "night"
-    for part, (outline, whose) in enumerate(SHAPES[props.kind]):
-        points = np.array(outline)
-        polygons = lens.project(
-            x[:, None] + props.width[seen, None] * points[:, 0],
-            props.height[seen, None] * points[:, 1],
-            np.repeat(z[:, None], len(points), 1),
-        )
-        window = LIT_WINDOW if night else WINDOW
-        colour = {"prop": props.colour[seen], "trunk": TRUNK, "window": window}[whose]
-        shades = mood.shade(
-            np.broadcast_to(colour, (len(seen), 3)), x, z, glow=whose == "window" and night
-        )
-        fixed = _fixed(polygons)
-        for k, depth in enumerate(z):
-            if whose != "window" or (depth < 60 and (int(seen[k]) * 7 + part * 5) % 3):
-                things.append((depth - 1e-3 * part, fixed[k], shades[k].tolist()))
+    """Return the parts of props, each a little nearer than the one it covers."""
+    things, first, night = [], 0, mood.time == "night"
+    fog, light = mood.fog(z)[:, None], mood.light(x, z)
+    height, width = props.height[seen], props.width[seen]
+    for whose, outlines in PARTS[props.kind]:
+        if whose == "window":  # a third of the windows of near buildings are left out
+            some = np.flatnonzero(z < 60)
+            lit = np.float32(LIT_WINDOW) if night else np.float32(WINDOW) * light
+        else:
+            some = slice(None)
+            lit = np.float32(TRUNK if whose == "trunk" else props.colour[seen]) * light
+        depths = z[some]
+        if len(depths):
+            polygons = _fixed(
+                lens.project(
+                    x[some, None, None] + width[some, None, None] * outlines[..., 0],
+                    height[some, None, None] * outlines[..., 1],
+                    np.broadcast_to(depths[:, None, None], (len(depths), *outlines.shape[:2])),
+                )
+            )  # (props, parts, points, 2)
+            shades = mood.veil(lit, fog)[some].tolist()
+            hashed = (seen[some] * 7).tolist()
+            for part, outline in enumerate(polygons.swapaxes(0, 1), first):
+                places = (depths - 1e-3 * part).tolist()
+                for thing in zip(places, outline, shades, hashed, strict=True):
+                    if whose != "window" or (thing[3] + part * 5) % 3:
+                        things.append(thing[:3])
+        first += len(outlines)
     return things
 
 
 def _walls(lens, mood, land: Land, eye, forward, right) -> list:  # noqa: ANN001
     """Draw the gantry over the finish line and the barrier round the field."""
-    things, w = [], land.half_width + 1.0
-    at, side = land.track[0], land.right[0]
-
-    def panel(a, b, low, high, colour):  # noqa: ANN001
-        ends = np.array([a, b]) - eye
-        z, x = ends @ forward, ends @ right
-        if z.max() > 1.0 and z.min() < FAR:
-            z = np.maximum(z, 0.8)
-            p = lens.project(x[[0, 1, 1, 0]], np.array([low, low, high, high]), z[[0, 1, 1, 0]])
-            middle = float(z.mean())
-            things.append((middle, _fixed(p), mood.shade(colour, float(x.mean()), middle).tolist()))
-
-    if np.linalg.norm(at - eye) < FAR:
-        for s in (-1, 1):
-            panel(at + side * (s * w - 0.35), at + side * (s * w + 0.35), 0, 6.0, (150, 152, 158))
-        cells = np.linspace(-w, w, 9)
-        for k, (a, b) in enumerate(zip(cells[:-1], cells[1:], strict=True)):
-            for row in (0, 1):
-                colour = (236, 236, 236) if (k + row) % 2 else (30, 30, 34)
-                panel(at + side * a, at + side * b, 4.6 + 0.7 * row, 5.3 + 0.7 * row, colour)
-    edge = land.extent - 1.5
-    if np.abs(eye).max() > edge - FAR * 0.6:
-        corners = np.array([[-edge, -edge], [edge, -edge], [edge, edge], [-edge, edge]])
-        for a, b in zip(corners, np.roll(corners, -1, 0), strict=True):
-            stops = a + (b - a) * np.linspace(0, 1, 33)[:, None]
-            for k in range(32):
-                if np.linalg.norm(stops[k] - eye) < FAR * 0.6:
-                    colour = (200, 40, 40) if k % 2 else (232, 232, 232)
-                    panel(stops[k], stops[k + 1], 0, 1.3, colour)
+    things = []
+    if np.linalg.norm(land.track[0] - eye) < FAR:
+        things += _panels(lens, mood, *land.gantry, eye, forward, right)
+    if np.abs(eye).max() > land.extent - 1.5 - FAR * 0.6:
+        ends, heights, colours = land.barrier
+        near = np.linalg.norm(ends[:, 0] - eye, axis=1) < FAR * 0.6
+        things += _panels(lens, mood, ends[near], heights[near], colours[near], eye, forward, right)
     return things
+
+
+def _panels(lens, mood, ends, heights, colours, eye, forward, right) -> list:  # noqa: ANN001
+    """Draw upright quads between two places `(n, 2, 2)`, from one of two heights to the other."""
+    away = ends - eye
+    z, x = away @ forward, away @ right
+    seen = (z.max(1) > 1.0) & (z.min(1) < FAR)
+    if not seen.any():
+        return []
+    x, z = x[seen], np.maximum(z[seen], 0.8)
+    polygons = _fixed(
+        lens.project(x[:, [0, 1, 1, 0]], heights[seen][:, [0, 0, 1, 1]], z[:, [0, 1, 1, 0]])
+    )
+    middle = z.mean(1)
+    fog = np.array([mood.fog(depth) for depth in middle])[:, None]
+    shades = mood.veil(colours[seen] * mood.light(x.mean(1), middle), fog)
+    return list(zip(middle.tolist(), polygons, shades.tolist(), strict=True))
 
 
 def _cars(lens, mood, traffic: Traffic, ego: Ego, eye, forward, right) -> list:  # noqa: ANN001
@@ -311,64 +338,72 @@ def _cars(lens, mood, traffic: Traffic, ego: Ego, eye, forward, right) -> list: 
     seen = (
         (z - traffic.size[:, 0] / 2 > 2.5) & (z < min(FAR, 2.2 * mood.sight)) & (np.abs(x) < z + 8)
     )
-    for i in np.flatnonzero(seen):
-        colour = COLOURS[traffic.colour[i]]
-        yaw = traffic.yaw[i] - ego.yaw
-        things += _car(
-            lens, mood, x[i], z[i], yaw, traffic.size[i], colour, traffic.braking[i], False
-        )
+    for i in np.flatnonzero(seen).tolist():
+        size, colour = TRUCK if traffic.truck[i] else CAR, COLOURS[traffic.colour[i]]
+        yaw, braking = float(traffic.yaw[i]) - ego.yaw, traffic.braking[i]
+        things += _car(lens, mood, float(x[i]), float(z[i]), yaw, size, colour, braking, False)
     return things
 
 
 def _car(lens, mood, x, z, yaw, size, colour, braking, own) -> list:  # noqa: ANN001
     """Return the visible faces of a car, each a little nearer than the one it covers."""
-    length, width, height = size
+    corners, colours, sides = _car_faces(size, colour)
     cos, sin = math.cos(yaw), math.sin(yaw)
-    w, l = width / 2, length / 2  # noqa: E741
-    cabin = (52, 60, 74) if height < 2.2 else colour
-    faces = [(_quad(-w, w, -l, l, 0.02), np.float32((16, 16, 18)))]
-    faces += _cuboid(-l, l, w, 0.3, 0.55 * height, colour, x, z, cos, sin)
-    faces += _cuboid(
-        -0.36 * length, 0.18 * length, 0.42 * width, 0.55 * height, height, cabin, x, z, cos, sin
-    )
+    hidden = set()
+    for k, (a, b, na, nb) in sides.items():
+        at_x, at_z = x + a * cos - b * sin, z + a * sin + b * cos
+        if at_x * (na * cos - nb * sin) + at_z * (na * sin + nb * cos) >= 0:
+            hidden.add(k)
     rear = cos > 0
-    b = -l - 0.02 if rear else l + 0.02
-    lamp = np.float32((255, 50, 36) if rear else (255, 246, 210))
-    lamp = lamp * (1.0 if braking or not rear else 0.75 if mood.time == "night" else 0.5)
-    for a in (-0.36 * width, 0.36 * width):
-        corners = [(a - 0.24, b, 0.5), (a + 0.24, b, 0.5), (a + 0.24, b, 0.88), (a - 0.24, b, 0.88)]
-        faces.append((corners, lamp))
-    a, b, y = np.moveaxis(np.array([corners for corners, _ in faces]), -1, 0)  # (faces, 4) each
+    shown = [k for k in range(11) if k not in hidden] + ([11, 12] if rear else [13, 14])
+    a, b, y = corners[:, shown]  # (faces, 4) each
     points = lens.project(x + a * cos - b * sin, y, np.maximum(z + a * sin + b * cos, 0.6))
-    colours = np.array([shade for _, shade in faces])
     shine = mood.light(x, z)
-    lit = colours * (np.maximum(shine, 0.3) if own else shine)
-    lit[-2:] = colours[-2:]
-    fog = mood.fog(z)
-    shades = (np.clip(lit, 0, 255) * (1 - fog) + mood.haze * fog).tolist()
+    lit = colours[shown] * (np.maximum(shine, 0.3) if own else shine)
+    lit[-2:] = colours[shown[-2:]] * np.float32(
+        1.0 if braking or not rear else 0.75 if mood.time == "night" else 0.5
+    )
+    shades = mood.veil(lit, mood.fog(z)).tolist()
     return [
         (z - 1e-2 * k, polygon, shade)
         for k, (polygon, shade) in enumerate(zip(_fixed(points), shades, strict=True))
     ]
 
 
+@lru_cache
+def _car_faces(size: tuple, colour: tuple) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Return the faces of a car of some size, from the shadow up, the four lamps last.
+
+    Returns:
+        Corners `(3, faces, 4)` to the right, ahead and up; colours `(faces, 3)`; and of the
+        upright faces, by index, the middle and the normal.
+    """
+    length, width, height = size
+    cabin = (52, 60, 74) if height < 2.2 else colour
+    quads = [_quad(-width / 2, width / 2, -length / 2, length / 2, 0.02)]
+    colours, sides = [np.float32((16, 16, 18))], {}
+    for back, front, half, low, high, paint in (
+        (-length / 2, length / 2, width / 2, 0.3, 0.55 * height, colour),
+        (-0.36 * length, 0.18 * length, 0.42 * width, 0.55 * height, height, cabin),
+    ):
+        ground = [(-half, back), (half, back), (half, front), (-half, front)]
+        for k, normal in enumerate([(0, -1), (1, 0), (0, 1), (-1, 0)]):
+            (a0, b0), (a1, b1) = ground[k], ground[(k + 1) % 4]
+            sides[len(quads)] = ((a0 + a1) / 2, (b0 + b1) / 2, *normal)
+            quads.append([(a0, b0, low), (a1, b1, low), (a1, b1, high), (a0, b0, high)])
+            colours.append(np.float32(paint) * (0.7 if k % 2 else 0.86))
+        quads.append(_quad(-half, half, back, front, high))
+        colours.append(np.float32(paint) * 1.1)
+    for b, lamp in ((-length / 2 - 0.02, (255, 50, 36)), (length / 2 + 0.02, (255, 246, 210))):
+        for a in (-0.36 * width, 0.36 * width):
+            left, right = a - 0.24, a + 0.24
+            quads.append([(left, b, 0.5), (right, b, 0.5), (right, b, 0.88), (left, b, 0.88)])
+            colours.append(np.float32(lamp))
+    return np.moveaxis(np.array(quads), -1, 0), np.array(colours), sides
+
+
 def _quad(left: float, right: float, back: float, front: float, y: float) -> list:
     return [(left, back, y), (right, back, y), (right, front, y), (left, front, y)]
-
-
-def _cuboid(back, front, half, low, high, colour, x, z, cos, sin) -> list:  # noqa: ANN001
-    """Return the sides of a box that face the camera, and its top, with their colours."""
-    corners = [(-half, back), (half, back), (half, front), (-half, front)]
-    normals = [(0, -1), (1, 0), (0, 1), (-1, 0)]
-    faces = []
-    for k, (na, nb) in enumerate(normals):
-        (a0, b0), (a1, b1) = corners[k], corners[(k + 1) % 4]
-        a, b = (a0 + a1) / 2, (b0 + b1) / 2
-        at_x, at_z = x + a * cos - b * sin, z + a * sin + b * cos
-        if at_x * (na * cos - nb * sin) + at_z * (na * sin + nb * cos) < 0:
-            quad = [(a0, b0, low), (a1, b1, low), (a1, b1, high), (a0, b0, high)]
-            faces.append((quad, np.float32(colour) * (0.7 if k % 2 else 0.86)))
-    return [*faces, (_quad(-half, half, back, front, high), np.float32(colour) * 1.1)]
 
 
 def _particles(canvas, lens, mood, eye, forward, right, seconds) -> None:  # noqa: ANN001
@@ -376,7 +411,7 @@ def _particles(canvas, lens, mood, eye, forward, right, seconds) -> None:  # noq
     rain = mood.weather == "rain"
     box = np.array([36.0, 36.0, 12.0])
     fall = np.array([2.0, 0.0, -22.0] if rain else [1.2, 0.4, -2.6])
-    drops = np.random.default_rng(7).random((90 if rain else 130, 3)) * box + fall * seconds
+    drops = _drops(90 if rain else 130) * box + fall * seconds
     drops = (drops - np.append(eye, 0)) % box - box / 2
     x, z, y = drops[:, :2] @ right, drops[:, :2] @ forward, drops[:, 2] + 5
     seen = (z > 2.5) & (np.abs(x) < z)
@@ -396,6 +431,12 @@ def _particles(canvas, lens, mood, eye, forward, right, seconds) -> None:  # noq
     canvas += layer[..., None] * (colour - canvas)
 
 
+@lru_cache
+def _drops(count: int) -> np.ndarray:
+    """Return places `(count, 3)` in a unit box, always the same."""
+    return np.random.default_rng(7).random((count, 3))
+
+
 def _bonnet(canvas, lens, mood, ego: Ego) -> None:  # noqa: ANN001
     shape = np.array([[0.24, 1.0], [0.34, 0.9], [0.66, 0.9], [0.76, 1.0]]) * (lens.w, lens.h)
     shape[:, 0] -= 0.01 * ego.steer * lens.w
@@ -405,4 +446,5 @@ def _bonnet(canvas, lens, mood, ego: Ego) -> None:  # noqa: ANN001
 
 def _fixed(points: np.ndarray) -> np.ndarray:
     """Return picture coordinates in cv2's fixed point."""
-    return np.round(points * 2**SHIFT).clip(-60000, 60000).astype(np.int32)
+    points = np.rint(points * 2**SHIFT)
+    return np.minimum(np.maximum(points, -60000), 60000).astype(np.int32)

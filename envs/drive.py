@@ -40,7 +40,7 @@ class DriveEnv(gym.Env):
 
     Args:
         render_mode: "rgb_array", "human" or None.
-        scene: Any of `biome`, `time`, `weather`, `traffic`, `next_biome`; the rest is drawn by seed.
+        scene: Any of `biome`, `time`, `weather`, `traffic`, `next_biome`; the rest is drawn.
         frame_size: `(h, w)` in pixels.
         camera: "chase" or "hood".
         change_probability: Chance per step that time or weather changes on its own.
@@ -63,11 +63,12 @@ class DriveEnv(gym.Env):
     ) -> None:
         if camera not in MOUNTS:
             raise ValueError(f"`camera` must be one of {', '.join(MOUNTS)}, got {camera!r}")
-        h, w = (int(side) for side in frame_size)
-        if min(h, w) < 16:
+        sides = np.atleast_1d(frame_size).tolist()
+        if len(sides) != 2 or min(sides) < 16:
             raise ValueError(f"`frame_size` must be (h, w) of at least 16 pixels, got {frame_size}")
+        h, w = map(int, sides)
         self.render_mode, self.camera, self.frame_size = render_mode, camera, (h, w)
-        self.given, self.change_probability = check_scene(scene), change_probability
+        self.given, self.change_probability = self._check_scene(scene), change_probability
         self.style = _check_style(style)
         self.observation_space = gym.spaces.Box(0, 255, (h, w, 3), np.uint8)
         low = np.array([-1, 0, 0], np.float32)
@@ -87,7 +88,7 @@ class DriveEnv(gym.Env):
         """
         super().reset(seed=seed)
         options, rng = options or {}, self.np_random
-        given = self.given | check_scene(options.get("scene"))
+        given = self.given | self._check_scene(options.get("scene"))
         style = _check_style(options.get("style")) or self.style
         self.scene = draw_scene(rng, given) | {"camera": self.camera, "simulator": "drive"}
         if self.physics is None:
@@ -118,13 +119,12 @@ class DriveEnv(gym.Env):
             gymnasium.error.ResetNeeded: Before the first `reset`.
             ValueError: If the action has the wrong shape or is not finite.
         """
-        if self.physics is None:
-            raise gym.error.ResetNeeded("`step` needs a `reset` first; call env.reset()")
+        self._need_reset("step")
         action = np.asarray(action, np.float32)
         if action.shape != (3,) or not np.isfinite(action).all():
             raise ValueError(
                 "an action must be three finite numbers (steer, gas, brake), "
-                f"got {action.tolist()} of shape {action.shape}"
+                f"got {action.tolist()} of shape {action.shape}; see env.action_space"
             )
         self.action = np.clip(action, self.action_space.low, self.action_space.high)
         self._change_scene()
@@ -151,8 +151,10 @@ class DriveEnv(gym.Env):
         """Change time or weather of the running episode, over the next ten steps.
 
         Raises:
+            gymnasium.error.ResetNeeded: Before the first `reset`.
             ValueError: If anything but `time` and `weather` is to change.
         """
+        self._need_reset("set_scene")
         scene = check_scene(scene)
         fixed = [key for key in scene if key not in ("time", "weather")]
         if fixed:
@@ -166,6 +168,7 @@ class DriveEnv(gym.Env):
 
     def scripted_action(self, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return the scripted driver's next action; `rng` replaces its source of noise."""
+        self._need_reset("scripted_action")
         if rng is not None:
             self.driver.rng = rng
         return self.driver.act(self.land, self.traffic, self._pose(), self.index)
@@ -185,6 +188,7 @@ class DriveEnv(gym.Env):
 
     def render(self) -> np.ndarray | None:
         """Return the current picture `(h, w, 3)` uint8."""
+        self._need_reset("render")
         return None if self.render_mode == "human" else self.picture.copy()
 
     def close(self) -> None:
@@ -201,7 +205,21 @@ class DriveEnv(gym.Env):
     @property
     def xy(self) -> np.ndarray:
         """Where the car is, `(2,)` metres."""
-        return np.array(self.physics.car.hull.position)
+        at = self.physics.car.hull.position
+        return np.array((at.x, at.y))
+
+    def _need_reset(self, name: str) -> None:
+        if self.physics is None:
+            raise gym.error.ResetNeeded(f"`{name}` needs a `reset` first; call env.reset()")
+
+    def _check_scene(self, scene: dict[str, str] | None) -> dict[str, str]:
+        scene = check_scene(scene)
+        if scene.get("camera", self.camera) != self.camera:
+            raise ValueError(
+                f"a scene's camera must be the env's, {self.camera!r}, got {scene['camera']!r}; "
+                "choose it with `gym.make(..., camera=)`"
+            )
+        return scene
 
     def _place_car(self, rng: np.random.Generator) -> None:
         """Put the car somewhere on the first three quarters of the lap, sometimes at speed."""
@@ -239,7 +257,7 @@ class DriveEnv(gym.Env):
         self.index = self.land.locate(self.xy, self.index)
         self.arc, self.lateral = self.land.offset(self.xy, self.index)
         lap = self.land.arc[-1]
-        return before > 0.9 * lap and self.arc < 0.1 * lap and abs(self.lateral) < 15
+        return bool(before > 0.9 * lap and self.arc < 0.1 * lap and abs(self.lateral) < 15)
 
     def _change_scene(self) -> None:
         self.fade = max(0, self.fade - 1)
@@ -302,8 +320,7 @@ class DriveEnv(gym.Env):
         }
 
     def _wheel_on_road(self, wheel: Any) -> bool:
-        at = np.array(wheel.position)
-        gap = at - self.land.track[self.index]
+        gap = (wheel.position.x, wheel.position.y) - self.land.track[self.index]
         return abs(float(gap @ self.land.right[self.index])) < self.land.half_width
 
     def _biome(self) -> str:

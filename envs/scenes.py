@@ -28,7 +28,8 @@ BIOMES = {
         (208, 172, 112), (222, 188, 130), (112, 104, 96), "cactus", ((58, 120, 62),), 0.5
     ),
     "snowy forest": Biome(
-        (226, 232, 240), (208, 218, 232), (92, 98, 108), "pine", ((36, 70, 62), (150, 170, 178)), 1.3
+        (226, 232, 240), (208, 218, 232), (92, 98, 108), "pine",
+        ((36, 70, 62), (150, 170, 178)), 1.3,
     ),
     "autumn forest": Biome(
         (150, 118, 58), (170, 126, 54), (82, 80, 80), "tree",
@@ -60,7 +61,7 @@ TIMES = {
 
 @dataclass(frozen=True)
 class Air:
-    """How much of the sky is covered, how far one sees (metres), and how much light comes through."""
+    """How much of the sky is covered, how far one sees in metres, and what light comes through."""
 
     cover: float
     sight: float
@@ -96,7 +97,7 @@ def check_scene(scene: dict[str, Any] | None) -> dict[str, str]:
             continue
         if key not in known:
             raise ValueError(f"a scene's keys are {', '.join(known)}, got {key!r}; leave it out")
-        if value not in known[key]:
+        if not isinstance(value, str) or value not in known[key]:
             raise ValueError(f"`{key}` must be one of {', '.join(known[key])}, got {value!r}")
     return dict(scene)
 

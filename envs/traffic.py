@@ -39,6 +39,10 @@ class Traffic:
         self.truck = rng.random(count) < 0.2
         self.braking = np.zeros(count, bool)
         self.size = np.where(self.truck[:, None], TRUCK, CAR).reshape(count, 3)
+        # cars that do not follow each other: in another lane, or one and the same; the last column
+        # is the player's
+        self.apart = np.abs(np.append(self.lateral, 0) - self.lateral[:, None]) > 2.6
+        self.apart[np.arange(count), np.arange(count)] = True
         self._place()
 
     def __len__(self) -> int:
@@ -48,16 +52,16 @@ class Traffic:
         """Move all cars; the player at `arc`, `lateral` is one more car to keep away from."""
         if not len(self):
             return
-        arcs, laterals = np.append(self.arc, arc), np.append(self.lateral, lateral)
-        along = np.append(self.speed * self.direction, speed)
+        arcs = np.concatenate((self.arc, (arc,)))
+        along = np.concatenate((self.speed * self.direction, (speed,)))
         gap = (self.direction[:, None] * (arcs - self.arc[:, None])) % self.lap
-        gap[np.abs(laterals - self.lateral[:, None]) > 2.6] = np.inf
-        gap[np.arange(len(self)), np.arange(len(self))] = np.inf
+        self.apart[:, -1] = np.abs(lateral - self.lateral) > 2.6
+        gap[self.apart] = np.inf
         ahead = gap.argmin(1)
-        gap = gap[np.arange(len(self)), ahead]
+        gap = gap.min(1)
         lead = np.maximum(along[ahead] * self.direction, 0)
-        free = np.clip(0.6 * (self.cruise - self.speed), -2, 3)
-        follow = np.clip(lead - self.speed + 0.5 * (gap - 9), -14, 2)
+        free = np.minimum(np.maximum(0.6 * (self.cruise - self.speed), -2), 3)
+        follow = np.minimum(np.maximum(lead - self.speed + 0.5 * (gap - 9), -14), 2)
         push = np.where(gap > 8 + 1.2 * self.speed, free, follow)
         self.braking = push < -1.5
         self.speed = np.maximum(0, self.speed + push * seconds)

@@ -20,21 +20,34 @@ KEYS = [[[], [0, 0, 0]], [["left"], [-1, 0, 0]], [["left", "up"], [-1, 1, 0]], [
 CAPTIONS = ("a desert road", "a snowy forest at night", "a city street in the rain")
 
 
-def make_tiny_world(action_space: spaces.Space = DRIVE, **overrides) -> World:
+def make_tiny_world(
+    action_space: spaces.Space = DRIVE,
+    *,
+    width: int = 32,
+    dim: int = 64,
+    endless: bool = False,
+    **overrides,
+) -> World:
     """Build a world of 32x32 frames and 16 tokens with no weight at zero, in float32.
 
     Its prompts are its start clips' captions, whose embeddings are random and need no encoder.
+    Unless it is `endless`, it may take any frame for the end of an episode.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         data = space_to_json(action_space)
         low, high = action_scale(action_space)
-        tokenizer = TokenizerConfig(width=32, blocks=1)
-        dynamics = DynamicsConfig(dim=64, depth=4, heads=2, patch=1, context=8, action_dim=len(low))
+        tokenizer = TokenizerConfig(width=width, blocks=1)
+        dynamics = DynamicsConfig(
+            dim=dim, depth=4, heads=2, patch=1, context=8, action_dim=len(low),
+            cells=16, stem=1, tail=1,
+        )
         models = Tokenizer(tokenizer), Dynamics(dynamics)
         for parameter in (p for model in models for p in model.parameters()):
             parameter.data += 0.05 * torch.randn_like(parameter)
             parameter.requires_grad_(False)
+        if endless:
+            models[1].agent.bias[dynamics.bins] = -100
         settings = {"sampler_steps": 2, "horizon": 40, "keys": KEYS, "prompts": list(CAPTIONS)}
         cfg = WorldConfig(
             "tiny", 10, (32, 32), data, low, high,

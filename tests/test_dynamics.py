@@ -8,6 +8,7 @@ import torch
 from worldsim.dynamics import Dynamics, DynamicsConfig, Frames, Prompts, previous_frames
 
 CONFIG = {"dim": 32, "depth": 4, "heads": 2, "patch": 1, "context": 4, "channels": 4}
+CONFIG |= {"cells": 16, "stem": 1, "tail": 1}
 
 
 @pytest.fixture(scope="module")

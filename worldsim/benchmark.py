@@ -57,6 +57,12 @@ class BenchConfig:
         wrong = [name for name in self.dtype if name not in DTYPES]
         if wrong:
             raise ValueError(f"`dtype` must be among {', '.join(DTYPES)}, got {', '.join(wrong)}")
+        if self.threads < 0:
+            raise ValueError(f"`threads` must be at least 0, got {self.threads}")
+        if self.long_frames and self.long_frames <= 100:
+            raise ValueError(
+                f"`long_frames` must be 0 or more than 100, got {self.long_frames}; try 2000"
+            )
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,8 @@ def bench(world: str | World, cfg: BenchConfig | None = None, **overrides: Any) 
         torch.set_num_threads(cfg.threads)
     try:
         worlds = [world] if isinstance(world, World) else list(_load(world, cfg))
+        for k in cfg.sampler_steps:
+            Rollout(worlds[0], 1, sampler_steps=k)  # refuses what this world does not know
         rates = {
             name: matmul_rate(worlds[0].device, dtype, cfg.seconds)
             for name, dtype in DTYPES.items()
@@ -156,10 +164,10 @@ def bench(world: str | World, cfg: BenchConfig | None = None, **overrides: Any) 
             for part, batch, steps, call in tqdm(jobs, f"bench {name}", disable=not cfg.progress):
                 ready = call()
                 ms = median_ms(ready, cfg.seconds, one.device)
-                gflop = float("nan") if "compiled" in part else _gflop(ready)
+                gflop = float("nan") if "compiled" in part else count_gflop(ready)
                 share = gflop / ms * 1e3 / rates.get(name, float("nan"))
                 rows.append(Timing(part, name, batch, steps, ms, gflop, share))
-        late = long_run(worlds[0], cfg.long_frames) if cfg.long_frames > 100 else {}
+        late = long_run(worlds[0], cfg.long_frames) if cfg.long_frames else {}
         return Bench(about_machine(worlds[0]), rates, rows, late)
     finally:
         torch.set_num_threads(threads)
@@ -179,8 +187,8 @@ def _jobs(world: World, cfg: BenchConfig) -> Iterable[tuple[str, int, int, Calla
         latents = torch.randn(b, world.dynamics.cfg.channels, *world.tokenizer.latent_size((h, w)))
         latents = latents.to(world.device)
         yield "decode", b, 0, lambda z=latents: lambda: world.decode(z)
-        yield "denoise pass", b, 0, lambda b=b: _pass(world, b, agent=False)
-        yield "commit pass", b, 0, lambda b=b: _pass(world, b, agent=True)
+        yield "denoise pass", b, 0, lambda b=b: _pass(world, b, commit=False)
+        yield "commit pass", b, 0, lambda b=b: _pass(world, b, commit=True)
         for k in cfg.sampler_steps:
             yield "env step, latents", b, k, lambda b=b, k=k: _step(world, b, k, pixels=False)
             yield "env step, pixels", b, k, lambda b=b, k=k: _step(world, b, k, pixels=True)
@@ -229,8 +237,8 @@ def _compiled(world: World, b: int, k: int) -> Callable[[], Any]:
     return call
 
 
-def _pass(world: World, b: int, agent: bool) -> Callable[[], Any]:
-    """Return one pass of the network over a full cache."""
+def _pass(world: World, b: int, commit: bool) -> Callable[[], Any]:
+    """Return one pass of the network over a full cache, to denoise or to commit."""
     from worldsim.dynamics import Frames
 
     model, device = world.dynamics, world.device
@@ -244,8 +252,8 @@ def _pass(world: World, b: int, agent: bool) -> Callable[[], Any]:
     frames = Frames(x, one, level, x, one, actions, one > 0)
     null = model.no_prompt.expand(b, 1, -1)
     mask = torch.ones(b, 1, 1, dtype=torch.bool, device=device)
-    text = [block.text.read(null) for block in model._time_blocks()], mask
-    return lambda: model.step(frames, cache, text, agent=agent)
+    text = model.read_words(null), mask
+    return lambda: model.step(frames, cache, text, agent=commit, commit=commit)
 
 
 @torch.inference_mode()
@@ -272,10 +280,15 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.6) 
 
 
 @torch.inference_mode()
-def _gflop(call: Callable[[], Any]) -> float:
+def count_gflop(call: Callable[[], Any]) -> float:
+    """Return the arithmetic of a call, in GFLOP: matrix products, convolutions, attention."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    def attention(q, k, v, *_, **__) -> int:  # what torch forgets to count on the CPU
+        return 2 * q[0] * q[1] * q[2] * k[2] * (q[3] + v[3])
+
+    forgotten = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    with FlopCounterMode(display=False, custom_mapping=forgotten) as counter:
         call()
     return counter.get_total_flops() / 1e9
 

@@ -10,6 +10,8 @@ References:
     DALL-E 3, Betker et al. 2023 (training on descriptive synthetic captions)
 """
 
+import re
+
 import numpy as np
 
 LENGTHS = ("short", "sentence", "paragraph")
@@ -21,8 +23,8 @@ WORDS = {
             "green farmland with leafy trees", "verdant hills", "a leafy green valley",
         ),
         "desert": (
-            "the desert", "a sandy desert", "dry desert land with cactuses", "an arid plain of sand",
-            "sun-baked dunes", "a barren sandy waste", "cactus country",
+            "the desert", "a sandy desert", "dry desert land with cactuses",
+            "an arid plain of sand", "sun-baked dunes", "a barren sandy waste", "cactus country",
         ),
         "snowy forest": (
             "a snowy forest", "a snow-covered forest", "a white winter forest", "snowy pine woods",
@@ -34,8 +36,9 @@ WORDS = {
             "a russet fall forest",
         ),
         "city": (
-            "a city", "city streets", "a downtown full of buildings", "streets between tall buildings",
-            "an urban district", "a metropolis of concrete blocks", "town streets lined with towers",
+            "a city", "city streets", "a downtown full of buildings",
+            "streets between tall buildings", "an urban district",
+            "a metropolis of concrete blocks", "town streets lined with towers",
         ),
     },
     "time": {
@@ -86,8 +89,13 @@ WORDS = {
     },
 }  # fmt: skip
 ADJECTIVES = {
-    "time": {"day": ("daytime", "daylight"), "sunset": ("sunset", "evening"), "night": ("night", "dark")},
-    "weather": {"clear": ("clear", "fair"), "rain": ("rainy", "wet"), "fog": ("foggy", "misty"), "snow": ("snowing", "snowy-weather")},
+    "time": {
+        "day": ("daytime", "daylight"), "sunset": ("sunset", "evening"), "night": ("night", "dark"),
+    },
+    "weather": {
+        "clear": ("clear", "fair"), "rain": ("rainy", "wet"), "fog": ("foggy", "misty"),
+        "snow": ("snowing", "snowy-weather"),
+    },
 }  # fmt: skip
 LOOKS = {
     ("time", "day"): "The light is even and the colours are bright.",
@@ -138,11 +146,13 @@ def caption(
         length = LENGTHS[int(rng.choice(3, p=(0.4, 0.4, 0.2)))]
     if length not in LENGTHS or split not in ("train", "test"):
         raise ValueError(
-            f"`length` must be one of {LENGTHS} and `split` train or test, got {length!r}, {split!r}"
+            f"`length` must be one of {', '.join(LENGTHS)} and `split` train or test, "
+            f"got {length!r}, {split!r}"
         )
-    if "biome" not in scene:
+    known = [key for key in WORDS if scene.get(key) in WORDS[key]]
+    if not {"biome", "time", "weather"} <= set(known):
         return _plain(scene, rng)
-    say = {key: _pick(WORDS[key][scene[key]], rng, split) for key in WORDS if key in scene}
+    say = {key: _pick(WORDS[key][scene[key]], rng, split) for key in known}
     if length == "short":
         return _short(scene, say, rng)
     first = _sentence(scene, say, state, rng)
@@ -155,52 +165,80 @@ def recaption(dataset_scene: dict, state: dict, rng: np.random.Generator) -> str
 
 
 def attributes(prompt: str) -> dict[str, str]:
-    """Return the scene attributes that a prompt names, by words in common."""
-    text, found = prompt.lower(), {}
-    for key, values in WORDS.items():
-        hints = {
-            value: [*phrases, value, *ADJECTIVES.get(key, {}).get(value, ())]
-            for value, phrases in values.items()
-        }
-        scores = {
-            value: max((len(hint) for hint in words if _named(hint, text)), default=0)
-            for value, words in hints.items()
-        }
-        best = max(scores, key=scores.__getitem__)
-        if scores[best]:
-            found[key] = best
-    for word, (key, value) in _HINTS.items():
-        if key not in found and word in text.replace(",", " ").split():
+    """Return the scene attributes that a prompt names, by words in common.
+
+    Long wordings are looked for first and what they match is taken out, so that the snow of "a
+    snowy forest" is not taken for weather.
+    """
+    text, _, ahead = prompt.lower().partition(_AHEAD)
+    found: dict[str, str] = {}
+    for pattern, key, value in _WORDINGS:
+        text, times = pattern.subn(" ", text)
+        if times:
+            found.setdefault(key, value)
+    words = set(re.findall("[a-z]+", text))
+    for word, key, value in _HINTS:
+        if word in words and key not in found:
             found[key] = value
+            words.remove(word)
+    if ahead:
+        later = attributes(ahead)
+        if "biome" in later:
+            found["next_biome"] = later["biome"]
     return found
 
 
-_HINTS = {
-    "night": ("time", "night"), "dark": ("time", "night"), "dusk": ("time", "sunset"),
-    "sunset": ("time", "sunset"), "evening": ("time", "sunset"), "day": ("time", "day"),
-    "noon": ("time", "day"), "sunny": ("weather", "clear"), "clear": ("weather", "clear"),
-    "rain": ("weather", "rain"), "rainy": ("weather", "rain"), "fog": ("weather", "fog"),
-    "foggy": ("weather", "fog"), "misty": ("weather", "fog"), "snowing": ("weather", "snow"),
-    "snowfall": ("weather", "snow"), "desert": ("biome", "desert"), "sand": ("biome", "desert"),
-    "snowy": ("biome", "snowy forest"), "winter": ("biome", "snowy forest"),
-    "autumn": ("biome", "autumn forest"), "fall": ("biome", "autumn forest"),
-    "city": ("biome", "city"), "town": ("biome", "city"), "street": ("biome", "city"),
-    "countryside": ("biome", "green countryside"), "meadow": ("biome", "green countryside"),
-    "green": ("biome", "green countryside"), "busy": ("traffic", "busy"), "empty": ("traffic", "empty"),
-}  # fmt: skip
+def _wordings() -> list[tuple[re.Pattern, str, str]]:
+    """Return what names an attribute, the longest first."""
+    named = []
+    for key, values in WORDS.items():
+        for value, phrases in values.items():
+            plain = () if key == "traffic" else (value,)  # a "light" need not be traffic
+            for wording in (*phrases, *plain, *ADJECTIVES.get(key, {}).get(value, ())):
+                named.append((re.sub("^(a|an|the) ", "", wording), key, value))
+    named.sort(key=lambda one: -len(one[0]))
+    return [(re.compile(rf"\b{re.escape(word)}\b"), key, value) for word, key, value in named]
+
+
+_AHEAD = "ahead the land changes to "
+_WORDINGS = _wordings()
+_HINTS = (
+    ("night", "time", "night"), ("dark", "time", "night"), ("dusk", "time", "sunset"),
+    ("sunset", "time", "sunset"), ("evening", "time", "sunset"), ("day", "time", "day"),
+    ("noon", "time", "day"), ("sunny", "weather", "clear"), ("clear", "weather", "clear"),
+    ("rain", "weather", "rain"), ("rainy", "weather", "rain"), ("fog", "weather", "fog"),
+    ("foggy", "weather", "fog"), ("misty", "weather", "fog"), ("snowing", "weather", "snow"),
+    ("snowfall", "weather", "snow"), ("desert", "biome", "desert"), ("sand", "biome", "desert"),
+    ("city", "biome", "city"), ("town", "biome", "city"), ("street", "biome", "city"),
+    ("countryside", "biome", "green countryside"), ("meadow", "biome", "green countryside"),
+    ("green", "biome", "green countryside"),
+    ("autumn", "biome", "autumn forest"), ("fall", "biome", "autumn forest"),
+    ("winter", "biome", "snowy forest"), ("snowy", "biome", "snowy forest"),
+    ("snowy", "weather", "snow"),  # where it is not the forest that is snowy
+    ("busy", "traffic", "busy"), ("empty", "traffic", "empty"),
+)  # fmt: skip
 
 
 def expand_prompt(prompt: str, rng: np.random.Generator | None = None) -> str:
     """Turn a short prompt into a caption in the trained style; what it does not name is likely.
 
     A prompt that names no known attribute comes back as it is.
+
+    Raises:
+        TypeError: If the prompt is not a string.
     """
+    if not isinstance(prompt, str):
+        raise TypeError(f"a prompt must be a string, got {type(prompt).__name__}: {prompt!r}")
     named = attributes(prompt)
     if not named:
         return prompt
     likely = {"biome": "green countryside", "time": "day", "weather": "clear", "traffic": "light"}
     rng = rng or np.random.default_rng(0)
-    return caption(likely | named, {}, rng, "sentence")
+    for _ in range(20):  # a sentence may leave out the traffic
+        text = caption(likely | named, {}, rng, "sentence")
+        if named.items() <= attributes(text).items():
+            break
+    return text
 
 
 def _pick(options: tuple[str, ...], rng: np.random.Generator, split: str) -> str:
@@ -275,10 +313,11 @@ def _paragraph(
     """The sentence, how things look, and what is near; at most 135 words."""
     looks = [LOOKS[key, scene[key]] for key in ("biome", "time", "weather")]
     rng.shuffle(looks)
-    view = {
+    views = {
         "hood": "The view is from the bonnet, close to the asphalt.",
         "chase": "The camera follows close behind and a little above the car.",
-    }[scene.get("camera", "chase")]
+    }
+    view = views.get(scene.get("camera"), views["chase"])
     lines = [first, *looks[: int(rng.integers(2, 4))], view]
     if state.get("nearest_car", 100.0) < 20:
         lines.append("Another car is close by.")
@@ -296,8 +335,3 @@ def _plain(scene: dict, rng: np.random.Generator) -> str:
     parts = [str(value) for key, value in scene.items() if key != "simulator" and value != ""]
     rng.shuffle(parts)
     return ", ".join(parts)
-
-
-def _named(hint: str, text: str) -> bool:
-    hint = hint.removeprefix("a ").removeprefix("an ").removeprefix("the ")
-    return hint in text

@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, words: list[str], flags: set[str]) -> int:
+    from gymnasium.error import Error as EnvError
+
     from worldsim.commands import COMMANDS
     from worldsim.overrides import compose_config, compose_raw
 
@@ -61,7 +63,7 @@ def _run(name: str, words: list[str], flags: set[str]) -> int:
     except KeyboardInterrupt as stop:
         print(f"worldsim {name}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, EnvError) as error:
         return _complain(name, error, flags, status=1)
 
 

@@ -288,7 +288,8 @@ COMMANDS = {
     ),
     "generate": Command(
         "film a world: from text, from a picture, before, after or between given frames",
-        "worldsim.commands:GenerateConfig", generate, 'prompt="a city street in the rain" size=96x64',
+        "worldsim.commands:GenerateConfig", generate,
+        'prompt="a city street in the rain" size=96x64',
     ),
     "evaluate": Command(
         "measure a world on recordings that it has not seen, and write a report",

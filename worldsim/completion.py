@@ -9,6 +9,7 @@ References:
     SDEdit (editing from a partly noised clip), Meng et al. 2021, https://arxiv.org/abs/2108.01073
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -37,6 +38,10 @@ class Look:
     sampler_steps: int | None = None
     guidance: float = 1.0
     progress: bool = False
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"`guidance` must be a finite number, got {self.guidance}; try 1 to 4")
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,6 @@ def denoise(
     """Denoise one window, all frames at once; return `(t, c, h, w)`."""
     model, device = world.dynamics, world.device
     steps = look.sampler_steps or model.cfg.max_steps
-    _power_of_two(steps, model.cfg.max_steps)
 
     def batch(x: Tensor) -> Tensor:
         return x[None].to(device)
@@ -141,7 +145,8 @@ def _prompts(world: World, prompt: str | None, t: int) -> Prompts | None:
     return Prompts(words, zeros[:, t:], zeros[:, :t])
 
 
-def _power_of_two(steps: int, most: int) -> None:
+def check_steps(steps: int, most: int) -> None:
+    """Refuse a number of sampler steps that the model does not know."""
     if steps < 1 or steps & (steps - 1) or steps > most:
         raise ValueError(
             f"`sampler_steps` must be a power of two up to {most}, got {steps}; try {most}"

@@ -20,16 +20,17 @@ def measure_actions(study: Study) -> dict[str, Any]:
     Shuffled actions are another clip's. "nearer" is the share of clips in which the dream under the
     true actions is nearer to the true future than the dream under another clip's.
     """
-    clips = study.clips.first(min(16, study.clips.horizon))
+    clips = study.short_clips
+    if len(clips) < 2:
+        raise Skip("needs at least 2 clips")
     c, own = clips.context, clips.actions
-    changed = {"true": own, "shuffled": own.copy(), "no-op": own.copy(), "shifted": own.copy()}
-    changed["shuffled"][:, c - 1 :] = np.roll(own, len(own) // 2 or 1, 0)[:, c - 1 :]
+    changed = {"shuffled": own.copy(), "no-op": own.copy(), "shifted": own.copy()}
+    changed["shuffled"][:, c - 1 :] = np.roll(own, len(own) // 2, 0)[:, c - 1 :]
     changed["no-op"][:, c - 1 :] = study.idle
-    changed["shifted"][:, c - 1 :] = own[:, c - 2 : -1]
-    error = {
-        name: squared_error(study.predict(clips.given, actions), clips.future)
-        for name, actions in changed.items()
-    }
+    changed["shifted"][:, c - 1 :] = np.roll(own, 1, 1)[:, c - 1 :]
+    error = {"true": squared_error(study.imagined[:, : clips.horizon], clips.future)}
+    for name, actions in changed.items():
+        error[name] = squared_error(study.predict(clips.given, actions), clips.future)
     horizons = [h for h in study.horizons if h <= clips.horizon]
     table = {
         h: {f"{name} dB": float(psnr(e[:, h - 1].mean())) for name, e in error.items()}
@@ -71,7 +72,7 @@ def measure_counterfactual(study: Study) -> dict[str, Any]:
 
 def _counterfactuals(study: Study, most: int = 40) -> tuple[HeldOut, np.ndarray, np.ndarray]:
     """Return clips and the simulator's frames under their own and under others' actions."""
-    clips = study.clips.first(min(16, study.clips.horizon))
+    clips = study.short_clips
     early = np.argsort(clips.place[:, 1], kind="stable")[:most]  # late starts take long to replay
     clips = clips.rows(np.sort(early))
     seeds = [study.data.outline(int(i)).seed for i in clips.place[:, 0]]

@@ -2,10 +2,12 @@
 
 Every block attends in space within each frame; every `time_every`-th block also attends over time,
 separately at each place of the frame, and reads the words of the frame's prompt. Signal level, step
-size and action modulate every frame (adaLN-Zero with one projection shared by all blocks). Each
-frame's tokens also carry the previous frame's latents, so that what stands still need not be
-learned. One set of weights looks at time in two ways: *causal*, a band of `context` frames, for
-the live rollout; *full*, every frame sees every other, for whole clips.
+size and action modulate every frame (adaLN-Zero with one projection shared by all blocks). Before
+the frame is cut into tokens and after it is put together again, a few convolutions look at its
+cells beside those of the previous frame: what stands still is copied, what moves a little is moved
+there, and the transformer is left with what needs memory, action and text. One set of weights looks
+at time in two ways: *causal*, a band of `context` frames, for the live rollout; *full*, every frame
+sees every other, for whole clips.
 
 A frame's tokens are `[latent tokens | registers | agent]`. The agent token reads the others and is
 read by none; reward, termination and the recorded policy's next action are read off it.
@@ -18,7 +20,7 @@ References:
     JiT (predicting x), Li & He 2025, https://arxiv.org/abs/2511.13720
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -50,13 +52,19 @@ class DynamicsConfig:
     """Length of a flattened action."""
     dim: int = 192
     """Width of the transformer."""
-    depth: int = 8
-    """Number of blocks."""
+    depth: int = 6
+    """Number of transformer blocks."""
     heads: int = 6
     patch: int = 2
     """Side of a square patch, in latent cells."""
     time_every: int = 2
     """Every such block also attends over time and to the prompt."""
+    cells: int = 128
+    """Width of the convolutions over latent cells."""
+    stem: int = 2
+    """Convolutional blocks before the transformer."""
+    tail: int = 3
+    """Convolutional blocks after it."""
     context: int = 32
     """Frames a frame can see in causal mode, itself included."""
     max_steps: int = 16
@@ -81,6 +89,8 @@ class DynamicsConfig:
                 "`depth` must be divisible by `time_every`, "
                 f"got depth={self.depth}, time_every={self.time_every}"
             )
+        if self.cells % 8:
+            raise ValueError(f"`cells` must be a multiple of 8, got {self.cells}; try 128")
         if self.max_steps & (self.max_steps - 1) or self.max_steps < 1:
             raise ValueError(f"`max_steps` must be a power of two, got {self.max_steps}; try 16")
 
@@ -148,13 +158,14 @@ class Prediction:
     """What the model says of every frame.
 
     Attributes:
-        latents: `(b, t, c, h, w)`, the clean frame, float32.
+        latents: `(b, t, c, h, w)`, the clean frame, float32; of drafts alone where there are some;
+            None if not asked for.
         reward: `(b, t, bins)`, logits over symlog reward of the action that led here; or None.
         terminated: `(b, t)`, logit that the episode ended here; or None.
         policy: `(b, t, a, action_bins)`, logits of the recorded policy's next action; or None.
     """
 
-    latents: Tensor
+    latents: Tensor | None
     reward: Tensor | None = None
     terminated: Tensor | None = None
     policy: Tensor | None = None
@@ -172,6 +183,25 @@ class _Look:
     text_mask: Tensor
     cache: KVCache | None
     fill: tuple[KVCache, Tensor] | None
+
+
+class CellBlock(nn.Module):
+    """Two 3x3 convolutions over the cells of each frame, steered by the frame's condition."""
+
+    def __init__(self, cells: int, dim: int) -> None:
+        super().__init__()
+        self.film = nn.Linear(dim, 2 * cells)
+        self.first = nn.Conv2d(cells, cells, 3, padding=1)
+        self.second = nn.Conv2d(cells, cells, 3, padding=1)
+        for layer in (self.film, self.second):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, u: Tensor, cond: Tensor) -> Tensor:
+        """Map `(f, cells, h, w)` to the same; `cond` is `(f, d)`."""
+        scale, shift = self.film(cond)[..., None, None].chunk(2, 1)
+        y = torch.addcmul(shift, F.group_norm(u, 8), 1 + scale)
+        return u + self.second(F.silu(self.first(F.silu(y))))
 
 
 class Block(nn.Module):
@@ -222,9 +252,11 @@ class Dynamics(nn.Module):
     def __init__(self, cfg: DynamicsConfig) -> None:
         super().__init__()
         self.cfg = cfg
-        d, cells = cfg.dim, cfg.channels * cfg.patch**2
-        self.embed = nn.Linear(2 * cells, d)
-        self.place = nn.Linear(32, d, bias=False)
+        d, cells, patch = cfg.dim, cfg.cells, cfg.cells * cfg.patch**2
+        self.embed = nn.Conv2d(2 * cfg.channels, cells, 3, padding=1)
+        self.place = nn.Linear(32, cells, bias=False)
+        self.stem = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.stem))
+        self.gather = nn.Linear(patch, d)
         self.special = nn.Parameter(0.02 * torch.randn(cfg.registers + 1, d))
         self.tau = nn.Linear(64, d)
         self.previous_tau = nn.Linear(64, d, bias=False)
@@ -235,16 +267,19 @@ class Dynamics(nn.Module):
         self.no_prompt = nn.Parameter(0.02 * torch.randn(cfg.text_dim))
         self.condition = nn.Linear(d, d)
         self.modulation = nn.Linear(d, 9 * d)
-        self.last = nn.Linear(d, 2 * d + 2 * cells)  # shift, scale, gates of the two copy paths
+        self.copy = nn.Linear(d, 2 * cfg.channels)  # gates of the two copy paths
         every = cfg.time_every
         self.blocks = nn.ModuleList(
             Block(cfg, i // every if i % every == every - 1 else None) for i in range(cfg.depth)
         )
-        self.head = nn.Linear(d, cells)
+        self.spread = nn.Linear(d, patch)
+        self.tail = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.tail))
+        self.head = nn.Conv2d(cells, cfg.channels, 3, padding=1)
         self.agent = nn.Linear(d, cfg.bins + 1 + cfg.action_dim * cfg.action_bins)
-        for layer in (self.modulation, self.last, self.head, self.agent):
+        for layer in (self.modulation, self.copy, self.spread, self.head, self.agent):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        nn.init.ones_(self.copy.bias[cfg.channels :])  # to begin with, the world stands still
         grid = torch.linspace(0, 1, cfg.bins)
         self.register_buffer("reward_grid", 12 * grid - 6, persistent=False)
         self.register_buffer(
@@ -257,6 +292,7 @@ class Dynamics(nn.Module):
         prompts: Prompts | None = None,
         *,
         causal: bool = True,
+        drafts: bool = False,
         isolated: Tensor | None = None,
         fill: tuple[KVCache, Tensor] | None = None,
         agent: bool = True,
@@ -267,38 +303,54 @@ class Dynamics(nn.Module):
             frames: `t` frames per row.
             prompts: Their prompts; None is the null prompt everywhere.
             causal: Frames see at most `context` frames, none later; else every frame sees all.
+            drafts: Whether the second half of the frames are drafts of the first half: each sees
+                itself and the frames before the one it is a draft of, and is seen by no other.
             isolated: `(b,)` bool, rows in which every frame sees only itself.
             fill: A cache, and the rows of it that these clips of `t <= context` frames start.
             agent: Whether to compute reward, termination and policy.
         """
         t = frames.x.shape[1]
-        positions = torch.arange(t, device=frames.x.device)
+        index = torch.arange(t, device=frames.x.device)
+        itself = index[:, None] == index
+        positions = index % (t // 2) if drafts else index
         lag = positions[:, None] - positions
-        seen = (lag >= 0) & (lag < self.cfg.context) if causal else torch.ones_like(lag).bool()
+        seen = (lag >= 0) & (lag < self.cfg.context) if causal else torch.ones_like(itself)
+        if drafts:
+            draft = index >= t // 2
+            seen = itself | seen & ~draft & (~draft[:, None] | (lag > 0))
         seen = seen[None, None]  # (1, 1, t, t)
         if isolated is not None:
-            seen = torch.where(isolated[:, None, None, None], lag == 0, seen)
+            seen = torch.where(isolated[:, None, None, None], itself, seen)
         words, text_mask = self._words(prompts, frames.tau)
         text = self.read_words(words)
         memory = {"text": text, "text_mask": text_mask, "cache": None, "fill": fill}
-        return self._run(frames, positions[None], seen, memory, causal, agent)
+        part = slice(t // 2 if drafts else 0, None)
+        return self._run(frames, positions[None], seen, memory, causal, agent, part)
 
     def step(
-        self, frames: Frames, cache: KVCache, text: tuple[list, Tensor], *, agent: bool = False
+        self,
+        frames: Frames,
+        cache: KVCache,
+        text: tuple[list, Tensor],
+        *,
+        agent: bool = False,
+        commit: bool = False,
     ) -> Prediction:
         """Predict the current frame of every row from a cache.
 
-        The frame's keys and values go into its slot of the ring; a call with `agent=True` at the
-        commit level, followed by `cache.clock += 1`, makes them part of the past.
+        The frame's keys and values go into its slot of the ring; a call at the commit level,
+        followed by `cache.clock += 1`, makes them part of the past.
 
         Args:
             frames: One frame per row, `t = 1`.
             cache: The past.
             text: From `read_prompts`.
             agent: Whether to run the agent token, for reward, termination and policy.
+            commit: Whether the call is for the cache and the agent: no latents come back.
         """
         memory = {"text": text[0], "text_mask": text[1], "cache": cache, "fill": None}
-        return self._run(frames, cache.clock[:, None], cache.visible(), memory, True, agent)
+        part = slice(0) if commit else slice(None)
+        return self._run(frames, cache.clock[:, None], cache.visible(), memory, True, agent, part)
 
     def read_prompts(self, prompts: Prompts) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
         """Compute each time layer's text keys and values once, for many calls of `step`."""
@@ -346,15 +398,17 @@ class Dynamics(nn.Module):
         memory: dict,
         causal: bool,
         agent: bool,
+        part: slice,
     ) -> Prediction:
+        """Run all frames through the transformer, and those in `part` on to their latents."""
         p, dh = self.cfg.patch, self.cfg.dim // self.cfg.heads
-        b, t, c, h, w = frames.x.shape
+        t, _, h, w = frames.x.shape[1:]
         dtype = self.head.weight.dtype
-        pair = torch.stack([frames.x, frames.previous], 2).to(dtype)
-        cells = rearrange(pair, "b t k c (h p) (w q) -> b t (h w) k (p q c)", p=p, q=p)
+        cond = self._condition(frames, causal, dtype)  # (b, t, d)
+        u = self._read_cells(frames, cond, dtype)  # (b, t, cells, h, w)
+        x = self.gather(rearrange(u, "b t c (h p) (w q) -> b t (h w) (p q c)", p=p, q=p))
         special = self.special if agent else self.special[:-1]
-        x = self.embed(cells.flatten(3)) + self.place(_grid(h // p, w // p, dtype, cells.device))
-        x = torch.cat([x, special.to(x.dtype).expand(b, t, -1, -1)], 2)  # (b, t, n, d)
+        x = torch.cat([x, special.to(x.dtype).expand(*x.shape[:2], -1, -1)], 2)  # (b, t, n, d)
         n = x.shape[2]
         look = _Look(
             space=_space_rotation(h // p, w // p, n, dh // 2, x.device),
@@ -363,21 +417,42 @@ class Dynamics(nn.Module):
             time_mask=time_mask,
             **memory,
         )
-        cond = self._condition(frames, causal, dtype)[:, :, None]  # (b, t, 1, d)
-        modulation = self.modulation(cond)
+        modulation = self.modulation(cond)[:, :, None]  # (b, t, 1, 9 d)
         for block in self.blocks:
             x = block(x, modulation, look)
-        d, k = self.cfg.dim, c * p * p
-        shift, scale, gates = self.last(cond).split([d, d, 2 * k], -1)
-        y = self.head(modulate(x[:, :, : h * w // p**2], shift, scale)).float()
-        y = y + (gates.float().unflatten(-1, (2, k)) * cells.float()).sum(-2)
-        latents = rearrange(y, "b t (h w) (p q c) -> b t c (h p) (w q)", h=h // p, p=p, q=p)
+        latents = self._write_cells(frames, x, u, cond, part) if range(t)[part] else None
         if not agent:
             return Prediction(latents)
         sizes = [self.cfg.bins, 1, self.cfg.action_dim * self.cfg.action_bins]
         reward, terminated, policy = self.agent(norm(x[:, :, -1])).float().split(sizes, -1)
         policy = rearrange(policy, "b t (a bins) -> b t a bins", a=self.cfg.action_dim)
         return Prediction(latents, reward, terminated[..., 0], policy)
+
+    def _read_cells(self, frames: Frames, cond: Tensor, dtype: torch.dtype) -> Tensor:
+        """Look at each frame's cells beside the previous frame's."""
+        b, t, _, h, w = frames.x.shape
+        pair = torch.cat([frames.x, frames.previous], 2).to(dtype).flatten(0, 1)
+        u = self.embed(pair.contiguous(memory_format=torch.channels_last))
+        place = self.place(_grid(h, w, dtype, u.device))
+        u = u + rearrange(place, "(h w) c -> c h w", h=h)
+        for block in self.stem:
+            u = block(u, cond.flatten(0, 1))
+        return u.unflatten(0, (b, t))
+
+    def _write_cells(
+        self, frames: Frames, x: Tensor, u: Tensor, cond: Tensor, part: slice
+    ) -> Tensor:
+        """Turn tokens back into cells, and cells into latents, for the frames in `part`."""
+        p, (h, w) = self.cfg.patch, u.shape[-2:]
+        cond, u = cond[:, part], u[:, part]
+        made = self.spread(norm(x[:, part, : h * w // p**2]))
+        made = rearrange(made, "b t (h w) (p q c) -> b t c (h p) (w q)", h=h // p, p=p, q=p)
+        u = (u + made).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        for block in self.tail:
+            u = block(u, cond.flatten(0, 1))
+        y = self.head(F.silu(u)).float().unflatten(0, cond.shape[:2])
+        kept, moved = self.copy(cond).float()[..., None, None].chunk(2, 2)
+        return y + kept * frames.x[:, part] + moved * frames.previous[:, part]
 
     def _condition(self, frames: Frames, causal: bool, dtype: torch.dtype) -> Tensor:
         action = self.action(frames.actions.to(dtype))
@@ -413,17 +488,9 @@ def previous_frames(
     return previous, previous_tau
 
 
-def refeed(
-    frames: Frames, x: Tensor, tau: Tensor, level: Tensor, isolated: Tensor | None
-) -> Frames:
-    """Return `frames` with other latents at other signal levels, the previous frames included."""
-    previous, previous_tau = previous_frames(x, tau, isolated)
-    return replace(frames, x=x, tau=tau, level=level, previous=previous, previous_tau=previous_tau)
-
-
 @lru_cache(maxsize=64)
 def _grid(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Embed each patch's place in the frame as `(h * w, 32)`; [0, 1] across any frame size."""
+    """Embed each cell's place in the frame as `(h * w, 32)`; [0, 1] across any frame size."""
     ys = fourier((torch.arange(h, device=device) + 0.5) / h, 16)
     xs = fourier((torch.arange(w, device=device) + 0.5) / w, 16)
     both = torch.cat([repeat(ys, "h f -> h w f", w=w), repeat(xs, "w f -> h w f", h=h)], -1)

@@ -89,7 +89,8 @@ class WorldVectorEnv(VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
     ) -> None:
-        _check_settings(world, num_envs, render_mode, obs, horizon, max_episode_steps)
+        _check_settings(world, render_mode, obs, frame_size, autoreset_mode)
+        _check_counts(num_envs=num_envs, horizon=horizon, max_episode_steps=max_episode_steps)
         self.world = world = world if isinstance(world, World) else load(world, device)
         self.num_envs, self.render_mode, self.obs = int(num_envs), render_mode, obs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -138,12 +139,12 @@ class WorldVectorEnv(VectorEnv):
         """
         options = dict(options or {})
         rows = self._masked(options.pop("reset_mask", None))
-        seeds = self._row_seeds(seed)
+        rngs = self._seeded(seed)
         wishes = read_wishes(self.world, options, self.prompts, self.frame_size)
         super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         for row in rows:
-            if seeds[row] is not None:
-                self.rngs[row] = seeding.np_random(seeds[row])[0]
+            if rngs[row] is not None:
+                self.rngs[row] = rngs[row]
             elif self.rngs[row] is None:
                 self.rngs[row] = seeding.np_random(int(self.np_random.integers(2**31)))[0]
             self._wishes[row] = wishes[row]
@@ -165,17 +166,19 @@ class WorldVectorEnv(VectorEnv):
             TypeError: If the actions are of the wrong kind.
             ValueError: If they have the wrong shape, are NaN or out of bounds.
         """
-        self._check_begun("step")
-        over = np.flatnonzero(self._ended)
-        if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
-            where = f" of rows {over.tolist()}" if self.num_envs > 1 else ""
-            raise ResetNeeded(f"the episode{where} has ended; call `reset` before `step`")
-        now = self.rollout.step(self._scaled(actions))
+        self._check_going()
+        return self._advance(self._flattened(actions))
+
+    def _advance(
+        self, flat: np.ndarray
+    ) -> tuple[np.ndarray | Tensor, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Do what `step` promises, by flattened actions `(b, a)`."""
+        now = self.rollout.step(torch.from_numpy(self.world.scale_actions(flat)))
         chance = now.terminated.double().cpu().numpy()
         rewards = now.reward.double().cpu().numpy().copy()
         self._steps += 1
         terminated, truncated = chance > 0.5, self._steps >= self.horizon
-        infos: dict[str, Any] = {}
+        over, infos = np.flatnonzero(self._ended), {}
         if self.autoreset_mode is AutoresetMode.NEXT_STEP and len(over):
             rewards[over], terminated[over], truncated[over] = 0.0, False, False
             self._begin(over, see_all=True)
@@ -229,12 +232,15 @@ class WorldVectorEnv(VectorEnv):
         self._show()
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
-        """Return pressed keys and the single env's action they stand for; needs no display."""
+        """Return pressed keys and the single env's action they stand for; needs no display.
+
+        No combination is empty: `gymnasium.utils.play` takes the action without keys by `noop`.
+        """
         space = self.single_action_space
         return {
             tuple(key_codes()[name] for name in names): _to_action(space, action)
             for names, action in self.world.cfg.keys
-            if all(name in key_codes() for name in names)
+            if names and all(name in key_codes() for name in names)
         }
 
     def render(self) -> tuple[np.ndarray, ...] | None:
@@ -287,8 +293,8 @@ class WorldVectorEnv(VectorEnv):
             return self.world.decode(self._seen).cpu().numpy()
         return self._seen.cpu().numpy() if self.obs == "torch" else self._seen
 
-    def _scaled(self, actions: Any) -> Tensor:
-        """Check a batch of actions and return it flattened and scaled, `(b, a)`."""
+    def _flattened(self, actions: Any) -> np.ndarray:
+        """Check a batch of actions and return it flattened, `(b, a)`."""
         if isinstance(actions, Tensor):
             actions = actions.detach().cpu().numpy()
         try:
@@ -302,8 +308,7 @@ class WorldVectorEnv(VectorEnv):
             raise ValueError(
                 f"`actions` must hold one action per env ({self.num_envs}), got {len(rows)}"
             )
-        flat = np.stack([flatten_action(self.single_action_space, action) for action in rows])
-        return torch.from_numpy(self.world.scale_actions(flat))
+        return np.stack([flatten_action(self.single_action_space, action) for action in rows])
 
     def _info(self, row: int, chance: np.ndarray | None = None) -> dict[str, Any]:
         info = {"prompt": self.rollout.prompts[row] or ""}
@@ -335,18 +340,29 @@ class WorldVectorEnv(VectorEnv):
             raise ResetNeeded("the first `reset` begins every row; call it without `reset_mask`")
         return np.flatnonzero(mask).tolist()
 
-    def _row_seeds(self, seed: Any) -> list[int | None]:
+    def _seeded(self, seed: Any) -> list[np.random.Generator | None]:
+        """Return a new generator for each row that has a seed."""
         if seed is None or isinstance(seed, int | np.integer):
-            return [None if seed is None else int(seed) + row for row in range(self.num_envs)]
-        if len(seed) != self.num_envs:
+            seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
+        elif isinstance(seed, list | tuple | np.ndarray) and len(seed) == self.num_envs:
+            seeds = list(seed)
+        else:
             raise ValueError(
-                f"`seed` must be one number, or one per env ({self.num_envs}), got {len(seed)}"
+                f"`seed` must be one number, or one per env in a list of {self.num_envs}, "
+                f"got {seed!r}"
             )
-        return [None if each is None else int(each) for each in seed]
+        return [None if each is None else seeding.np_random(each)[0] for each in seeds]
 
     def _check_begun(self, what: str) -> None:
         if self._seen is None:
             raise ResetNeeded(f"`{what}` needs a `reset` first; call env.reset()")
+
+    def _check_going(self) -> None:
+        self._check_begun("step")
+        over = np.flatnonzero(self._ended)
+        if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
+            where = f" of rows {over.tolist()}" if self.num_envs > 1 else ""
+            raise ResetNeeded(f"the episode{where} has ended; call `reset` before `step`")
 
     def _show(self) -> None:
         if self.render_mode == "human":
@@ -392,21 +408,20 @@ class WorldEnv(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray | Tensor, dict[str, Any]]:
-        """Begin an episode; see `WorldVectorEnv.reset` for the options (there is no `reset_mask`)."""
-        super().reset(seed=seed)
+        """Begin an episode; see `WorldVectorEnv.reset` for the options (no `reset_mask` here)."""
         self.envs.rngs[0] = self.np_random
-        observations, infos = self.envs.reset(options=options)
+        observations, infos = self.envs.reset(seed=seed, options=options)
+        super().reset(seed=seed)  # not before: a refused reset changes nothing
+        self._np_random = self.envs.rngs[0]
         return observations[0], _single(infos)
 
     def step(self, action: Any) -> tuple[np.ndarray | Tensor, float, bool, bool, dict[str, Any]]:
         """Advance by one frame; see `WorldVectorEnv.step`."""
-        self.envs._check_begun("step")
+        self.envs._check_going()
         if isinstance(action, Tensor):
             action = action.detach().cpu().numpy()
-        flatten_action(self.action_space, action)  # its message is about one action
-        empty = create_empty_array(self.action_space, 1)
-        batch = concatenate(self.action_space, [action], empty)
-        observations, rewards, terminated, truncated, infos = self.envs.step(batch)
+        flat = flatten_action(self.action_space, action)
+        observations, rewards, terminated, truncated, infos = self.envs._advance(flat[None])
         flags = bool(terminated[0]), bool(truncated[0])
         return observations[0], float(rewards[0]), *flags, _single(infos)
 
@@ -441,22 +456,42 @@ class WorldEnv(gymnasium.Env):
 
 
 def _check_settings(
-    world: Any, num_envs: int, render_mode: str | None, obs: str, *limits: int | None
+    world: Any, render_mode: Any, obs: Any, frame_size: Any, autoreset_mode: Any
 ) -> None:
     if not isinstance(world, str | Path | World):
         raise TypeError(
             f"`world` must be a name, a folder or a `World`, got {type(world).__name__}"
         )
-    if num_envs < 1:
-        raise ValueError(f"`num_envs` must be at least 1, got {num_envs}")
-    if render_mode not in (None, *WorldEnv.metadata["render_modes"]):
-        raise ValueError(f'`render_mode` must be "rgb_array", "human" or None, got {render_mode!r}')
-    if obs not in OBSERVATIONS:
-        raise ValueError(f"`obs` must be one of {', '.join(OBSERVATIONS)}, got {obs!r}")
-    for limit in limits:
-        if limit is not None and limit < 1:
+    modes = [mode.value for mode in AutoresetMode]
+    for name, value, choices in (
+        ("render_mode", render_mode, [None, *WorldEnv.metadata["render_modes"]]),
+        ("obs", obs, OBSERVATIONS),
+        ("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), modes),
+    ):
+        if value not in choices:
             raise ValueError(
-                f"`horizon` must be at least 1 step, got {limit}; leave it out for the default"
+                f"`{name}` must be one of {', '.join(map(str, choices))}, got {value!r}"
+            )
+    if frame_size is not None and (
+        not isinstance(frame_size, list | tuple | np.ndarray)
+        or len(frame_size) != 2
+        or not all(isinstance(side, int | np.integer) for side in frame_size)
+    ):
+        raise TypeError(
+            f"`frame_size` must be whole numbers (h, w) of pixels, got {frame_size!r}; "
+            "leave it out for the world's own"
+        )
+
+
+def _check_counts(**counts: Any) -> None:
+    for name, count in counts.items():
+        if count is not None and not isinstance(count, int | np.integer):
+            raise TypeError(
+                f"`{name}` must be a whole number, got {type(count).__name__} {count!r}"
+            )
+        if count is not None and count < 1:
+            raise ValueError(
+                f"`{name}` must be at least 1, got {count}; leave it out for the default"
             )
 
 

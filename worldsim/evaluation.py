@@ -7,9 +7,8 @@ takes every measure in `SECTIONS` and writes a report that opens without a serve
 """
 
 import inspect
-import platform
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from einops import rearrange
 from tqdm import tqdm
 
 from worldsim import control, trials
+from worldsim.benchmark import about_machine
 from worldsim.heldout import HeldOut, cut_clips, film_strip, rollout_quality
 from worldsim.metrics import (
     Predict,
@@ -31,7 +31,8 @@ from worldsim.metrics import (
     ssim,
 )
 from worldsim.probes import score_probe
-from worldsim.report import Plot, Report, Strip
+from worldsim.report import Plot, Report, Strip, check_folder
+from worldsim.rollout import Rollout
 from worldsim.study import EvaluateConfig, Skip, Study
 from worldsim.world import World, load
 
@@ -58,7 +59,8 @@ def evaluate(
         The report; `str(report)` prints its figures.
 
     Raises:
-        ValueError: If world and data do not fit each other.
+        ValueError: If world and data do not fit each other, or episodes are too short.
+        FileExistsError: If `out` holds something else than a report.
     """
     cfg = replace(cfg or EvaluateConfig(), **overrides)
     unknown = set(cfg.sections) - set(SECTIONS)
@@ -67,24 +69,28 @@ def evaluate(
             f"`sections` must be among {', '.join(SECTIONS)}, got {', '.join(sorted(unknown))}"
         )
     extras = _extras(cfg)
+    if out:
+        check_folder(out)
+    data, probe_data = _open(data), _open(cfg.probe_data) if cfg.probe_data else None
+    _check_lengths(data, cfg)
     if not isinstance(world, World):
         world = load(world, device=cfg.device or None)
-    data, probe_data = _open(data), _open(cfg.probe_data) if cfg.probe_data else None
-    _check_fit(world, data)
+    _check_fit(world, data, "data")
+    if probe_data is not None:
+        _check_fit(world, probe_data, "probe_data")
+    Rollout(world, 1, sampler_steps=cfg.sampler_steps or None, frame_size=data.info.frame_size)
     study = Study(world, data, cfg, probe_data)
     report = Report(_about(study))
-    chosen = {
-        name: f
-        for name, f in (SECTIONS | extras).items()
-        if not cfg.sections or name in cfg.sections
-    }
+    chosen = {name: f for name, f in SECTIONS.items() if not cfg.sections or name in cfg.sections}
+    chosen |= extras
     for name, measure in tqdm(chosen.items(), "evaluate", disable=not cfg.progress):
         try:
             report.figures[name] = measure(study)
         except Skip as reason:
             report.figures[name] = {"left out": str(reason)}
         report.notes[name] = " ".join((inspect.getdoc(measure) or "").split())
-    _illustrate(study, report)
+    if "fidelity" in chosen:
+        _illustrate(study, report)
     if out:
         report.save(out)
     return report
@@ -237,12 +243,16 @@ def _extras(cfg: EvaluateConfig) -> dict[str, Callable]:
     for name, path, measure in (("lpips", cfg.lpips, _lpips), ("fvd", cfg.fvd, _fvd)):
         if not path:
             continue
+        rule = f"`{name}` must be a TorchScript file of the metric's network, got {path!r}"
         if not Path(path).is_file():
             raise FileNotFoundError(
-                f"`{name}` must be a TorchScript file of the metric's network, got {path!r}; "
-                "nothing is downloaded here: export it with torch.jit.save, or leave it empty"
+                f"{rule}, which is not there; nothing is downloaded here: export it with "
+                "torch.jit.save, or leave it empty"
             )
-        network = torch.jit.load(path).eval()
+        try:
+            network = torch.jit.load(path, map_location="cpu").eval()
+        except RuntimeError as error:
+            raise ValueError(f"{rule}, which is none; export it with torch.jit.save") from error
         extras[name] = lambda study, network=network, measure=measure: measure(study, network)
     return extras
 
@@ -297,25 +307,33 @@ def _moving(copy: np.ndarray) -> np.ndarray:
 
 
 def _about(study: Study) -> dict[str, Any]:
-    world, data = study.world, study.data
-    cfg, path = world.cfg, str(getattr(data, "path", "data"))
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    world, data, cfg = study.world, study.data, study.cfg
+    path = Path(getattr(data, "path", "data"))
+    given = [f"world={world.cfg.name}", f"data={path.name}", *_overrides(cfg, EvaluateConfig())]
     return {
-        "world": cfg.name,
-        "data": Path(path).name,
-        "episodes": len(data),
-        "frame_size": f"{data.info.frame_size[1]}x{data.info.frame_size[0]}",
-        "sampler_steps": study.steps or cfg.sampler_steps,
-        "parameters": sum(p.numel() for p in world.dynamics.parameters()),
-        "device": str(world.device),
+        "data": f"{path.name}, {len(data)} episodes of {data.info.frame_size[1]}x"
+        f"{data.info.frame_size[0]}",
+        "sampler_steps": study.steps or world.cfg.sampler_steps,
         "dtype": str(world.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "machine": f"{platform.machine()}, {versions}",
-        "command": f"worldsim evaluate world={cfg.name} data={Path(path).name}",
+        **about_machine(world),
+        "command": f"worldsim evaluate {' '.join(given)}",
     }
 
 
-def _check_fit(world: World, data: Any) -> None:
+def _overrides(cfg: Any, default: Any, prefix: str = "") -> list[str]:
+    """Write what differs from the default as a command takes it."""
+    said = []
+    for name in (f.name for f in fields(cfg)):
+        value, usual = getattr(cfg, name), getattr(default, name)
+        if is_dataclass(value):
+            said += _overrides(value, usual, f"{name}.")
+        elif value != usual and name not in ("world", "data", "out", "device", "progress"):
+            text = f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else value
+            said.append(f"{prefix}{name}={text}")
+    return said
+
+
+def _check_fit(world: World, data: Any, role: str) -> None:
     info = data.info
     for name, ours, theirs in (
         ("fps", world.cfg.fps, info.fps),
@@ -323,10 +341,22 @@ def _check_fit(world: World, data: Any) -> None:
     ):
         if ours != theirs:
             raise ValueError(
-                f"a world is measured on data of its own {name}, {ours}; got data with {theirs}; "
-                "record with the world's env"
+                f"`{role}` must be of the world's own {name}, {ours}; got {theirs}; record with "
+                "the world's env"
             )
-    world.tokenizer.latent_size(info.frame_size)
+
+
+def _check_lengths(data: Any, cfg: EvaluateConfig) -> None:
+    """Refuse horizons that most episodes are too short for."""
+    most = int(np.median(data.lengths or [0])) + 1 - cfg.context
+    if max(cfg.horizons) > most:
+        fit = [h for h in cfg.horizons if h <= most]
+        way = f"set horizons={fit}" if fit else "lower `context` and `horizons`"
+        raise ValueError(
+            f"`horizons` must lie within what half of the episodes go on for after "
+            f"{cfg.context} given frames, {most} frames, got {max(cfg.horizons)}; {way} or record "
+            "longer episodes"
+        )
 
 
 def _open(data: Any) -> Any:

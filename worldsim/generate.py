@@ -14,7 +14,7 @@ from einops import reduce
 from torch import Tensor
 from tqdm import tqdm
 
-from worldsim.completion import Look, PartialClip, complete
+from worldsim.completion import Look, PartialClip, check_steps, complete
 from worldsim.rollout import Rollout
 from worldsim.spaces import flatten_action
 from worldsim.world import World
@@ -45,7 +45,7 @@ def text_to_video(
     Returns:
         `(frames, h, w, 3)` uint8.
     """
-    settings = Look(**look)
+    settings = _look(world, look, prompt)
     _at_least(frames=(frames, 1))
     _one_of("mode", mode, ("causal", "full"))
     acts = _scaled(world, actions, frames - 1)
@@ -118,11 +118,12 @@ def extend(
     Returns:
         `(before + t + after, h, w, 3)` uint8; the given frames are as they were.
     """
-    settings, video = Look(**look), _checked(world, video)
+    settings, video = _look(world, look, prompt), _checked(world, video)
     _at_least(before=(before, 0), after=(after, 0))
     t = len(video)
-    latents = world.encode(video).float()
     inside = _scaled(world, video_actions, t - 1, "video_actions")
+    acts = _scaled(world, actions, after)
+    latents = world.encode(video).float()
     if before:
         padding = latents.new_zeros(before, *latents.shape[1:])
         known = torch.arange(before + t) >= before
@@ -131,7 +132,6 @@ def extend(
         head = _film(world, complete(world, past, prompt, settings)[:before])
         video = np.concatenate([head, video])
     if after:
-        acts = _scaled(world, actions, after)
         tail = _continue(world, latents, inside, after, acts, prompt, settings)
         video = np.concatenate([video, tail])
     return video
@@ -159,7 +159,7 @@ def infill(
     Returns:
         `(t, h, w, 3)` uint8; what was given is as it was.
     """
-    settings, video, known = Look(**look), _checked(world, video), np.asarray(known)
+    settings, video, known = _look(world, look, prompt), _checked(world, video), np.asarray(known)
     t, h, w = video.shape[:3]
     if known.dtype != bool or known.shape not in ((t,), (t, h, w)):
         raise ValueError(
@@ -194,7 +194,7 @@ def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: A
     Returns:
         `(frames, h, w, 3)` uint8.
     """
-    settings = Look(**look)
+    settings = _look(world, look, prompt)
     _at_least(frames=(frames, 4))
     window = 2 * world.dynamics.cfg.context
     gap = max(1, min(frames // 2, window // 2))
@@ -235,7 +235,7 @@ def edit(
     Returns:
         `(t, h, w, 3)` uint8.
     """
-    settings, video = Look(**look), _checked(world, video)
+    settings, video = _look(world, look, prompt), _checked(world, video)
     if not 0 <= strength <= 1:
         raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.6")
     acts = _scaled(world, actions, len(video) - 1)
@@ -245,6 +245,16 @@ def edit(
         acts is not None, keep=1 - strength,
     )  # fmt: skip
     return _film(world, complete(world, clip, prompt, settings))
+
+
+def _look(world: World, look: dict[str, Any], prompt: str | None) -> Look:
+    """Check what all functions take, before any work."""
+    if not isinstance(prompt, str | None):
+        raise TypeError(f"`prompt` must be a str or None, got {prompt!r}")
+    settings = Look(**look)
+    if settings.sampler_steps is not None:
+        check_steps(settings.sampler_steps, world.dynamics.cfg.max_steps)
+    return settings
 
 
 def _rollout(world: World, look: Look, grid: tuple[int, int], prompt: str | None) -> Rollout:
@@ -330,7 +340,10 @@ def _scaled(
 
 
 def _size(world: World, size: tuple[int, int] | None) -> tuple[int, int]:
-    size = tuple(size or world.cfg.frame_size)
+    size = world.cfg.frame_size if size is None else size
+    if np.shape(size) != (2,):
+        raise ValueError(f"`size` must be (h, w) in pixels such as (64, 96), got {size!r}")
+    size = int(size[0]), int(size[1])
     rows, columns = world.tokenizer.latent_size(size)
     patch = world.dynamics.cfg.patch
     if rows % patch or columns % patch:
@@ -360,8 +373,8 @@ def _fill_colour(video: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 def _at_least(**limits: tuple[int, int]) -> None:
     for name, (value, least) in limits.items():
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}, got {value}")
+        if value < least or value != int(value):
+            raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value}")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

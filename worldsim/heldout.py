@@ -116,18 +116,16 @@ def cut_clips(
     rng = np.random.default_rng(seed)
     wanted = np.sort(np.resize(rng.permutation(usable), max(count, 1)))
     if ends:
-        wanted = np.array(usable)
+        wanted = [i for i in usable if dataset.outline(i).terminated[-1]][:count]
+        if not wanted:
+            raise ValueError("no episode of the data set terminates; record some that do")
     parts, episode, loaded = [], None, -1
-    for index in wanted:
+    for index in map(int, wanted):
         if index != loaded:  # sorted, so that each episode is decoded once
-            episode, loaded = dataset[int(index)], index
+            episode, loaded = dataset[index], index
         last = len(episode) + 1 - t
-        if not ends:
-            parts.append(_cut(episode, int(index), int(rng.integers(last + 1)), t, context))
-        elif episode.terminated[-1] and len(parts) < count:
-            parts.append(_cut(episode, int(index), last, t, context))
-    if not parts:
-        raise ValueError("no episode of the data set terminates; record some that do")
+        first = last if ends else int(rng.integers(last + 1))
+        parts.append(_cut(episode, index, first, t, context))
     return _stack(parts, context)
 
 

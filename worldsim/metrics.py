@@ -55,8 +55,16 @@ def psnr(error: np.ndarray | float) -> np.ndarray | float:
 
 
 def ssim(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the structural similarity of each frame: `(..., h, w, 3)` uint8 twice -> `(...)`."""
+    """Return the structural similarity of each frame: `(..., h, w, 3)` uint8 twice -> `(...)`.
+
+    Raises:
+        ValueError: If the frames are smaller than its window of 11 pixels.
+    """
     import cv2
+
+    h, w = frames.shape[-3:-1]
+    if min(h, w) < 11:
+        raise ValueError(f"SSIM needs frames of at least 11 pixels a side, got {w}x{h}")
 
     def blur(x: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(x, (11, 11), 1.5)[5:-5, 5:-5]
@@ -171,11 +179,13 @@ def first_failure(
 ) -> np.ndarray:
     """Return when each video leaves the range for good measure: `(b, t, k)` -> `(b,)` frames.
 
-    A video has failed once the median over `window` frames of any statistic lies outside
-    `[low, high]`: one odd frame is forgiven, a state is not. Videos that never fail get `t`.
+    A video fails at the frame at which the median of any statistic over the last `window` frames
+    lies outside `[low, high]`: one odd frame is forgiven, a state is not. Videos that never fail
+    get `t`.
     """
     t = statistics.shape[1]
-    windows = np.lib.stride_tricks.sliding_window_view(statistics, min(window, t), axis=1)
+    window = min(window, t)
+    windows = np.lib.stride_tricks.sliding_window_view(statistics, window, axis=1)
     median = np.median(windows, -1)  # (b, t - window + 1, k)
     outside = ((median < low) | (median > high)).any(-1)
-    return np.where(outside.any(1), outside.argmax(1) + min(window, t), t)
+    return np.where(outside.any(1), outside.argmax(1) + window - 1, t)

@@ -1,10 +1,13 @@
 """What the dynamics model is trained on: shortcut forcing over two ways of looking at time.
 
-A batch is *causal* or *full*. In causal batches every frame carries its own signal level and step
-size; in a share of the rows the past is nearly clean, which is what a rollout's committed frames
-are. In full batches a random subset of frames is known and all others share one level. In rows
-drawn as *isolated* each frame sees only itself: a frame from nothing. A quarter of the rows learn
-steps larger than the finest from two half steps of the EMA teacher.
+A batch is *causal* or *full*. A causal batch holds every clip twice: once as the past, nearly
+clean, as a rollout commits its frames, and once as drafts, each with its own signal level and step
+size, which see the past alone. So every draft is denoised under exactly the conditions of a
+rollout. In a share of the rows the past is noisy, in another it is what the EMA teacher imagined.
+In the first part of the training the past is left out, at half the cost: drafts see the previous
+frame and earlier drafts. In full batches a random subset of frames is known and all others share
+one level. In rows drawn as *isolated* each frame sees only itself: a frame from nothing. Some rows
+learn steps larger than the finest from two half steps of the teacher.
 
 References:
     Diffusion forcing, Chen et al. 2024, https://arxiv.org/abs/2407.01392, algorithm 1
@@ -12,13 +15,13 @@ References:
     Two-hot regression in symlog space, Hafner et al. 2023, https://arxiv.org/abs/2301.04104, eq. 9
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.dynamics import Dynamics, Frames, Prediction, Prompts, previous_frames, refeed
+from worldsim.dynamics import Dynamics, Frames, Prediction, Prompts, previous_frames
 from worldsim.flow import noise_latents, shortcut_target, step_size
 
 CLEAN = 0.9  # frames at this signal level and above count as seen, not as imagined
@@ -51,15 +54,21 @@ class Clips:
 class ObjectiveConfig:
     """Mix of the training batches and weights of the losses."""
 
-    causal: float = 0.75
+    causal: float = 0.9
     """Share of causal batches; the others see the whole clip."""
-    clean_past: float = 0.5
-    """Share of causal rows whose frames are nearly clean, but for the frames to be predicted."""
-    isolated: float = 0.2
+    past_from: float = 0.55
+    """Share of the training after which drafts see the past, and not only the previous frame."""
+    noisy_past: float = 0.1
+    """Share of causal rows whose past frames carry signal levels of their own."""
+    own_past: float = 0.25
+    """Share of causal rows whose past is what the teacher imagined."""
+    from_noise: float = 0.7
+    """Share of drafts at signal level 0, where every sampler begins and the fastest one ends."""
+    isolated: float = 0.08
     """Share of rows in which every frame sees only itself."""
-    bootstrap: float = 0.25
+    bootstrap: float = 0.15
     """Share of rows that learn large steps from the teacher's half steps."""
-    bootstrap_from: float = 0.15
+    bootstrap_from: float = 0.25
     """Share of the training after which they do."""
     reward_weight: float = 0.02
     termination_weight: float = 0.1
@@ -68,48 +77,63 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True)
 class Corruption:
-    """How a batch is noised: signal level, step size, and who takes bootstrapped steps."""
+    """How the `t` frames of each clip are noised.
+
+    Attributes:
+        tau: `(b, t)`, signal level.
+        level: `(b, t)` int64, step size `1 / 2**level`.
+        imagined: `(b, t)` bool, frames to be predicted.
+        move: `(b, t)` bool, frames that take bootstrapped steps.
+        isolated: `(b,)` bool, rows whose frames see only themselves.
+        past: `(b, t)`, signal level of the past's frames; not read in full batches.
+        own: `(b,)` bool, rows whose past the teacher imagines.
+    """
 
     tau: Tensor
     level: Tensor
+    imagined: Tensor
     move: Tensor
     isolated: Tensor
+    past: Tensor
+    own: Tensor
 
 
 def draw_corruption(
     cfg: ObjectiveConfig, shape: tuple[int, int], finest: int, causal: bool, progress: float, g
 ) -> Corruption:
-    """Draw signal levels and step sizes for `(b, t)` frames.
+    """Draw signal levels and step sizes.
 
     Args:
         cfg: Shares of each kind of row.
-        shape: `(b, t)`.
+        shape: `(b, t)` of the clips.
         finest: Level of the finest step.
         causal: Kind of batch.
         progress: Share of the training that is over.
         g: `torch.Generator`.
     """
     b, t = shape
-    tau = torch.rand(b, t, generator=g)
-    isolated = torch.rand(b, generator=g) < cfg.isolated
+
+    def draw(*size: int) -> Tensor:
+        return torch.rand(*size, generator=g)
+
+    isolated, noisy = draw(b) < cfg.isolated, draw(b, 1) < cfg.noisy_past
+    own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.past_from)
+    alone, clean = isolated[:, None], CLEAN + (1 - CLEAN) * draw(b, t)
+    tau, coarse = draw(b, t), torch.randint(finest, (b, t), generator=g)
     if causal:
-        clean = (torch.rand(b, 1, generator=g) < cfg.clean_past) & (
-            torch.rand(b, t, generator=g) < 0.5
-        )
+        tau = tau.square() * (draw(b, t) >= cfg.from_noise)
+        imagined = torch.ones(b, t, dtype=torch.bool)
     else:
-        clean = _known_frames(b, t, g)
-        tau = torch.where(isolated[:, None], tau, tau[:, :1])
-    clean &= ~isolated[:, None]
-    level = torch.full((b, t), finest)
+        imagined = alone | ~_known_frames(b, t, g)
+        tau = torch.where(imagined, torch.where(alone, tau, tau[:, :1]), clean)
+        coarse = torch.where(alone, coarse, coarse[:, :1])
     rows = torch.arange(b) < (round(cfg.bootstrap * b) if progress >= cfg.bootstrap_from else 0)
-    move = rows[:, None] & ~clean
-    coarse = torch.randint(finest, (b, t), generator=g)
-    coarse = coarse if causal else torch.where(isolated[:, None], coarse, coarse[:, :1])
-    level = torch.where(move, coarse, level)
+    move = rows[:, None] & imagined
+    level = torch.where(move, coarse, finest)
     d = step_size(level)
     tau = torch.where(move, (tau / d).floor() * d, tau)
-    tau = torch.where(clean, CLEAN + (1 - CLEAN) * torch.rand(b, t, generator=g), tau)
-    return Corruption(tau, level, move, isolated)
+    past = torch.where(noisy, draw(b, t), clean)
+    return Corruption(tau, level, imagined, move, isolated, past, own)
 
 
 def dynamics_loss(
@@ -126,7 +150,7 @@ def dynamics_loss(
 
     Args:
         model: In training.
-        teacher: Its moving average, for bootstrapped targets.
+        teacher: Its moving average, for bootstrapped targets and imagined pasts.
         clips: The batch.
         cfg: Mix and weights.
         causal: Which way to look at time.
@@ -136,28 +160,80 @@ def dynamics_loss(
     Returns:
         The scalar loss, and metrics by name.
     """
-    x = clips.latents.float()
-    c = draw_corruption(cfg, x.shape[:2], model_config(model).finest, causal, progress, g)
-    c = Corruption(*(part.to(x.device) for part in (c.tau, c.level, c.move, c.isolated)))
-    noise = torch.randn(x.shape, generator=g).to(x.device)
-    noised = noise_latents(x, noise, c.tau)
-    previous, previous_tau = previous_frames(noised, c.tau, c.isolated)
-    known = clips.known & ~c.isolated[:, None]
-    frames = Frames(noised, c.tau, c.level, previous, previous_tau, clips.actions, known)
+    x, finest = clips.latents.float(), model_config(model).finest
+    c = draw_corruption(cfg, x.shape[:2], finest, causal, progress, g)
+    c = Corruption(*(getattr(c, f.name).to(x.device) for f in fields(c)))
+    noise, fog = (torch.randn(x.shape, generator=g).to(x.device) for _ in range(2))
+    draft = noise_latents(x, noise, c.tau)
+    view = View(causal, drafts=causal and progress >= cfg.past_from)
+    past = noise_latents(x, fog, c.past)
+    frames = feed(clips, c, view, draft, past, finest)
+    prompts = twice(clips.prompts) if view.drafts else clips.prompts
+    if c.own.any():
+        given = x.clone()
+        made = view.predict(teacher, rows_of(frames, c.own), rows_of(prompts, c.own), None)
+        given[c.own, 1:] = made[:, 1:]
+        frames = feed(clips, c, view, draft, noise_latents(given, fog, c.past), finest)
     target = x
     if c.move.any():
-        target = _with_bootstrap(teacher, frames, clips, c, causal)
-    prediction = model(frames, clips.prompts, causal=causal, isolated=c.isolated, agent=causal)
-    error = (prediction.latents - target).square().mean((2, 3, 4))  # (b, t)
-    loss = ((0.9 * c.tau + 0.1) * error).mean()
+        target = _with_bootstrap(teacher, frames, prompts, x, c, view)
+    said = model(frames, prompts, **vars(view), isolated=c.isolated, agent=view.drafts)
+    error = (said.latents - target).square().mean((2, 3, 4))  # (b, t)
+    loss = _mean((0.5 * c.tau + 0.5) * error, c.imagined)
     metrics = {"x_loss": loss.item()}
-    imagined = (c.tau < 0.5) & ~c.isolated[:, None] & ~c.move
-    if causal and imagined.any():
-        metrics["x_error"] = error[imagined].mean().item()
-    if causal:
-        extra, more = _agent_loss(model_config(model), prediction, clips, c, cfg)
-        loss, metrics = loss + extra, metrics | more
-    return loss, metrics
+    guessed = (c.tau < 0.25) & ~c.isolated[:, None] & ~c.move & (c.past >= CLEAN)
+    if causal and guessed[:, 1:].any():
+        metrics["x_error"] = _mean(error[:, 1:], guessed[:, 1:]).item()
+    if not view.drafts:
+        return loss, metrics
+    extra, more = _agent_loss(model_config(model), said, clips, c, cfg)
+    return loss + extra, metrics | more
+
+
+@dataclass(frozen=True)
+class View:
+    """How a batch looks at time: backwards or both ways; with the past beside its drafts or not."""
+
+    causal: bool
+    drafts: bool
+
+    @torch.no_grad()
+    def predict(
+        self, teacher: Dynamics, frames: Frames, prompts: Prompts | None, isolated: Tensor | None
+    ) -> Tensor:
+        """Return a teacher's clean latents."""
+        return teacher(frames, prompts, **vars(self), isolated=isolated, agent=False).latents
+
+
+def feed(
+    clips: Clips, c: Corruption, view: View, draft: Tensor, past: Tensor, finest: int
+) -> Frames:
+    """Tell the model of noised latents; a draft's previous frame is the one of the past."""
+    known = clips.known & ~c.isolated[:, None]
+    if not view.causal:
+        before = previous_frames(draft, c.tau, c.isolated)
+        return Frames(draft, c.tau, c.level, *before, clips.actions, known)
+    before = previous_frames(past, c.past, c.isolated)
+    frames = Frames(draft, c.tau, c.level, *before, clips.actions, known)
+    if not view.drafts:
+        return frames
+    seen = replace(frames, x=past, tau=c.past, level=torch.full_like(c.level, finest))
+    pairs = ((getattr(seen, f.name), getattr(frames, f.name)) for f in fields(frames))
+    return Frames(*(torch.cat(pair, 1) for pair in pairs))
+
+
+def twice(prompts: Prompts | None) -> Prompts | None:
+    """Give the drafts of a clip the prompts of its frames."""
+    if prompts is None:
+        return None
+    return replace(prompts, of_frame=torch.cat([prompts.of_frame] * 2, 1))
+
+
+def rows_of(whole: Frames | Prompts | None, rows: Tensor) -> Frames | Prompts | None:
+    """Return some rows of a batch."""
+    if whole is None:
+        return None
+    return type(whole)(*(getattr(whole, f.name)[rows] for f in fields(whole)))
 
 
 def model_config(model):
@@ -187,40 +263,55 @@ def _known_frames(b: int, t: int, g: torch.Generator) -> Tensor:
 
 
 def _with_bootstrap(
-    teacher: Dynamics, frames: Frames, clips: Clips, c: Corruption, causal: bool
+    teacher: Dynamics,
+    frames: Frames,
+    prompts: Prompts | None,
+    x: Tensor,
+    c: Corruption,
+    view: View,
 ) -> Tensor:
-    """Replace the targets of frames that take large steps; only their rows pass the teacher."""
-    rows = c.move.any(1)
-    part = Frames(*(getattr(frames, name)[rows] for name in Frames.__dataclass_fields__))
-    prompts, isolated = clips.prompts, c.isolated[rows]
-    if prompts is not None:
-        prompts = Prompts(prompts.words[rows], prompts.owner[rows], prompts.of_frame[rows])
+    """Replace the targets of frames that take large steps; only their rows pass the teacher.
 
-    def predict(x: Tensor, tau: Tensor, level: Tensor) -> Tensor:
-        fed = refeed(part, x, tau, level, isolated)
-        return teacher(fed, prompts, causal=causal, isolated=isolated, agent=False).latents
+    A single step from noise to the frame (level 0) has the recording itself as its target: what
+    comes next hardly depends on chance in a simulator, and the mean beats a sample where it does.
+    """
+    rows, t = c.move.any(1), x.shape[1]
+    part, prompts, isolated = rows_of(frames, rows), rows_of(prompts, rows), c.isolated[rows]
+    late = {name: getattr(part, name)[:, -t:] for name in ("x", "tau", "level")}
 
-    target = clips.latents.float().clone()
-    move = c.move[rows]
-    shortcut = shortcut_target(predict, part.x, part.tau, part.level, move)
-    target[rows] = torch.where(move[..., None, None, None], shortcut, target[rows])
+    def predict(*draft: Tensor) -> Tensor:
+        now = dict(zip(late, draft, strict=True))
+        fed = {name: torch.cat([getattr(part, name)[:, :-t], now[name]], 1) for name in now}
+        fed = replace(part, **fed)
+        if not view.causal:
+            before = previous_frames(now["x"], now["tau"], isolated)
+            fed = replace(fed, previous=before[0], previous_tau=before[1])
+        return view.predict(teacher, fed, prompts, isolated)
+
+    shortcut = shortcut_target(predict, *late.values(), c.move[rows])
+    sampled = (c.move & (c.level > 0))[rows, :, None, None, None]
+    target = x.clone()
+    target[rows] = torch.where(sampled, shortcut, target[rows])
     return target
 
 
 def _agent_loss(
     model: "object", prediction: Prediction, clips: Clips, c: Corruption, cfg: ObjectiveConfig
 ) -> tuple[Tensor, dict[str, float]]:
-    """Score reward, termination and next action at frames the model has seen, not imagined."""
-    seen = (c.tau >= CLEAN) & ~c.isolated[:, None]
+    """Score reward, termination and next action at the past's frames: seen, not imagined."""
+    t = clips.latents.shape[1]
+    seen = (c.past >= CLEAN) & ~c.isolated[:, None]
     paid = seen & clips.rewarded
     acted = seen[:, :-1] & clips.known[:, 1:]
     symlog = clips.rewards.sign() * clips.rewards.abs().log1p()
-    reward = -(two_hot(symlog, -6, 6, model.bins) * prediction.reward.log_softmax(-1)).sum(-1)
+    reward = -(two_hot(symlog, -6, 6, model.bins) * prediction.reward[:, :t].log_softmax(-1)).sum(
+        -1
+    )
     ended = F.binary_cross_entropy_with_logits(
-        prediction.terminated, clips.terminated.float(), reduction="none"
+        prediction.terminated[:, :t], clips.terminated.float(), reduction="none"
     )
     wanted = two_hot(clips.actions[:, 1:], -1, 1, model.action_bins)
-    policy = -(wanted * prediction.policy[:, :-1].log_softmax(-1)).sum(-1).mean(-1)
+    policy = -(wanted * prediction.policy[:, : t - 1].log_softmax(-1)).sum(-1).mean(-1)
     parts = {
         "reward_loss": _mean(reward, paid),
         "termination_loss": _mean(ended, paid),

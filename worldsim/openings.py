@@ -155,9 +155,15 @@ def _read_starts(
     if isinstance(start, str):
         if start != "nearest":
             raise ValueError(f'`start` must be a number below {count} or "nearest", got {start!r}')
-        if not all(prompts) or not world.starts.words:
+        if not world.starts.words:
             raise ValueError(
-                '`start="nearest"` compares captions with a prompt; pass `prompt` with it'
+                f'`start="nearest"` needs captions, and the start clips of {world.cfg.name!r} have '
+                f"none; choose one by its number, below {count}"
+            )
+        if not all(prompts):
+            raise ValueError(
+                f'`start="nearest"` compares captions with a prompt, got prompt={prompts}; '
+                "pass `prompt` with it"
             )
         return [world.nearest_start(prompt) for prompt in prompts]
     chosen = list(start) if isinstance(start, list | tuple | np.ndarray) else [start] * len(prompts)
@@ -176,28 +182,30 @@ def _read_starts(
 def _read_clips(
     world: World, frames: Any, actions: Any, n: int, frame_size: tuple[int, int]
 ) -> list[Opening]:
-    frames = np.asarray(frames)
-    shape, (h, w) = frames.shape, frame_size
+    """Read one clip for all rows, or a sequence of one per row, which may differ in length."""
+    each = isinstance(frames, list | tuple | np.ndarray) and len(frames) and np.ndim(frames[0]) == 4
+    if not each:
+        return [_read_clip(world, frames, actions, frame_size)] * n
+    led = [None] * len(frames) if actions is None else actions
+    if len(frames) != n or len(led) != n:
+        raise ValueError(
+            f"`frames` must be one clip, or one per env with as many lists of `actions` ({n}), "
+            f"got {len(frames)} clips and {len(led)} lists"
+        )
+    return [_read_clip(world, *both, frame_size) for both in zip(frames, led, strict=True)]
+
+
+def _read_clip(world: World, frames: Any, actions: Any, frame_size: tuple[int, int]) -> Opening:
+    """Encode frames and the actions between them; what no context can hold is dropped."""
+    frames, (h, w) = np.asarray(frames), frame_size
     if frames.dtype != np.uint8:
         raise TypeError(f"`frames` must be uint8 pixels in [0, 255], got {frames.dtype}")
-    if shape[-3:] != (h, w, 3) or not 3 <= len(shape) <= 5 or 0 in shape:
+    if frames.ndim not in (3, 4) or frames.shape[-3:] != (h, w, 3) or 0 in frames.shape:
         raise ValueError(
-            f"`frames` must be (t, {h}, {w}, 3){' or one such clip per env' if n > 1 else ''}, "
-            f"got {shape}; resize them to {w}x{h}, or make the env with another `frame_size`"
+            f"`frames` must be (t, {h}, {w}, 3), got {frames.shape}; resize them to {w}x{h}, or "
+            "make the env with another `frame_size`"
         )
-    if len(shape) < 5:
-        clip = _read_clip(world, frames.reshape(-1, h, w, 3), actions)
-        return [clip] * n
-    if len(frames) != n or (actions is not None and len(actions) != n):
-        raise ValueError(
-            f"`frames` and `actions` of several clips must be {n}, one per env, got {len(frames)}"
-        )
-    each = [None] * n if actions is None else actions
-    return [_read_clip(world, clip, led) for clip, led in zip(frames, each, strict=True)]
-
-
-def _read_clip(world: World, frames: np.ndarray, actions: Any) -> Opening:
-    """Encode `(t, h, w, 3)` and the `t - 1` actions between; what no context can hold is dropped."""
+    frames = frames.reshape(-1, h, w, 3)
     t = len(frames)
     lead = np.zeros((t, action_dim(world.action_space)), np.float32)
     if actions is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return (matrices inside the network, everything else: inputs, outputs, vectors)."""
-    edges = ("embed", "head", "agent", "place", "tau", "previous_tau", "last", "encoder.1.")
+    edges = ("embed", "head", "agent", "place", "tau", "previous_tau", "copy", "encoder.1.")
     inner, rest = [], []
     for name, p in model.named_parameters():
         matrix = p.ndim >= 2 and min(p.shape[0], p[0].numel()) > 16

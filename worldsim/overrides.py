@@ -117,9 +117,10 @@ def _override(word: str, keys: dict[str, Key]) -> str:
     """Check the key of `key=value` and quote the value, so that commas in prompts are commas."""
     name, equals, value = word.partition("=")
     if not equals or name.startswith("-"):
+        bare = name.lstrip("-").replace("-", "_")
+        way = f"{bare}={value or '...'}" if bare in keys else f"{next(iter(keys), 'key')}=..."
         raise ValueError(
-            f"settings are written key=value, got {word!r}; "
-            f"write {next(iter(keys), 'key')}=..., or --help for all keys"
+            f"settings are written key=value, got {word!r}; write {way}, or --help for all keys"
         )
     if name not in keys:
         holder = next((k for k in keys if name.startswith(f"{k}.") and _is_dict(keys[k])), None)
@@ -182,9 +183,10 @@ def _field_docs(schema: type) -> dict[str, str]:
         except (OSError, TypeError, IndexError):  # no source at hand: help without words
             continue
         for field, below in zip(body, body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
-                if isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
-                    docs[field.target.id] = " ".join(below.value.value.split())
+            text = below.value if isinstance(below, ast.Expr) else None
+            is_docstring = isinstance(text, ast.Constant) and isinstance(text.value, str)
+            if isinstance(field, ast.AnnAssign) and is_docstring:
+                docs[field.target.id] = " ".join(text.value.split())
     return docs
 
 

@@ -79,8 +79,12 @@ class Report:
         return _plain({"about": self.about, "figures": self.figures, "notes": self.notes})
 
     def save(self, folder: str | Path) -> Path:
-        """Write `report.json`, `index.html` and all pictures; whole or not at all."""
-        folder = Path(folder)
+        """Write `report.json`, `index.html` and all pictures; whole or not at all.
+
+        Raises:
+            FileExistsError: If the folder holds something else than a report.
+        """
+        folder = check_folder(folder)
         part = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -91,11 +95,6 @@ class Report:
             write_image(part / f"{name}.png", strip.image)
         (part / "index.html").write_text(_page(self, part))
         if folder.exists():
-            if any(folder.iterdir()) and not (folder / "report.json").exists():
-                shutil.rmtree(part)
-                raise FileExistsError(
-                    f"{folder} holds something else than a report; choose another `out`"
-                )
             shutil.rmtree(folder)
         os.replace(part, folder)
         return folder
@@ -114,6 +113,23 @@ class Report:
             if self.notes.get(name):
                 lines.append(f"  ({self.notes[name]})")
         return "\n".join(lines)
+
+
+def check_folder(folder: str | Path) -> Path:
+    """Refuse a folder that a report must not replace.
+
+    Raises:
+        FileExistsError: If it holds something else than a report.
+    """
+    folder = Path(folder)
+    if not folder.exists() or (folder / "report.json").exists():
+        return folder
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise FileExistsError(
+            f"a report is saved in a new folder or in place of a report, got {folder}; "
+            "choose another `out`"
+        )
+    return folder
 
 
 def _plain(value: Any) -> Any:
@@ -252,7 +268,7 @@ def _rgb(colour: str) -> tuple[int, ...]:
 
 def _page(report: Report, folder: Path) -> str:
     """Write the page; pictures are part of it."""
-    title = html.escape(f"worldsim: {report.about.get('world', 'a world')}, measured")
+    title = html.escape(f"{report.about.get('world', 'a world')}: what was measured")
     parts = [f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"]
     parts += [
         f"<h1>{title}</h1>",
@@ -266,9 +282,9 @@ def _page(report: Report, folder: Path) -> str:
             _html_table(rows, head=rows[0][0] == "" or len(rows[0]) > 2)
             for rows in _tables(section)
         ]
-    parts.append("<h2>plots</h2>")
+    parts += ["<h2>plots</h2>"] if report.plots else []
     parts += [f"<figure>{plot_svg(plot)}</figure>" for plot in report.plots.values()]
-    parts.append("<h2>film strips</h2>")
+    parts += ["<h2>film strips</h2>"] if report.strips else []
     for name, strip in report.strips.items():
         data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
         parts.append(

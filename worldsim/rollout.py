@@ -217,7 +217,9 @@ class Rollout:
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
         level = torch.full((self.rows, 1), self.model.cfg.finest, device=self.device)
         fed = noise_latents(x, noise[:, 1:], tau)
-        said = self.model.step(Frames(fed, tau, level, **fixed), self.cache, self.text, agent=agent)
+        said = self.model.step(
+            Frames(fed, tau, level, **fixed), self.cache, self.text, agent=agent, commit=True
+        )
         self.cache.clock += 1
         self.latents, self.fed = x[:, 0], fed[:, 0]
         self.started = torch.ones_like(self.started)

@@ -44,7 +44,7 @@ class EvaluateConfig:
     drive_frames: int = 200
     """Frames to stay on the road under the world's own policy."""
     drift_frames: int = 1024
-    drift_rows: int = 8
+    drift_rows: int = 4
     """Rollouts per way of acting (idle, random, recorded, autopilot) in the drift section."""
     prompts: int = 32
     """Prompts to ask for in the text section."""
@@ -100,20 +100,23 @@ class Study:
         """Sampler steps per frame; None is the world's default."""
         return self.cfg.sampler_steps or None
 
-    @cached_property
+    @property
     def horizons(self) -> tuple[int, ...]:
-        """The horizons that at least half of the episodes are long enough for."""
-        typical = int(np.median(self.data.lengths)) + 1 - self.cfg.context
-        fit = tuple(h for h in self.cfg.horizons if h <= typical)
-        return fit or (max(1, typical),)
+        """Which imagined frames to judge."""
+        return self.cfg.horizons
 
     @cached_property
     def clips(self) -> HeldOut:
         """The fixed held-out clips."""
         cfg = self.cfg
         return cut_clips(
-            self.data, cfg.clips, context=cfg.context, horizon=max(self.horizons), seed=cfg.seed
+            self.data, cfg.clips, context=cfg.context, horizon=max(cfg.horizons), seed=cfg.seed
         )
+
+    @cached_property
+    def short_clips(self) -> HeldOut:
+        """The same clips with a future of at most 16 frames, over which actions are judged."""
+        return self.clips.first(min(16, self.clips.horizon))
 
     @cached_property
     def probe(self) -> Probe:

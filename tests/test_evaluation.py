@@ -1,0 +1,383 @@
+"""Measures of a world, on a few short recordings of the real simulator and a tiny, random world."""
+
+import json
+import re
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from conftest import make_tiny_world
+from gymnasium import spaces
+
+import worldsim
+from worldsim.evaluation import SECTIONS, compare, evaluate, rollout_quality
+from worldsim.heldout import WorldPredict, cut_clips, dream
+from worldsim.metrics import copy_last
+from worldsim.probes import ProbeConfig, collect, score_probe, train_probe
+from worldsim.report import Plot, Report, Strip
+from worldsim.study import EvaluateConfig, Study
+
+QUICK = {
+    "clips": 4, "context": 4, "horizons": (1, 4), "starts": 3, "drive_frames": 12,
+    "drift_frames": 8, "drift_rows": 1, "prompts": 3, "progress": False,
+    "probe": ProbeConfig(frames=200, train_steps=3, batch_size=8),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def drives():
+    """Four short drives through scenes that differ, in memory."""
+    env = gymnasium.make("worldsim/Drive-v0", frame_size=(32, 32), render_mode="rgb_array")
+    return worldsim.record(env, episodes=4, max_steps=24, seed=5, progress=False)
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A world whose prompts need no text encoder."""
+    world = make_tiny_world()
+    world.words = lambda prompt: torch.ones(1 + len(prompt) % 3, 384)
+    return world
+
+
+@pytest.fixture(scope="module")
+def report(world, drives, tmp_path_factory):
+    """All measures at once, and the folder that they were written to."""
+    folder = tmp_path_factory.mktemp("evaluation") / "report"
+    return evaluate(world, drives, folder, **QUICK), folder
+
+
+@pytest.fixture(scope="module")
+def clips(drives):
+    return cut_clips(drives, 6, context=4, horizon=8)
+
+
+def test_the_report_is_written_with_figures_plots_strips_and_a_page(report):
+    report, folder = report
+    figures = json.loads((folder / "report.json").read_text())["figures"]
+    assert list(figures) == list(SECTIONS)
+    assert {path.stem for path in folder.glob("psnr*.png")} == set(report.plots)
+    assert {path.stem for path in folder.glob("strip*.png")} == set(report.strips)
+    assert len(report.plots) == 2 and len(report.strips) == 4
+    assert not folder.with_name("report.part").exists()
+
+
+def test_no_section_is_left_out_on_recordings_that_have_everything(report):
+    left_out = {name: f for name, f in report[0].figures.items() if "left out" in f}
+    assert left_out == {}
+
+
+def test_the_page_needs_nothing_outside_itself(report):
+    page = (report[1] / "index.html").read_text()
+    links = re.findall(r"(?:src|href|url|import)\s*[=(]\s*['\"]?([^'\"\s>)]{0,40})", page)
+    assert links and all(link.startswith("data:image/png;base64,") for link in links)
+    addresses = set(re.findall(r"https?://[^\s'\"<>]+", page))
+    assert addresses <= {"http://www.w3.org/2000/svg"}  # the name of a format, never fetched
+    assert "<script" not in page
+
+
+def test_the_page_and_the_text_show_every_section_and_how_it_was_measured(report):
+    page, text = (report[1] / "index.html").read_text(), str(report[0])
+    for name, measure in SECTIONS.items():
+        assert f"<h2>{name}</h2>" in page and f"\n{name}\n" in text
+        assert " ".join(measure.__doc__.split())[:40] in text
+
+
+def test_the_report_says_where_it_comes_from_and_how_to_get_it_again(report):
+    about = report[0].about
+    assert {"world", "data", "device", "versions", "sampler_steps", "dtype"} <= set(about)
+    assert "clips=4" in about["command"] and "horizons=[1,4]" in about["command"]
+    assert "probe.train_steps=3" in about["command"] and "progress" not in about["command"]
+
+
+def test_the_same_seed_gives_the_same_figures(world, drives, report):
+    sections = ("fidelity", "actions", "rewards", "drift", "state")
+    again = evaluate(world, drives, **QUICK | {"sections": sections}).to_json()["figures"]
+    first = report[0].to_json()["figures"]
+    assert again == {name: first[name] for name in again} and set(again) == set(sections)
+
+
+def test_another_seed_cuts_other_clips(drives):
+    places = [cut_clips(drives, 6, context=4, horizon=4, seed=seed).place for seed in (0, 0, 1)]
+    assert (places[0] == places[1]).all() and (places[0] != places[2]).any()
+
+
+def test_a_perfect_predictor_has_nothing_to_gain(clips):
+    def perfect(frames, actions):
+        assert actions.shape[1] == frames.shape[1] - 1 + clips.horizon
+        return clips.future
+
+    table = compare(perfect, clips, (1, 8))
+    for row in table.values():
+        assert row["psnr"] == row["moving_psnr"] == pytest.approx(100)
+        assert row["ssim"] == pytest.approx(1, abs=1e-5)
+        assert row["gain"] == pytest.approx(100 - row["copy"]) and row["gain"] > 50
+
+
+def test_copy_last_gains_nothing(clips):
+    for row in compare(copy_last, clips, (1, 8)).values():
+        assert row["gain"] == row["moving_gain"] == 0
+        assert row["ssim"] == row["copy_ssim"]
+
+
+def test_a_world_can_be_compared_like_any_predictor(world, clips, report, drives):
+    """By hand, what the fidelity section does."""
+    study = Study(world, drives, EvaluateConfig(**QUICK))
+    table = compare(WorldPredict(world), study.clips, study.horizons)
+    rows = report[0].figures["fidelity"]["frame"]
+    for h, row in table.items():
+        assert row == pytest.approx({name: rows[h][name] for name in row})
+
+
+def test_rollout_quality_is_the_mean_gain(world, clips):
+    scores = rollout_quality(world, clips, (1, 4))
+    table = compare(WorldPredict(world), clips.first(4), (1, 4))
+    gains = [table[h][name] for h in (1, 4) for name in ("gain", "moving_gain")]
+    assert scores["score"] == pytest.approx(np.mean(gains))
+    assert scores["psnr_4"] == pytest.approx(table[4]["psnr"])
+
+
+def test_clips_are_aligned_like_the_episodes_they_are_cut_from(drives, clips):
+    for i, (episode, first) in enumerate(clips.place):
+        whole = drives[episode]
+        assert (clips.frames[i] == whole.frames[first : first + 12]).all()
+        assert (clips.actions[i] == whole.actions[first : first + 11]).all()
+        assert (clips.state["speed"][i] == whole.state["speed"][first : first + 12]).all()
+    assert clips.given.shape[1] == 4 and clips.future.shape[1] == 8
+
+
+def test_clips_that_end_an_episode_end_with_it(drives):
+    ended = [replace(e, terminated=np.arange(24) == 23) for e in drives.episodes[:2]]
+    data = worldsim.MemoryDataset(drives.info, [*ended, drives[2]])
+    found = cut_clips(data, 8, context=4, horizon=4, ends=True)
+    assert found.place.tolist() == [[0, 17], [1, 17]]
+    assert found.terminated[:, -1].all() and not found.terminated[:, :-1].any()
+
+
+def test_a_row_of_a_dream_does_not_depend_on_the_others(world, clips):
+    both = dream(world, clips.given[:2], clips.actions[:2], 3, seed=4)
+    second = dream(world, clips.given[1:2], clips.actions[1:2], 3, seed=5)
+    assert np.abs(both.frames[1].astype(int) - second.frames[0]).max() <= 1
+    assert both.rewards[1] == pytest.approx(second.rewards[0], abs=1e-4)
+
+
+class Cheat:
+    """The simulator as a predictor: it knows the recordings by their first frames."""
+
+    def __init__(self, study):
+        self.study = study
+        data, c = study.data, study.cfg.context
+        self.places = {
+            data[i].frames[first : first + c].tobytes(): (i, first)
+            for i in range(len(data))
+            for first in range(len(data[i]) + 2 - c)
+        }
+
+    def __call__(self, frames, actions):
+        c, made = frames.shape[1], []
+        for given, acts in zip(frames, actions, strict=True):
+            episode, first = self.places[given.tobytes()]
+            recording = self.study.data.outline(episode)
+            past = recording.actions[: first + c - 1]
+            run = np.concatenate([past, acts[c - 1 :]])
+            made.append(self.study.simulator.run(recording.seed, run, actions.shape[1] - c + 1))
+        return np.stack(made)
+
+
+@pytest.fixture(scope="module")
+def honest(world, drives):
+    """A study of the simulator itself in place of a world."""
+    study = Study(world, drives, EvaluateConfig(**QUICK | {"horizons": (1, 8)}))
+    study.predict = Cheat(study)
+    return study
+
+
+def test_the_simulator_itself_passes_every_counterfactual(honest):
+    row = SECTIONS["counterfactual"](honest)["frame"][8]
+    assert row["match"] == row["match_visible"] == 1 and row["visible_pairs"] > 0
+    assert row["dream_gap dB"] == pytest.approx(row["simulator_gap dB"])
+
+
+def test_the_simulator_itself_is_perfect_under_true_actions_only(honest):
+    figures = SECTIONS["actions"](honest)
+    last = figures["frame"][8]
+    assert last["true dB"] == pytest.approx(100) and last["nearer"] == 1
+    assert max(last["shuffled dB"], last["no-op dB"], last["shifted dB"]) < 60
+    assert figures["gap_dB"] == pytest.approx(100 - last["shuffled dB"])
+
+
+def test_a_predictor_that_is_deaf_to_actions_matches_no_counterfactual(honest):
+    """Under both actions the same frames come: nearer to one future, never to both."""
+    deaf = Study(honest.world, honest.data, honest.cfg)
+    deaf.predict = lambda frames, actions: copy_last(frames, actions)
+    deaf.simulator = honest.simulator
+    row = SECTIONS["counterfactual"](deaf)["frame"][8]
+    assert row["match"] <= 0.5
+    figures = SECTIONS["actions"](deaf)
+    assert figures["gap_dB"] == 0 and figures["frame"][8]["nearer"] == 0
+
+
+def test_recordings_that_the_simulator_does_not_repeat_are_left_out(world, drives):
+    """Another seed drives through another scene."""
+    wrong = [replace(episode, seed=episode.seed + 100) for episode in drives]
+    data = worldsim.MemoryDataset(drives.info, wrong)
+    figures = evaluate(world, data, **QUICK | {"sections": ("counterfactual",)}).figures
+    assert "was the simulator changed" in figures["counterfactual"]["left out"]
+
+
+def test_a_dataset_without_scene_state_or_keys_is_measured_as_far_as_it_goes(world, drives):
+    bare = [replace(e, state={}, scene={}, seed=None) for e in drives]
+    data = worldsim.MemoryDataset(replace(drives.info, keys=[], env_id="Nowhere-v0"), bare)
+    sections = tuple(name for name in SECTIONS if name not in ("time", "drift"))
+    figures = evaluate(world, data, **QUICK | {"sections": sections}).figures
+    left_out = {name for name, section in figures.items() if "left out" in section}
+    assert left_out == {"counterfactual", "steering", "driving", "text"}
+
+
+def test_a_world_of_discrete_actions_is_measured(drives):
+    space = spaces.Discrete(3)
+    info = replace(drives.info, action_space=space, keys=[])
+    acts = np.eye(3, dtype=np.float32)[np.arange(24) % 3]
+    data = worldsim.MemoryDataset(info, [replace(e, actions=acts) for e in drives])
+    sections = ("fidelity", "actions", "parking", "state", "drift", "probe")
+    figures = evaluate(make_tiny_world(space), data, **QUICK | {"sections": sections}).figures
+    assert not [name for name, section in figures.items() if "left out" in section]
+    assert "action_f1" in figures["probe"]["score"]
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Fail if anything is measured."""
+
+    def refuse(study):
+        raise AssertionError("work began")
+
+    for name in SECTIONS:
+        monkeypatch.setitem(SECTIONS, name, refuse)
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ({"sections": ("fidelity", "beauty")}, "`sections` must be among tokenizer.*got beauty"),
+        (
+            {"horizons": (1, 4, 64)},
+            r"`horizons` must lie.*21 frames, got 64; set horizons=\[1, 4\]",
+        ),
+        ({"horizons": (1,), "context": 40}, "lower `context` and `horizons`"),
+        ({"horizons": (0, 1)}, "`horizons` must name frames from 1 on"),
+        ({"clips": 0}, "`clips` must be at least 1, got 0"),
+        ({"sampler_steps": 3}, "`sampler_steps` must be .*power of two.*got 3"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_error_before_any_work(
+    world, drives, no_work, overrides, message
+):
+    with pytest.raises(ValueError, match=message):
+        evaluate(world, drives, **QUICK | overrides)
+
+
+@pytest.mark.parametrize("name", ["lpips", "fvd"])
+def test_a_missing_network_is_refused_before_any_work(world, drives, no_work, name):
+    with pytest.raises(FileNotFoundError, match=f"`{name}` must be a TorchScript.*'no/such.pt'"):
+        evaluate(world, drives, **QUICK | {name: "no/such.pt"})
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_file_that_is_no_network_is_refused_before_any_work(world, drives, no_work, tmp_path):
+    (tmp_path / "bad.pt").write_text("no network")
+    with pytest.raises(ValueError, match="`lpips` must be a TorchScript file"):
+        evaluate(world, drives, **QUICK | {"lpips": str(tmp_path / "bad.pt")})
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"fps": 15}, "must be of the world's own fps, 10; got 15"),
+        ({"action_space": spaces.Box(-1, 1, (3,), np.float32)}, "must be of .*own action space"),
+    ],
+)
+def test_data_of_another_kind_is_refused_before_any_work(world, drives, no_work, change, message):
+    other = worldsim.MemoryDataset(replace(drives.info, **change), drives.episodes)
+    with pytest.raises(ValueError, match=f"`data` {message}"):
+        evaluate(world, other, **QUICK)
+    with pytest.raises(ValueError, match=f"`probe_data` {message}"):
+        evaluate(world, drives, **QUICK | {"probe_data": other})
+
+
+def test_a_folder_of_other_things_is_refused_before_any_work(world, drives, no_work, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match="choose another `out`"):
+        evaluate(world, drives, tmp_path, **QUICK)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_report_takes_the_place_of_an_old_one(tmp_path):
+    plot = Plot("a", "x", "y", {"line": ([1, 2], [0.5, float("nan")])})
+    strip = Strip("<a strip>", np.zeros((8, 8, 3), np.uint8))
+    old = Report({"world": "<drive>"}, {"s": {"n": 1}}, {}, {"plot": plot}, {"strip": strip})
+    old.save(tmp_path / "report")
+    Report({"world": "drive"}, {"s": {"n": float("inf")}}).save(tmp_path / "report")
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.json", "index.html"}
+    assert (
+        json.loads((tmp_path / "report" / "report.json").read_text())["figures"]["s"]["n"] is None
+    )
+
+
+def test_words_from_the_data_are_shown_and_never_run(tmp_path):
+    folder = Report({"world": "<script>alert(1)</script>"}, {"s": {"<b>": 1}}).save(tmp_path / "r")
+    page = (folder / "index.html").read_text()
+    assert "<script" not in page and "<b>" not in page and "&lt;b&gt;" in page
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_own_networks_are_measured_with(world, drives, tmp_path):
+    class Distance(torch.nn.Module):
+        def forward(self, x, y):
+            return (x - y).abs().mean((1, 2, 3))
+
+    class Features(torch.nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3, 4))
+
+    for network, name in ((Distance(), "lpips"), (Features(), "fvd")):
+        torch.jit.save(torch.jit.script(network), str(tmp_path / f"{name}.pt"))
+    files = {name: str(tmp_path / f"{name}.pt") for name in ("lpips", "fvd")}
+    figures = evaluate(world, drives, **QUICK | files | {"sections": ("tokenizer",)}).figures
+    assert set(figures) == {"tokenizer", "lpips", "fvd"}
+    study = Study(world, drives, EvaluateConfig(**QUICK))
+    gap = np.abs(study.imagined[:, 3].astype(float) - study.clips.future[:, 3]).mean() / 127.5
+    assert figures["lpips"]["at_4"] == pytest.approx(gap, rel=1e-4)
+    assert figures["fvd"]["fvd"] > 0
+
+
+def test_a_probe_reads_what_it_was_taught():
+    """Frames whose brightness is the number; steps of it are the action."""
+    rng, info = np.random.default_rng(0), None
+    episodes = []
+    for i in range(4):
+        level = rng.uniform(0.2, 0.8, 40)
+        frames = np.repeat((255 * level).astype(np.uint8), 32 * 32 * 3).reshape(-1, 32, 32, 3)
+        scene = {"time": "day" if i % 2 else "night"}
+        frames[..., :16, 0] = 255 * (i % 2)
+        action = np.diff(level).astype(np.float32)[:, None]
+        state = {"speed": level.astype(np.float32)}
+        episodes.append(worldsim.Episode(frames, action, state=state, scene=scene))
+    info = worldsim.DatasetInfo(10, (32, 32), spaces.Box(-1, 1, (1,), np.float32))
+    data = worldsim.MemoryDataset(info, episodes)
+    cfg = ProbeConfig(train_steps=120, batch_size=16)
+    learn, check = collect(data, [0, 1], cfg), collect(data, [2, 3], cfg)
+    probe = train_probe(learn, check, cfg, progress=False)
+    assert probe.scores["speed_r2"] > 0.8 and probe.scores["action.0_r2"] > 0.8
+    assert probe.scores["time_accuracy"] == 1
+    grey = score_probe(probe, check, lambda frames: torch.full_like(frames, 127))
+    assert grey["speed_r2"] < 0.1
+
+
+def test_the_action_a_probe_reads_leads_to_its_second_frame(drives):
+    labelled = collect(drives, [0], ProbeConfig(numbers=("speed",)))
+    episode = drives[0]
+    assert (labelled.frames[labelled.pairs[:, 1]].numpy() == episode.frames[1:]).all()
+    assert (labelled.numbers["action.0"] == episode.actions[:, 0]).all()
+    assert (labelled.numbers["speed"] == episode.state["speed"][1:]).all()

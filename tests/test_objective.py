@@ -1,0 +1,224 @@
+"""The training batches: what drafts see, what targets are, what belongs to which frame."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from worldsim.dynamics import Dynamics, DynamicsConfig, Frames, Prediction, previous_frames
+from worldsim.flow import noise_latents
+from worldsim.objective import (
+    CLEAN,
+    Clips,
+    ObjectiveConfig,
+    View,
+    _agent_loss,
+    _with_bootstrap,
+    draw_corruption,
+    dynamics_loss,
+    feed,
+    two_hot,
+)
+
+B, T = 3, 6
+DRAFTS = View(causal=True, drafts=True)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    cfg = DynamicsConfig(
+        dim=32, depth=2, heads=2, patch=1, context=4, action_dim=2, cells=16, stem=1, tail=1
+    )
+    made = Dynamics(cfg)
+    for parameter in made.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return made
+
+
+@pytest.fixture
+def clips():
+    torch.manual_seed(1)
+    known = torch.ones(B, T, dtype=torch.bool)
+    known[:, 0] = False
+    return Clips(
+        latents=torch.randn(B, T, 16, 2, 2),
+        actions=2 * torch.rand(B, T, 2) - 1,
+        known=known,
+        rewards=torch.randn(B, T),
+        terminated=torch.zeros(B, T, dtype=torch.bool),
+        rewarded=known,
+        prompts=None,
+    )
+
+
+def draw(cfg, causal=True, progress=1.0, b=B, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return draw_corruption(cfg, (b, T), finest=4, causal=causal, progress=progress, g=g)
+
+
+def show(clips, c, view=DRAFTS):
+    """Feed two different noisy versions of the clips, as drafts and as their past."""
+    x = clips.latents
+    return feed(clips, c, view, x + torch.randn_like(x), x + 0.1 * torch.randn_like(x), finest=4)
+
+
+def test_a_draft_sees_what_the_frame_of_a_rollout_sees(model, clips):
+    """Draft `i` equals a pass over the past up to `i` with the draft in place of frame `i`."""
+    frames = show(clips, draw(ObjectiveConfig(isolated=0.0)))
+    together = model(frames, causal=True, drafts=True).latents
+    for i in range(T):
+        keep = [*range(i), T + i]
+        alone = Frames(*(getattr(frames, name)[:, keep] for name in Frames.__dataclass_fields__))
+        single = model(alone, causal=True).latents[:, -1]
+        torch.testing.assert_close(together[:, i], single, atol=1e-5, rtol=0)
+
+
+def test_no_frame_sees_the_draft_of_another(model, clips):
+    frames = show(clips, draw(ObjectiveConfig(isolated=0.0)))
+    before = model(frames, causal=True, drafts=True).latents
+    x = frames.x.clone()
+    x[:, T + 2] += 1
+    after = model(replace(frames, x=x), causal=True, drafts=True).latents
+    same = torch.arange(T) != 2
+    torch.testing.assert_close(before[:, same], after[:, same])
+    assert not torch.allclose(before[:, 2], after[:, 2])
+
+
+@pytest.mark.parametrize("drafts", [True, False])
+def test_the_frame_before_a_draft_is_the_one_the_past_was_fed(clips, drafts):
+    c, x = draw(ObjectiveConfig(isolated=0.0)), torch.randn_like(clips.latents)
+    frames = feed(clips, c, View(True, drafts), clips.latents, x, finest=4)
+    assert torch.equal(frames.previous[:, -T + 1 :], x[:, :-1])
+    assert torch.equal(frames.previous_tau[:, -T + 1 :], c.past[:, :-1])
+    assert not frames.previous[:, -T].any()
+    assert torch.equal(frames.x[:, -T:], clips.latents)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_levels_and_signals_keep_to_their_grid(causal):
+    cfg = ObjectiveConfig()
+    c = draw(cfg, causal, b=400)
+    assert c.tau.min() >= 0 and c.tau.max() <= 1
+    steps = c.tau[c.move] * torch.exp2(c.level[c.move].float())
+    torch.testing.assert_close(steps, steps.round())
+    assert (c.level[~c.move] == 4).all() and (c.level[c.move] < 4).all()
+    assert (c.tau[~c.imagined] >= CLEAN).all() and c.imagined.all() == causal
+    assert c.isolated.float().mean() == pytest.approx(cfg.isolated, abs=0.05)
+    assert c.move.any(1).float().mean() == pytest.approx(cfg.bootstrap, abs=0.05)
+    assert not draw(cfg, causal, progress=0.0).move.any()
+
+
+def test_most_pasts_are_as_clean_as_committed_frames():
+    cfg = ObjectiveConfig()
+    c = draw(cfg, b=400)
+    clean = (c.past >= CLEAN).all(1)
+    wanted = 1 - cfg.noisy_past
+    assert clean.float().mean() == pytest.approx(wanted, abs=0.06)
+
+
+@pytest.mark.parametrize("view", [DRAFTS, View(True, False), View(False, False)])
+def test_a_teacher_that_knows_the_truth_bootstraps_the_truth(clips, view):
+    c = draw(ObjectiveConfig(bootstrap=1.0, isolated=0.0), view.causal)
+    x = clips.latents
+    draft = noise_latents(x, torch.randn_like(x), c.tau)
+
+    def teacher(*_, **__):
+        return Prediction(x)
+
+    assert (c.move & (c.level > 0)).any()
+    frames = feed(clips, c, view, draft, x, finest=4)
+    target = _with_bootstrap(teacher, frames, None, x, c, view)
+    torch.testing.assert_close(target, x, atol=1e-4, rtol=1e-4)
+
+
+def test_a_single_step_aims_at_the_recording_and_larger_steps_at_the_teacher(clips):
+    c = draw(ObjectiveConfig(bootstrap=1.0, isolated=0.0))
+    x = clips.latents
+
+    def teacher(*_, **__):
+        return Prediction(x + 1)
+
+    frames = feed(clips, c, DRAFTS, x, x, finest=4)
+    moved = (_with_bootstrap(teacher, frames, None, x, c, DRAFTS) - x).abs().amax((2, 3, 4)) > 0.1
+    assert torch.equal(moved, c.move & (c.level > 0)) and (c.level == 0).any()
+
+
+def test_two_hot_keeps_the_mean_and_sums_to_one():
+    x = torch.tensor([-7.0, -6, -0.3, 0, 0.123, 5.99, 6, 9])
+    spread = two_hot(x, -6, 6, 63)
+    grid = torch.linspace(-6, 6, 63)
+    torch.testing.assert_close(spread.sum(-1), torch.ones(len(x)))
+    torch.testing.assert_close((spread * grid).sum(-1), x.clamp(-6, 6), atol=1e-4, rtol=0)
+    assert ((spread > 0).sum(-1) <= 2).all()
+
+
+def test_reward_and_ending_belong_to_the_frame_and_the_action_to_the_one_before(model, clips):
+    """Off by one in any of the three once cost others weeks."""
+    clips.terminated[:, 3] = True
+    c = draw(ObjectiveConfig(isolated=0.0, noisy_past=0.0))
+    says = model(show(clips, c), causal=True, drafts=True)
+    symlog = clips.rewards.sign() * clips.rewards.abs().log1p()
+    right = replace(
+        says,
+        reward=torch.cat([two_hot(symlog, -6, 6, 63).log().clamp(min=-30)] * 2, 1),
+        terminated=torch.cat([20 * (2 * clips.terminated.float() - 1)] * 2, 1),
+        policy=torch.cat(
+            [two_hot(clips.actions.roll(-1, 1), -1, 1, 15).log().clamp(min=-30)] * 2, 1
+        ),
+    )
+    _, best = _agent_loss(model.cfg, right, clips, c, ObjectiveConfig())
+    for name, loss in (("reward", "reward_loss"), ("terminated", "termination_loss"),
+                       ("policy", "policy_loss")):  # fmt: skip
+        for by in (-1, 1):
+            wrong = replace(right, **{name: getattr(right, name)[:, :T].roll(by, 1).repeat(
+                1, 2, *[1] * (getattr(right, name).ndim - 2))})  # fmt: skip
+            _, worse = _agent_loss(model.cfg, wrong, clips, c, ObjectiveConfig())
+            assert worse[loss] > best[loss] + 0.1, (name, by)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_tiny_model_overfits_one_batch(model, clips, causal):
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    losses = []
+    for _ in range(150):
+        g = torch.Generator().manual_seed(0)
+        loss, _ = dynamics_loss(
+            model, model, clips, ObjectiveConfig(bootstrap=0.0, own_past=0.0),
+            causal=causal, progress=1.0, g=g,
+        )  # fmt: skip
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_an_imagined_past_keeps_its_first_frame_and_its_targets(model, clips):
+    """The past is what the teacher made of it; what is to be predicted stays the recording."""
+    seen = []
+
+    class Watch(torch.nn.Module):
+        cfg = model.cfg
+
+        def forward(self, frames, *args, **kwargs):
+            seen.append(frames)
+            return model(frames, *args, **kwargs)
+
+    cfg = ObjectiveConfig(own_past=1.0, isolated=0.0, noisy_past=0.0, bootstrap=0.0)
+    g = torch.Generator().manual_seed(0)
+    dynamics_loss(Watch(), model, clips, cfg, causal=True, progress=1.0, g=g)
+    g = torch.Generator().manual_seed(0)
+    plain = replace(cfg, own_past=0.0)
+    dynamics_loss(Watch(), model, clips, plain, causal=True, progress=1.0, g=g)
+    imagined, true = (frames.x for frames in seen)
+    assert imagined.shape[1] == 2 * T
+    assert torch.equal(imagined[:, T:], true[:, T:]) and torch.equal(imagined[:, 0], true[:, 0])
+    assert (imagined[:, 1:T] - true[:, 1:T]).abs().amax((2, 3, 4)).min() > 1e-3
+
+
+def test_the_first_frame_has_no_frame_before_it():
+    x, tau = torch.randn(1, 3, 1, 1, 1), torch.rand(1, 3)
+    previous, previous_tau = previous_frames(x, tau)
+    assert not previous[:, 0].any() and torch.equal(previous[:, 1:], x[:, :-1])
+    assert torch.equal(previous_tau[:, 1:], tau[:, :-1])
