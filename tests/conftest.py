@@ -39,8 +39,15 @@ def make_tiny_world(
         low, high = action_scale(action_space)
         tokenizer = TokenizerConfig(width=width, blocks=1)
         dynamics = DynamicsConfig(
-            dim=dim, depth=4, heads=2, patch=1, context=8, action_dim=len(low),
-            cells=16, stem=1, tail=1,
+            dim=dim,
+            depth=4,
+            heads=2,
+            patch=1,
+            context=8,
+            action_dim=len(low),
+            cells=16,
+            stem=1,
+            tail=1,
         )
         models = Tokenizer(tokenizer), Dynamics(dynamics)
         for parameter in (p for model in models for p in model.parameters()):

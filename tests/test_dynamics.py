@@ -128,3 +128,11 @@ def test_special_tokens_start_apart():
 def test_a_wrong_architecture_is_refused_with_a_way_out(wrong):
     with pytest.raises(ValueError, match="must be"):
         DynamicsConfig(**CONFIG | wrong)
+
+
+def test_a_model_trains_after_it_has_dreamt(model):
+    """Tables kept from an evaluation once were inference tensors, and training stopped."""
+    frames = clip(h=3, w=5)
+    with torch.inference_mode():
+        model(frames)
+    model(frames).latents.sum().backward()

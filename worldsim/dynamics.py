@@ -489,6 +489,7 @@ def previous_frames(
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be trained with later
 def _grid(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Embed each cell's place in the frame as `(h * w, 32)`; [0, 1] across any frame size."""
     ys = fourier((torch.arange(h, device=device) + 0.5) / h, 16)
@@ -498,6 +499,7 @@ def _grid(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be trained with later
 def _space_rotation(h: int, w: int, n: int, pairs: int, device: torch.device) -> Rotation:
     """Rotate half the pairs by row and half by column; special tokens stay as they are."""
     ys, xs = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
@@ -509,6 +511,7 @@ def _space_rotation(h: int, w: int, n: int, pairs: int, device: torch.device) ->
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be trained with later
 def _agent_mask(n: int, device: torch.device) -> Tensor:
     """Return `(n, n)`, False where a world token would look at the agent token."""
     mask = torch.ones(n, n, dtype=torch.bool, device=device)

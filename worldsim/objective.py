@@ -6,8 +6,11 @@ size, which see the past alone. So every draft is denoised under exactly the con
 rollout. In a share of the rows the past is noisy, in another it is what the EMA teacher imagined.
 In the first part of the training the past is left out, at half the cost: drafts see the previous
 frame and earlier drafts. In full batches a random subset of frames is known and all others share
-one level. In rows drawn as *isolated* each frame sees only itself: a frame from nothing. Some rows
-learn steps larger than the finest from two half steps of the teacher.
+one level. In rows drawn as *isolated* each frame sees only itself: a frame from nothing.
+
+A single step from noise to the frame has the recording itself as its target: what comes next in a
+simulator hardly depends on chance, and where it does the mean is nearer to the truth than a sample.
+Steps between that one and the finest are learned from two half steps of the teacher.
 
 References:
     Diffusion forcing, Chen et al. 2024, https://arxiv.org/abs/2407.01392, algorithm 1
@@ -63,7 +66,7 @@ class ObjectiveConfig:
     own_past: float = 0.25
     """Share of causal rows whose past is what the teacher imagined."""
     from_noise: float = 0.7
-    """Share of drafts at signal level 0, where every sampler begins and the fastest one ends."""
+    """Share of drafts that take a single step from noise to the frame (level 0)."""
     isolated: float = 0.08
     """Share of rows in which every frame sees only itself."""
     bootstrap: float = 0.15
@@ -119,19 +122,21 @@ def draw_corruption(
     isolated, noisy = draw(b) < cfg.isolated, draw(b, 1) < cfg.noisy_past
     own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.past_from)
     alone, clean = isolated[:, None], CLEAN + (1 - CLEAN) * draw(b, t)
-    tau, coarse = draw(b, t), torch.randint(finest, (b, t), generator=g)
+    tau, coarse = draw(b, t), torch.randint(1, finest, (b, t), generator=g)
+    single = (draw(b, t) < cfg.from_noise) & causal
     if causal:
-        tau = tau.square() * (draw(b, t) >= cfg.from_noise)
+        tau = tau.square()
         imagined = torch.ones(b, t, dtype=torch.bool)
     else:
         imagined = alone | ~_known_frames(b, t, g)
         tau = torch.where(imagined, torch.where(alone, tau, tau[:, :1]), clean)
         coarse = torch.where(alone, coarse, coarse[:, :1])
     rows = torch.arange(b) < (round(cfg.bootstrap * b) if progress >= cfg.bootstrap_from else 0)
-    move = rows[:, None] & imagined
+    move = rows[:, None] & imagined & ~single
     level = torch.where(move, coarse, finest)
     d = step_size(level)
     tau = torch.where(move, (tau / d).floor() * d, tau)
+    tau, level = torch.where(single, 0.0, tau), torch.where(single, 0, level)
     past = torch.where(noisy, draw(b, t), clean)
     return Corruption(tau, level, imagined, move, isolated, past, own)
 
@@ -270,11 +275,7 @@ def _with_bootstrap(
     c: Corruption,
     view: View,
 ) -> Tensor:
-    """Replace the targets of frames that take large steps; only their rows pass the teacher.
-
-    A single step from noise to the frame (level 0) has the recording itself as its target: what
-    comes next hardly depends on chance in a simulator, and the mean beats a sample where it does.
-    """
+    """Replace the targets of frames that take large steps; only their rows pass the teacher."""
     rows, t = c.move.any(1), x.shape[1]
     part, prompts, isolated = rows_of(frames, rows), rows_of(prompts, rows), c.isolated[rows]
     late = {name: getattr(part, name)[:, -t:] for name in ("x", "tau", "level")}
@@ -289,9 +290,8 @@ def _with_bootstrap(
         return view.predict(teacher, fed, prompts, isolated)
 
     shortcut = shortcut_target(predict, *late.values(), c.move[rows])
-    sampled = (c.move & (c.level > 0))[rows, :, None, None, None]
     target = x.clone()
-    target[rows] = torch.where(sampled, shortcut, target[rows])
+    target[rows] = torch.where(c.move[rows][..., None, None, None], shortcut, target[rows])
     return target
 
 
