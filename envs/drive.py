@@ -179,11 +179,13 @@ class DriveEnv(gym.Env):
 
         arrows = (pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN)
         letters = (pygame.K_a, pygame.K_d, pygame.K_w, pygame.K_s)
-        keys: dict[tuple[int, ...], np.ndarray] = {(): np.zeros(3, np.float32)}
+        keys: dict[tuple[int, ...], np.ndarray] = {}
         for left, right, up, down in (arrows, letters):
             for turn, steer in (((), 0.0), ((left,), -0.6), ((right,), 0.6)):
                 for pedal, gas, brake in (((), 0.0, 0.0), ((up,), 0.7, 0.0), ((down,), 0.0, 0.8)):
-                    keys[tuple(sorted(turn + pedal))] = np.array([steer, gas, brake], np.float32)
+                    if turn + pedal:
+                        action = np.array([steer, gas, brake], np.float32)
+                        keys[tuple(sorted(turn + pedal))] = action
         return keys
 
     def render(self) -> np.ndarray | None:

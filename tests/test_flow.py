@@ -61,7 +61,7 @@ def test_shortcut_target_is_the_mean_of_two_half_steps():
 
 
 def test_shortcut_target_follows_a_bent_field():
-    """Naive second implementation: two explicit half steps, their mean velocity, back to x space."""
+    """Naive second implementation: two half steps, their mean velocity, back to x space."""
     x, tau = torch.randn(SHAPE), torch.zeros(SHAPE[:2])
     level, move = torch.zeros(SHAPE[:2]).long(), torch.ones(SHAPE[:2], dtype=torch.bool)
     predict = lambda x, tau, level: x * 0.3 + per_frame(tau)  # noqa: E731

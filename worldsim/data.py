@@ -156,11 +156,11 @@ class DatasetWriter:
         self.staging = _staging_of(self.path)
         if not self.path.exists() and (self.staging / "old").exists():
             os.rename(self.staging / "old", self.path)  # we died between two renames
-        if self.path.exists() and not (self.path / "meta/info.json").is_file():
-            if not self.path.is_dir() or any(self.path.iterdir()):
-                raise FileExistsError(
-                    f"{self.path} exists and is no data set; choose another folder or remove it"
-                )
+        foreign = self.path.exists() and not (self.path / "meta/info.json").is_file()
+        if foreign and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise FileExistsError(
+                f"{self.path} exists and is no data set; choose another folder or remove it"
+            )
         self.existing = DiskDataset(self.path) if (self.path / "meta").exists() else None
         if self.existing is not None:
             if not self.existing._is_ours:

@@ -280,11 +280,6 @@ class Dynamics(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.ones_(self.copy.bias[cfg.channels :])  # to begin with, the world stands still
-        grid = torch.linspace(0, 1, cfg.bins)
-        self.register_buffer("reward_grid", 12 * grid - 6, persistent=False)
-        self.register_buffer(
-            "action_grid", 2 * torch.linspace(0, 1, cfg.action_bins) - 1, persistent=False
-        )
 
     def forward(
         self,
@@ -373,12 +368,12 @@ class Dynamics(nn.Module):
 
     def reward(self, logits: Tensor) -> Tensor:
         """Return the expected reward `(...)` of logits `(..., bins)`."""
-        mean = (logits.float().softmax(-1) * self.reward_grid.float()).sum(-1)
+        mean = _mean_of(logits, 6.0)
         return mean.sign() * mean.abs().expm1()
 
     def policy_mean(self, logits: Tensor) -> Tensor:
         """Return the expected scaled action `(..., a)` of logits `(..., a, action_bins)`."""
-        return (logits.float().softmax(-1) * self.action_grid.float()).sum(-1)
+        return _mean_of(logits, 1.0)
 
     def _time_blocks(self) -> list[Block]:
         return [block for block in self.blocks if block.time_layer is not None]
@@ -465,6 +460,12 @@ class Dynamics(nn.Module):
             + action
         )
         return F.silu(self.condition(F.silu(total.to(dtype))))
+
+
+def _mean_of(logits: Tensor, bound: float) -> Tensor:
+    """Return the mean of `(..., bins)` logits over a grid from `-bound` to `bound`."""
+    grid = torch.linspace(-bound, bound, logits.shape[-1], device=logits.device)
+    return (logits.float().softmax(-1) * grid).sum(-1)
 
 
 def previous_frames(

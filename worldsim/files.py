@@ -14,6 +14,9 @@ def write_tensors(
     """Write a safetensors file: the old one stays until the new one is whole."""
     part = path.with_name(path.name + ".part")
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
+    umask = os.umask(0)
+    os.umask(umask)
+    part.chmod(0o666 & ~umask)  # safetensors leaves files that only their owner can read
     os.replace(part, path)
 
 

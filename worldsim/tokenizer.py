@@ -54,6 +54,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map `(b, width, h, w)` to the same."""
         return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
 
 

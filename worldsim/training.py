@@ -58,7 +58,7 @@ class TrainConfig:
     steps: int = 0
     """Budget in train steps; 0 for none. The first budget to run out ends the training."""
     batch_size: int = 0
-    """Frames (tokenizer, default 32) or clips of `context` frames (dynamics, default 8) in a batch."""
+    """Frames (tokenizer, default 32) or clips of `context` frames (dynamics, 8) in a batch."""
     accumulate: int = 1
     """Batches per train step."""
     muon_lr: float = 0.02
