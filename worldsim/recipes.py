@@ -278,6 +278,10 @@ class _Part:
         """Actions in each episode."""
         return [self.data.lengths[i] for i in self.index]
 
+    def outline(self, i: int):
+        """Return an episode without its frames."""
+        return self.data.outline(self.index[i])
+
     def __getitem__(self, i: int):
         if i >= len(self.index):
             raise IndexError(i)

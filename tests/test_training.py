@@ -1,0 +1,213 @@
+"""One loop that stops and goes on exactly, keeps the best, and never leaves half a file."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import nn
+
+import worldsim
+from worldsim.episodes import Episode
+from worldsim.optim import MuonAdamW, orthogonalise
+from worldsim.training import TrainConfig, WandbConfig, fit
+
+QUIET = {"minutes": 0.0, "warmup": 0, "wandb": WandbConfig("disabled")}
+
+
+def small_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(24, 96), nn.ReLU(), nn.Linear(96, 24))
+
+
+def sample(g):
+    return torch.randn(8, 24, generator=g)
+
+
+def loss(model, ema, batch, progress, g):
+    error = (model(batch) - batch.flip(1)).square().mean()
+    return error, {"error": error.item()}
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_it_learns(tmp_path):
+    model = small_model()
+    before = loss(model, None, sample(torch.Generator()), 0, None)[0]
+    best = fit(model, sample, loss, TrainConfig(steps=200, **QUIET), tmp_path)
+    assert loss(best, None, sample(torch.Generator()), 0, None)[0] < 0.2 * before
+
+
+def test_resuming_continues_exactly(tmp_path):
+    whole = fit(small_model(), sample, loss, TrainConfig(steps=12, **QUIET), tmp_path / "whole")
+
+    def stop_at_five(model, ema, batch, progress, g):
+        if stop_at_five.calls == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        stop_at_five.calls += 1
+        return loss(model, ema, batch, progress, g)
+
+    stop_at_five.calls = 0
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 5.*resume"):
+        fit(small_model(), sample, stop_at_five, TrainConfig(steps=12, **QUIET), tmp_path / "two")
+    resumed = fit(small_model(), sample, loss, TrainConfig(steps=12, **QUIET), tmp_path / "two")
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_signal_handlers_are_put_back(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    fit(small_model(), sample, loss, TrainConfig(steps=1, **QUIET), tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(tmp_path, monkeypatch):
+    fit(small_model(), sample, loss, TrainConfig(steps=2, **QUIET), tmp_path)
+    kept = (tmp_path / "checkpoint.safetensors").read_bytes()
+
+    def fail(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("worldsim.files.os.replace", fail)
+    with pytest.raises(OSError):
+        fit(small_model(), sample, loss, TrainConfig(steps=4, **QUIET), tmp_path)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == kept
+
+
+def test_the_best_score_is_kept_not_the_last(tmp_path):
+    scores, seen = iter([3.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0]), []
+
+    def evaluate(ema):
+        seen.append(weights(ema).clone())
+        return {"score": next(scores)}
+
+    cfg = TrainConfig(steps=4, evaluate_minutes=1e-9, **QUIET)
+    best = fit(small_model(), sample, loss, cfg, tmp_path, evaluate=evaluate)
+    assert len(seen) == 4 and torch.equal(weights(best), seen[0])
+    rows = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["eval/score"] for row in rows if "eval/score" in row] == [3.0, 1.0, 2.0, 0.0]
+
+
+def test_accumulated_batches_equal_one_large_batch():
+    """Two halves of a batch give the gradient of the whole."""
+    whole, halves = small_model(), small_model()
+    batch = sample(torch.Generator().manual_seed(0))
+    loss(whole, None, batch, 0, None)[0].backward()
+    for half in batch.split(4):
+        (loss(halves, None, half, 0, None)[0] / 2).backward()
+    for a, b in zip(whole.parameters(), halves.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_a_broken_gradient_stops_before_it_is_saved(tmp_path):
+    def broken(model, ema, batch, progress, g):
+        total, metrics = loss(model, ema, batch, progress, g)
+        return total * float("nan"), metrics
+
+    with pytest.raises(FloatingPointError, match="muon_lr"):
+        fit(small_model(), sample, broken, TrainConfig(steps=3, **QUIET), tmp_path)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"minutes": 0.0}, {"batch_size": -1}, {"accumulate": 0}], ids=lambda w: next(iter(w))
+)
+def test_a_budget_that_means_nothing_is_refused(wrong):
+    with pytest.raises(ValueError, match="got"):
+        TrainConfig(**wrong)
+
+
+def test_muons_update_has_singular_values_near_one():
+    update = orthogonalise(torch.randn(32, 48, generator=torch.Generator().manual_seed(0)))
+    values = torch.linalg.svdvals(update.float())
+    assert values.min() > 0.5 and values.max() < 1.3
+
+
+def test_convolutions_and_inner_matrices_take_muon_and_the_rest_adam():
+    model = nn.ModuleDict(
+        {"embed": nn.Linear(32, 32), "block": nn.Conv2d(32, 32, 3), "head": nn.Linear(32, 32)}
+    )
+    optimizer = MuonAdamW(model)
+    assert [p is model["block"].weight for p in optimizer.matrices] == [True]
+
+
+def toy_data(episodes=4, steps=40):
+    """Record grey frames that the action makes lighter or darker."""
+    rng = np.random.default_rng(0)
+    data = []
+    for _ in range(episodes):
+        actions = rng.uniform(-1, 1, (steps, 1)).astype(np.float32)
+        grey = np.clip(128 + np.concatenate([[0], 20 * actions[:, 0].cumsum()]), 0, 255)
+        frames = np.broadcast_to(grey[:, None, None, None], (steps + 1, 16, 16, 3))
+        data.append(
+            Episode(
+                frames=frames.astype(np.uint8), actions=actions, rewards=actions[:, 0],
+                terminated=np.zeros(steps, bool), truncated=np.zeros(steps, bool),
+            )
+        )  # fmt: skip
+    info = worldsim.DatasetInfo(
+        fps=10, frame_size=(16, 16), action_space=spaces.Box(-1, 1, (1,), np.float32)
+    )
+    return worldsim.MemoryDataset(info, data)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Both stages, seconds long, on the toy data."""
+    out = tmp_path_factory.mktemp("runs")
+    model = worldsim.model_config("tiny")
+    model.dynamics.context = 8
+    quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "model": model}
+    worldsim.train_tokenizer(toy_data(), out / "tok", steps=3, **quick)
+    worldsim.train_dynamics(toy_data(), out / "tok", out / "dyn", steps=6, batch_size=2, **quick)
+    return out
+
+
+def test_both_stages_leave_a_world_that_loads_and_rolls(trained):
+    world = worldsim.load(str(trained / "dyn/world"))
+    rollout = worldsim.Rollout(world, 1)
+    rollout.prefill([0], world.starts.latents[:1].float(), world.starts.actions[:1].float())
+    step = rollout.step(torch.zeros(1, 1))
+    assert step.latents.shape == (1, 16, 2, 2)
+
+
+def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_path):
+    model = worldsim.model_config("tiny")
+    quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "batch_size": 2}
+    model.dynamics.context = 8
+    worldsim.train_dynamics(
+        toy_data(), trained / "tok", tmp_path / "on", steps=1, model=model,
+        init=trained / "dyn/world", **quick,
+    )  # fmt: skip
+    model.dynamics.depth = 2
+    with pytest.raises(ValueError, match="same architecture"):
+        worldsim.train_dynamics(
+            toy_data(), trained / "tok", tmp_path / "off", steps=1, model=model,
+            init=trained / "dyn/world", **quick,
+        )  # fmt: skip
+
+
+def test_test_data_of_another_rate_are_refused(trained, tmp_path):
+    other = toy_data(2)
+    other.info = worldsim.DatasetInfo(
+        fps=20, frame_size=(16, 16), action_space=spaces.Box(-1, 1, (1,), np.float32)
+    )
+    with pytest.raises(ValueError, match="frame rate"):
+        worldsim.train_tokenizer(toy_data(), tmp_path, test=other, model="tiny", steps=1)
+
+
+@pytest.mark.slow
+def test_it_runs_under_torchrun_and_all_processes_stop_together(tmp_path):
+    script = Path(__file__).with_name("torchrun_fit.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(script)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    subprocess.run([*command, str(tmp_path)], check=True, timeout=240, env=environment)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert torch.equal(first, second)
