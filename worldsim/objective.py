@@ -63,8 +63,10 @@ class ObjectiveConfig:
     """Share of the training after which drafts see the past, and not only the previous frame."""
     noisy_past: float = 0.1
     """Share of causal rows whose past frames carry signal levels of their own."""
-    own_past: float = 0.25
+    own_past: float = 0.5
     """Share of causal rows whose past is what the teacher imagined."""
+    own_depth: int = 4
+    """How often, at most, such a past was imagined from what was imagined before."""
     from_noise: float = 0.7
     """Share of drafts that take a single step from noise to the frame (level 0)."""
     isolated: float = 0.08
@@ -175,9 +177,8 @@ def dynamics_loss(
     frames = feed(clips, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts
     if c.own.any():
-        given = x.clone()
-        made = view.predict(teacher, rows_of(frames, c.own), rows_of(prompts, c.own), None)
-        given[c.own, 1:] = made[:, 1:]
+        depth = int(torch.randint(1, cfg.own_depth + 1, (), generator=g))
+        given = _imagine_past(teacher, clips, prompts, c, view, noise, fog, depth)
         frames = feed(clips, c, view, draft, noise_latents(given, fog, c.past), finest)
     target = x
     if c.move.any():
@@ -265,6 +266,31 @@ def _known_frames(b: int, t: int, g: torch.Generator) -> Tensor:
     known = torch.where(kind == 2, end, known)
     known = torch.where(kind == 3, start | end, known)
     return torch.where(kind == 4, anywhere, known)
+
+
+def _imagine_past(
+    teacher: Dynamics,
+    clips: Clips,
+    prompts: Prompts | None,
+    c: Corruption,
+    view: View,
+    noise: Tensor,
+    fog: Tensor,
+    depth: int,
+) -> Tensor:
+    """Return the clips as the teacher sees them coming, in single steps; the first frame is given.
+
+    All frames are imagined at once from the past, then again from what was imagined, `depth` times:
+    a frame then rests on `depth` frames of a rollout, and still has its recording to aim at.
+    """
+    given, own = clips.latents.float().clone(), c.own
+    single = replace(c, tau=torch.zeros_like(c.tau), level=torch.zeros_like(c.level))
+    for _ in range(depth):
+        past = noise_latents(given, fog, c.past)
+        frames = feed(clips, single, view, noise, past, model_config(teacher).finest)
+        made = view.predict(teacher, rows_of(frames, own), rows_of(prompts, own), None)
+        given[own, 1:] = made[:, 1:]
+    return given
 
 
 def _with_bootstrap(
