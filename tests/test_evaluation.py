@@ -268,6 +268,7 @@ def no_work(monkeypatch):
         ({"horizons": (1,), "context": 40}, "lower `context` and `horizons`"),
         ({"horizons": (0, 1)}, "`horizons` must name frames from 1 on"),
         ({"clips": 0}, "`clips` must be at least 1, got 0"),
+        ({"context": 1}, "`context` must be at least 2, got 1"),
         ({"sampler_steps": 3}, "`sampler_steps` must be .*power of two.*got 3"),
     ],
 )

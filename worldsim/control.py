@@ -27,7 +27,7 @@ def measure_actions(study: Study) -> dict[str, Any]:
     changed = {"shuffled": own.copy(), "no-op": own.copy(), "shifted": own.copy()}
     changed["shuffled"][:, c - 1 :] = np.roll(own, len(own) // 2, 0)[:, c - 1 :]
     changed["no-op"][:, c - 1 :] = study.idle
-    changed["shifted"][:, c - 1 :] = np.roll(own, 1, 1)[:, c - 1 :]
+    changed["shifted"][:, c - 1 :] = own[:, c - 2 : -1]
     error = {"true": squared_error(study.imagined[:, : clips.horizon], clips.future)}
     for name, actions in changed.items():
         error[name] = squared_error(study.predict(clips.given, actions), clips.future)

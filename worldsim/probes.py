@@ -169,6 +169,7 @@ class Probe(nn.Module):
         super().__init__()
         self.numbers, self.classes, self.limits = numbers, classes, limits
         self.scores: dict[str, float] = {}
+        self.learned_from = 0
         layers, width = [nn.PixelUnshuffle(2)], 24
         for out, stride in ((32, 1), (64, 2), (96, 2), (128, 2)):
             layers += [nn.Conv2d(width, out, 3, stride, 1), nn.GroupNorm(8, out), nn.ReLU()]
@@ -229,7 +230,7 @@ def train_probe(train: Labelled, test: Labelled, cfg: ProbeConfig, progress: boo
         loss.backward()
         optimizer.step()
         schedule.step()
-    probe.eval()
+    probe.eval().learned_from = len(train)
     probe.scores = score_probe(probe, test)
     return probe
 

@@ -60,17 +60,10 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         self.sections, self.horizons = tuple(self.sections), tuple(sorted(self.horizons))
-        for name in (
-            "clips",
-            "context",
-            "starts",
-            "drive_frames",
-            "drift_frames",
-            "drift_rows",
-            "prompts",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        names = ("clips", "starts", "drive_frames", "drift_frames", "drift_rows", "prompts")
+        for name, least in ({"context": 2} | dict.fromkeys(names, 1)).items():
+            if getattr(self, name) < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
         if not self.horizons or self.horizons[0] < 1:
             raise ValueError(f"`horizons` must name frames from 1 on, got {self.horizons}")
 
