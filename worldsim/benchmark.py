@@ -250,9 +250,7 @@ def _pass(world: World, b: int, commit: bool) -> Callable[[], Any]:
     level = torch.full((b, 1), model.cfg.finest, device=device)
     actions = torch.zeros(b, 1, model.cfg.action_dim, device=device)
     frames = Frames(x, one, level, x, one, actions, one > 0)
-    null = model.no_prompt.expand(b, 1, -1)
-    mask = torch.ones(b, 1, 1, dtype=torch.bool, device=device)
-    text = model.read_words(null), mask
+    text = model.read_prompts(None, one)
     return lambda: model.step(frames, cache, text, agent=commit, commit=commit)
 
 

@@ -316,8 +316,7 @@ class Dynamics(nn.Module):
         seen = seen[None, None]  # (1, 1, t, t)
         if isolated is not None:
             seen = torch.where(isolated[:, None, None, None], itself, seen)
-        words, text_mask = self._words(prompts, frames.tau)
-        text = self.read_words(words)
+        text, text_mask = self.read_prompts(prompts, frames.tau)
         memory = {"text": text, "text_mask": text_mask, "cache": None, "fill": fill}
         part = slice(t // 2 if drafts else 0, None)
         return self._run(frames, positions[None], seen, memory, causal, agent, part)
@@ -347,14 +346,23 @@ class Dynamics(nn.Module):
         part = slice(0) if commit else slice(None)
         return self._run(frames, cache.clock[:, None], cache.visible(), memory, True, agent, part)
 
-    def read_prompts(self, prompts: Prompts) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-        """Compute each time layer's text keys and values once, for many calls of `step`."""
-        words, mask = self._words(prompts, prompts.of_frame)
-        return self.read_words(words), mask
+    def read_prompts(
+        self, prompts: Prompts | None, like: Tensor
+    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Compute each time layer's text keys and values once, for many calls of `step`.
 
-    def read_words(self, words: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return each time layer's keys and values of `words` `(b, l, text_dim)`."""
-        return [block.text.read(words) for block in self._time_blocks()]
+        Args:
+            prompts: What `t` frames of `b` rows follow; None is the null prompt everywhere.
+            like: Any `(b, t)` tensor.
+
+        Returns:
+            Keys and values by layer, and `(b, t, l)` bool, True at the words of a frame's prompt.
+        """
+        null = self.no_prompt.expand(len(like), 1, -1)
+        mask = torch.ones(*like.shape, 1, dtype=torch.bool, device=like.device)
+        if prompts is not None:
+            null, mask = torch.cat([null, prompts.words.to(null.dtype)], 1), prompts.mask()
+        return [block.text.read(null) for block in self._time_blocks()], mask
 
     def new_cache(self, rows: int, latent_size: tuple[int, int]) -> KVCache:
         """Allocate an empty cache for `rows` worlds with latent grids of `(h, w)` cells."""
@@ -362,6 +370,8 @@ class Dynamics(nn.Module):
         tokens = latent_size[0] * latent_size[1] // cfg.patch**2 + cfg.registers + 1
         streams = tokens * cfg.kv_heads
         like = self.head.weight
+        if torch.is_autocast_enabled(like.device.type):
+            like = like.to(torch.get_autocast_dtype(like.device.type))
         return KVCache.empty(
             cfg.time_layers, rows, streams, cfg.context, cfg.dim // cfg.heads, like
         )
@@ -377,13 +387,6 @@ class Dynamics(nn.Module):
 
     def _time_blocks(self) -> list[Block]:
         return [block for block in self.blocks if block.time_layer is not None]
-
-    def _words(self, prompts: Prompts | None, like: Tensor) -> tuple[Tensor, Tensor]:
-        b, t = like.shape
-        null = self.no_prompt.expand(b, 1, -1)
-        if prompts is None:
-            return null, torch.ones(b, t, 1, dtype=torch.bool, device=like.device)
-        return torch.cat([null, prompts.words.to(null.dtype)], 1), prompts.mask()
 
     def _run(
         self,

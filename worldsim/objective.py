@@ -64,9 +64,7 @@ class ObjectiveConfig:
     noisy_past: float = 0.1
     """Share of causal rows whose past frames carry signal levels of their own."""
     own_past: float = 0.5
-    """Share of causal rows whose past is what the teacher imagined."""
-    own_depth: int = 4
-    """How often, at most, such a past was imagined from what was imagined before."""
+    """Share of causal rows whose past the teacher imagines, frame after frame."""
     from_noise: float = 0.7
     """Share of drafts that take a single step from noise to the frame (level 0)."""
     isolated: float = 0.08
@@ -177,8 +175,9 @@ def dynamics_loss(
     frames = feed(clips, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts
     if c.own.any():
-        depth = int(torch.randint(1, cfg.own_depth + 1, (), generator=g))
-        given = _imagine_past(teacher, clips, prompts, c, view, noise, fog, depth)
+        latest = min(x.shape[1] // 2, model_config(model).context)
+        start = int(torch.randint(1, latest + 1, (), generator=g))
+        given = imagine_past(teacher, clips, clips.prompts, c, fog, start)
         frames = feed(clips, c, view, draft, noise_latents(given, fog, c.past), finest)
     target = x
     if c.move.any():
@@ -268,29 +267,46 @@ def _known_frames(b: int, t: int, g: torch.Generator) -> Tensor:
     return torch.where(kind == 4, anywhere, known)
 
 
-def _imagine_past(
-    teacher: Dynamics,
-    clips: Clips,
-    prompts: Prompts | None,
-    c: Corruption,
-    view: View,
-    noise: Tensor,
-    fog: Tensor,
-    depth: int,
+@torch.no_grad()
+def imagine_past(
+    teacher: Dynamics, clips: Clips, prompts: Prompts | None, c: Corruption, fog: Tensor, start: int
 ) -> Tensor:
-    """Return the clips as the teacher sees them coming, in single steps; the first frame is given.
+    """Let a teacher roll the clips marked in `c.own` on from frame `start`, as a world is played.
 
-    All frames are imagined at once from the past, then again from what was imagined, `depth` times:
-    a frame then rests on `depth` frames of a rollout, and still has its recording to aim at.
+    Args:
+        teacher: Takes single steps from noise, on a cache.
+        clips: The batch, `t` frames long.
+        prompts: The clips' captions.
+        c: Which rows to imagine, and the signal levels at which frames are committed.
+        fog: `(b, t, c, h, w)`, noise in which to commit them.
+        start: First frame to imagine, `1 <= start < t`.
+
+    Returns:
+        `(b, t, c, h, w)`, the clips with those frames replaced.
     """
-    given, own = clips.latents.float().clone(), c.own
-    single = replace(c, tau=torch.zeros_like(c.tau), level=torch.zeros_like(c.level))
-    for _ in range(depth):
-        past = noise_latents(given, fog, c.past)
-        frames = feed(clips, single, view, noise, past, model_config(teacher).finest)
-        made = view.predict(teacher, rows_of(frames, own), rows_of(prompts, own), None)
-        given[own, 1:] = made[:, 1:]
-    return given
+    made, own = clips.latents.float().clone(), c.own
+    x, fog, tau, text = made[own], fog[own], c.past[own], rows_of(prompts, own)
+    actions, known = clips.actions[own], clips.known[own]
+    level = torch.full_like(tau, teacher.cfg.finest, dtype=torch.int64)
+    fed = noise_latents(x, fog, tau)
+    cache = teacher.new_cache(len(x), x.shape[-2:])
+    given = Frames(fed, tau, level, *previous_frames(fed, tau), actions, known)
+    given = Frames(*(getattr(given, f.name)[:, :start] for f in fields(given)))
+    before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
+    teacher(given, before, fill=(cache, torch.arange(len(x), device=x.device)))
+    cache.clock += start
+    words, mask = teacher.read_prompts(text, tau)
+    for i in range(start, x.shape[1]):
+        now, last = slice(i, i + 1), slice(i - 1, i)
+        past = fed[:, last], tau[:, last], actions[:, now], known[:, now]
+        blank = Frames(torch.randn_like(x[:, now]), 0 * tau[:, now], 0 * level[:, now], *past)
+        x[:, now] = teacher.step(blank, cache, (words, mask[:, now])).latents
+        fed[:, now] = noise_latents(x[:, now], fog[:, now], tau[:, now])
+        seen = Frames(fed[:, now], tau[:, now], level[:, now], *past)
+        teacher.step(seen, cache, (words, mask[:, now]), commit=True)
+        cache.clock += 1
+    made[own] = x
+    return made
 
 
 def _with_bootstrap(

@@ -259,13 +259,7 @@ class Rollout:
 
     @torch.inference_mode()
     def _read_prompts(self, wanted: list[str | None]) -> None:
-        prompts = self._prompts(wanted, 1)
-        if prompts is None:
-            null = self.model.no_prompt.expand(self.rows, 1, -1)
-            mask = torch.ones(self.rows, 1, 1, dtype=torch.bool, device=self.device)
-            self.text = self.model.read_words(null), mask
-        else:
-            self.text = self.model.read_prompts(prompts)
+        self.text = self.model.read_prompts(self._prompts(wanted, 1), self.started[:, None])
         self.prompts = wanted
         self.null_mask = torch.zeros_like(self.text[1])
         self.null_mask[..., 0] = True
