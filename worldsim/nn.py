@@ -109,18 +109,21 @@ class Attention(nn.Module):
         self.scale = nn.Parameter(torch.full((heads, 1, 1), self.dh**0.5))
         nn.init.zeros_(self.out.weight)
 
-    def project(self, x: Tensor, by: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values of `(b, m, length, d)`.
+    def project(self, x: Tensor, by: Rotation, axes: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of `(b, t, n, d)`.
 
         Args:
-            x: `(b, m, length, d)`; attention runs along `length`.
-            by: Rotation, broadcastable to `(b, 1, 1, length, dh)`.
+            x: `(b, t, n, d)`.
+            by: Rotation, broadcastable to `axes`.
+            axes: Axes of the result, `"b t heads n dh"` to attend in space, `"b n heads t dh"` in
+                time. The product comes before the axes move: of moved ones torch would copy the
+                weights for every row.
 
         Returns:
-            Three tensors `(b, m, heads, length, dh)`.
+            Three tensors with these axes.
         """
         both = self.heads + self.kv_heads
-        qkv = rearrange(self.qkv(x), "b m l (heads dh) -> b m heads l dh", dh=self.dh)
+        qkv = rearrange(self.qkv(x), f"b t n (heads dh) -> {axes}", dh=self.dh)
         qk, v = qkv.split([both, self.kv_heads], 2)
         scale = F.pad(self.scale, (0, 0, 0, 0, 0, self.kv_heads), value=1.0) * self.dh**-0.5
         qk = rotate(norm(qk) * scale.to(qk.dtype), by)
@@ -132,7 +135,7 @@ class SpaceAttention(Attention):
 
     def forward(self, x: Tensor, by: Rotation, mask: Tensor | None) -> Tensor:
         """Map `(b, t, n, d)` to `(b, t, n, d)`; `mask` `(n, n)` is True where a query may look."""
-        q, k, v = (part.flatten(0, 1) for part in self.project(x, by))
+        q, k, v = (part.flatten(0, 1) for part in self.project(x, by, "b t heads n dh"))
         y = attend(q, k, v, mask)
         return self.out(rearrange(y, "(b t) heads n dh -> b t n (heads dh)", b=x.shape[0]))
 
@@ -150,8 +153,7 @@ class TimeAttention(Attention):
             remember: Function `(k, v) -> (k, v)` that stores this call's keys and values
                 `(b, n * kv_heads, t, dh)` in a cache and returns all that can be seen.
         """
-        q, k, v = self.project(rearrange(x, "b t n d -> b n t d"), by)
-        q, k, v = (part.flatten(1, 2) for part in (q, k, v))
+        q, k, v = (part.flatten(1, 2) for part in self.project(x, by, "b n heads t dh"))
         if remember is not None:
             k, v = remember(k, v)
         y = attend(q, k, v, mask)

@@ -165,7 +165,7 @@ def dynamics_loss(
     Returns:
         The scalar loss, and metrics by name.
     """
-    x, finest = clips.latents.float(), model_config(model).finest
+    x, finest = clips.latents.float(), config_of(model).finest
     c = draw_corruption(cfg, x.shape[:2], finest, causal, progress, g)
     c = Corruption(*(getattr(c, f.name).to(x.device) for f in fields(c)))
     noise, fog = (torch.randn(x.shape, generator=g).to(x.device) for _ in range(2))
@@ -175,7 +175,7 @@ def dynamics_loss(
     frames = feed(clips, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts
     if c.own.any():
-        latest = min(x.shape[1] // 2, model_config(model).context)
+        latest = min(x.shape[1] // 2, config_of(model).context)
         start = int(torch.randint(1, latest + 1, (), generator=g))
         given = imagine_past(teacher, clips, clips.prompts, c, fog, start)
         frames = feed(clips, c, view, draft, noise_latents(given, fog, c.past), finest)
@@ -191,7 +191,7 @@ def dynamics_loss(
         metrics["x_error"] = _mean(error[:, 1:], guessed[:, 1:]).item()
     if not view.drafts:
         return loss, metrics
-    extra, more = _agent_loss(model_config(model), said, clips, c, cfg)
+    extra, more = _agent_loss(config_of(model), said, clips, c, cfg)
     return loss + extra, metrics | more
 
 
@@ -241,7 +241,7 @@ def rows_of(whole: Frames | Prompts | None, rows: Tensor) -> Frames | Prompts | 
     return type(whole)(*(getattr(whole, f.name)[rows] for f in fields(whole)))
 
 
-def model_config(model):
+def config_of(model):
     """Return the architecture of a model, also when it is compiled or distributed."""
     return getattr(model, "module", model).cfg
 
