@@ -466,7 +466,7 @@ def test_keys_mean_actions():
     env = make(0)
     keys = env.get_keys_to_action()
     assert all(env.action_space.contains(action) for action in keys.values())
-    assert () not in keys  # no key is gymnasium's `noop`, not a binding
+    assert () not in keys  # gymnasium has a `noop` for that
     assert keys[(pygame.K_LEFT,)][0] < 0 < keys[(pygame.K_d,)][0]
     assert keys[tuple(sorted((pygame.K_UP, pygame.K_RIGHT)))][1] > 0
 

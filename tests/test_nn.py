@@ -46,7 +46,7 @@ def test_temperature_is_learned_and_not_divided_again():
     layer = SpaceAttention(16, 2, 2)
     x = torch.randn(1, 1, 3, 16)
     still = rotation(torch.zeros(3), 4, 100.0)
-    q, k, _ = layer.project(x, still)
+    q, k, _ = layer.project(x, still, "b t heads n dh")
     raw_q, raw_k, _ = layer.qkv(x).unflatten(-1, (3, 2, 8)).unbind(-3)
     cosine = F.cosine_similarity(raw_q[0, 0, 0, 0], raw_k[0, 0, 1, 0], dim=0)
     score = q[0, 0, 0, 0] @ k[0, 0, 0, 1]
