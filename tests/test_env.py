@@ -407,7 +407,7 @@ def test_an_episode_goes_on_from_given_frames_and_actions(world, env, labelled):
     known = torch.full((1, 5), labelled)
     rollout.prefill([0], world.encode(FRAMES)[None], torch.cat([first, rest])[None], known)
     expected = [decode(world, rollout.step(action[None]).latents)[0] for action in scaled[4:7]]
-    assert_frames(frames[1:], np.stack(expected), 0)
+    assert_frames(frames[1:], np.stack(expected))
 
 
 def test_an_episode_goes_on_from_a_single_image(world, env):

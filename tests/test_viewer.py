@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pygame
 import pytest
+from conftest import CAPTIONS, make_tiny_world
 from gymnasium import spaces
 
 from worldsim.brush import Brush
@@ -586,9 +587,10 @@ def test_an_env_that_shows_no_pixels_is_refused(tmp_path):
 
 
 @pytest.fixture
-def dream(tiny_world, tmp_path):
+def dream(tmp_path):
     cfg = PlayConfig(world="tiny")
-    session = Session(lambda: open_stage(cfg, tiny_world), out=tmp_path / "film.mp4")
+    world = make_tiny_world(endless=True)
+    session = Session(lambda: open_stage(cfg, world), out=tmp_path / "film.mp4")
     session.start()
     yield session
     session.close()
@@ -610,8 +612,8 @@ def test_an_imagined_world_is_played_rewound_and_played_again(dream):
         assert np.array_equal(dream.stage.moment.frame, frame)
 
 
-def test_an_imagined_world_takes_the_prompts_of_its_starts(dream, tiny_world):
-    prompt = tiny_world.starts.captions[-1]
+def test_an_imagined_world_takes_the_prompts_of_its_starts(dream):
+    prompt = CAPTIONS[-1]
     dream.set_prompt(prompt)
     dream.tick()
     assert not dream.notices
