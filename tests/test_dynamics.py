@@ -27,7 +27,7 @@ def clip(t=10, b=2, h=2, w=2):
     known = torch.ones(b, t, dtype=torch.bool)
     known[:, 0] = False
     actions = torch.rand(b, t, 3, generator=g)
-    return Frames(x, tau, torch.full((b, t), 4), *previous_frames(x, tau), actions, known)
+    return Frames(x, tau, torch.full((b, t), 4), *previous_frames(x, tau, 4), actions, known)
 
 
 def prompts(b=2, t=10):

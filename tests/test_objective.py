@@ -23,14 +23,24 @@ from worldsim.objective import (
 )
 
 B, T = 3, 6
-DRAFTS = View(causal=True, drafts=True)
+RECENT = 2
+DRAFTS = View(RECENT, causal=True, drafts=True)
 
 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
     cfg = DynamicsConfig(
-        dim=32, depth=2, heads=2, patch=1, context=4, action_dim=2, cells=16, stem=1, tail=1
+        dim=32,
+        depth=2,
+        heads=2,
+        patch=1,
+        context=4,
+        action_dim=2,
+        cells=16,
+        stem=1,
+        tail=1,
+        recent=RECENT,
     )
     made = Dynamics(cfg)
     for parameter in made.parameters():
@@ -90,9 +100,10 @@ def test_no_frame_sees_the_draft_of_another(model, clips):
 @pytest.mark.parametrize("drafts", [True, False])
 def test_the_frame_before_a_draft_is_the_one_the_past_was_fed(clips, drafts):
     c, x = draw(ObjectiveConfig(isolated=0.0)), torch.randn_like(clips.latents)
-    frames = feed(clips, c, View(True, drafts), clips.latents, x, finest=4)
-    assert torch.equal(frames.previous[:, -T + 1 :], x[:, :-1])
-    assert torch.equal(frames.previous_tau[:, -T + 1 :], c.past[:, :-1])
+    frames = feed(clips, c, View(RECENT, True, drafts), clips.latents, x, finest=4)
+    assert torch.equal(frames.previous[:, -T + 1 :, -1], x[:, :-1])
+    assert torch.equal(frames.previous[:, -T + 2 :, -2], x[:, :-2])
+    assert torch.equal(frames.previous_tau[:, -T + 1 :, -1], c.past[:, :-1])
     assert not frames.previous[:, -T].any()
     assert torch.equal(frames.x[:, -T:], clips.latents)
 
@@ -122,7 +133,7 @@ def test_most_pasts_are_as_clean_as_committed_frames():
     assert clean.float().mean() == pytest.approx(wanted, abs=0.06)
 
 
-@pytest.mark.parametrize("view", [DRAFTS, View(True, False), View(False, False)])
+@pytest.mark.parametrize("view", [DRAFTS, View(RECENT, True, False), View(RECENT, False, False)])
 def test_a_teacher_that_knows_the_truth_bootstraps_the_truth(clips, view):
     c = draw(ObjectiveConfig(bootstrap=1.0, isolated=0.0), view.causal)
     x = clips.latents
@@ -243,6 +254,7 @@ def test_a_past_is_imagined_frame_after_frame_as_the_whole_pass_would(
 
 def test_the_first_frame_has_no_frame_before_it():
     x, tau = torch.randn(1, 3, 1, 1, 1), torch.rand(1, 3)
-    previous, previous_tau = previous_frames(x, tau)
-    assert not previous[:, 0].any() and torch.equal(previous[:, 1:], x[:, :-1])
-    assert torch.equal(previous_tau[:, 1:], tau[:, :-1])
+    previous, previous_tau = previous_frames(x, tau, 2)
+    assert not previous[:, 0].any() and not previous[:, 1, 0].any()
+    assert torch.equal(previous[:, 1:, 1], x[:, :-1]) and torch.equal(previous[:, 2:, 0], x[:, :-2])
+    assert torch.equal(previous_tau[:, 1:, 1], tau[:, :-1])

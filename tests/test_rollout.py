@@ -47,11 +47,11 @@ def test_a_cached_rollout_equals_the_full_forward_pass_past_two_wraps(world, act
     rollout = Rollout(world, 3)  # from nothing, so that the clip is whole
     rollout.seed(range(3), range(3))
     rollout.begin(range(3))
-    noised.append(rollout.fed.clone())
+    noised.append(rollout.fed[:, -1].clone())
     policy = [rollout.policy.clone()]
     for action in actions:
         now = rollout.step(action)
-        noised.append(rollout.fed.clone())
+        noised.append(rollout.fed[:, -1].clone())
         said.append(now.reward)
         policy.append(now.policy)
     x = torch.stack(noised, 1)
@@ -60,7 +60,9 @@ def test_a_cached_rollout_equals_the_full_forward_pass_past_two_wraps(world, act
     lead = torch.cat([torch.zeros(b, 1, 3), actions.transpose(0, 1)], 1)
     known = torch.arange(t).expand(b, t) > 0
     with torch.no_grad():
-        full = world.dynamics(Frames(x, tau, level, *previous_frames(x, tau), lead, known))
+        full = world.dynamics(
+            Frames(x, tau, level, *previous_frames(x, tau, world.dynamics.cfg.recent), lead, known)
+        )
     same(torch.stack(said, 1), world.dynamics.reward(full.reward)[:, 1:])
     same(torch.stack(policy, 1), world.dynamics.policy_mean(full.policy))
 
@@ -75,7 +77,14 @@ def test_a_start_read_at_once_equals_the_same_frames_read_one_by_one(world, acti
     x = torch.lerp(torch.randn(t, 16, 4, 4, generator=g)[None], latents, rollout.tau)
     tau, level = torch.full((1, t), rollout.tau), torch.full((1, t), world.dynamics.cfg.finest)
     known = torch.arange(t).expand(1, t) > 0
-    frames = Frames(x, tau, level, *previous_frames(x, tau), world.starts.actions[:1], known)
+    frames = Frames(
+        x,
+        tau,
+        level,
+        *previous_frames(x, tau, world.dynamics.cfg.recent),
+        world.starts.actions[:1],
+        known,
+    )
     names = Frames.__dataclass_fields__
     with torch.inference_mode():
         for i in range(t):

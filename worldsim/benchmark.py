@@ -249,7 +249,10 @@ def _pass(world: World, b: int, commit: bool) -> Callable[[], Any]:
     one = torch.full((b, 1), 0.9, device=device)
     level = torch.full((b, 1), model.cfg.finest, device=device)
     actions = torch.zeros(b, 1, model.cfg.action_dim, device=device)
-    frames = Frames(x, one, level, x, one, actions, one > 0)
+    before = x[:, :, None].expand(-1, -1, model.cfg.recent, -1, -1, -1)
+    frames = Frames(
+        x, one, level, before, one.expand(-1, model.cfg.recent)[:, None], actions, one > 0
+    )
     text = model.read_prompts(None, one)
     return lambda: model.step(frames, cache, text, agent=commit, commit=commit)
 

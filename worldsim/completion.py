@@ -101,6 +101,7 @@ def denoise(
 ) -> Tensor:
     """Denoise one window, all frames at once; return `(t, c, h, w)`."""
     model, device = world.dynamics, world.device
+    recent = model.cfg.recent
     steps = look.sampler_steps or model.cfg.max_steps
 
     def batch(x: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ def denoise(
         tau = torch.where(known, KNOWN_TAU, k / steps)
         level = torch.where(known, model.cfg.finest, steps.bit_length() - 1)
         fed = torch.where(per_frame(known), given, x)
-        frames = Frames(fed, tau, level, *previous_frames(fed, tau), actions, labelled)
+        frames = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, labelled)
         x_hat = _guided(model, frames, prompts, look.guidance)
         now = torch.full_like(tau, k / steps)
         x = advance(x, x_hat, now, torch.full_like(tau, 1 / steps))

@@ -4,8 +4,8 @@ Every block attends in space within each frame; every `time_every`-th block also
 separately at each place of the frame, and reads the words of the frame's prompt. Signal level, step
 size and action modulate every frame (adaLN-Zero with one projection shared by all blocks). Before
 the frame is cut into tokens and after it is put together again, a few convolutions look at its
-cells beside those of the previous frame: what stands still is copied, what moves a little is moved
-there, and the transformer is left with what needs memory, action and text. One set of weights looks
+cells beside those of the last few frames: what stands still is copied, what moves a little is moved
+there, and the transformer is left with what needs memory, space and text. One set of weights looks
 at time in two ways: *causal*, a band of `context` frames, for the live rollout; *full*, every frame
 sees every other, for whole clips.
 
@@ -20,7 +20,7 @@ References:
     JiT (predicting x), Li & He 2025, https://arxiv.org/abs/2511.13720
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import torch
@@ -61,9 +61,11 @@ class DynamicsConfig:
     """Every such block also attends over time and to the prompt."""
     cells: int = 128
     """Width of the convolutions over latent cells."""
+    recent: int = 4
+    """Frames before the current one that the convolutions see."""
     stem: int = 2
     """Convolutional blocks before the transformer."""
-    tail: int = 3
+    tail: int = 4
     """Convolutional blocks after it."""
     context: int = 32
     """Frames a frame can see in causal mode, itself included."""
@@ -138,8 +140,9 @@ class Frames:
         x: `(b, t, c, h, w)`, latents at signal level `tau`.
         tau: `(b, t)`, signal level in [0, 1].
         level: `(b, t)` int64, step size `1 / 2**level`.
-        previous: `(b, t, c, h, w)`, the previous frame as the model was fed it; zeros for none.
-        previous_tau: `(b, t)`, its signal level; 0 for none.
+        previous: `(b, t, m, c, h, w)`, the `m = recent` frames before, the last one last, as the
+            model was fed them; zeros for none.
+        previous_tau: `(b, t, m)`, their signal levels; 0 for none.
         actions: `(b, t, a)`, scaled, the action that leads to the frame.
         known: `(b, t)` bool, False where the action has no label (a clip's first frame has none).
     """
@@ -253,13 +256,13 @@ class Dynamics(nn.Module):
         super().__init__()
         self.cfg = cfg
         d, cells, patch = cfg.dim, cfg.cells, cfg.cells * cfg.patch**2
-        self.embed = nn.Conv2d(2 * cfg.channels, cells, 3, padding=1)
+        self.embed = nn.Conv2d((1 + cfg.recent) * cfg.channels, cells, 3, padding=1)
         self.place = nn.Linear(32, cells, bias=False)
         self.stem = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.stem))
         self.gather = nn.Linear(patch, d)
         self.special = nn.Parameter(0.02 * torch.randn(cfg.registers + 1, d))
         self.tau = nn.Linear(64, d)
-        self.previous_tau = nn.Linear(64, d, bias=False)
+        self.previous_tau = nn.Linear(64 * cfg.recent, d, bias=False)
         self.level = nn.Parameter(0.02 * torch.randn(cfg.finest + 1, d))
         self.mode = nn.Parameter(0.02 * torch.randn(2, d))  # full, causal
         self.action = nn.Sequential(nn.Linear(cfg.action_dim, d), nn.SiLU(), nn.Linear(d, d))
@@ -288,6 +291,7 @@ class Dynamics(nn.Module):
         *,
         causal: bool = True,
         drafts: bool = False,
+        local: bool = False,
         isolated: Tensor | None = None,
         fill: tuple[KVCache, Tensor] | None = None,
         agent: bool = True,
@@ -300,10 +304,13 @@ class Dynamics(nn.Module):
             causal: Frames see at most `context` frames, none later; else every frame sees all.
             drafts: Whether the second half of the frames are drafts of the first half: each sees
                 itself and the frames before the one it is a draft of, and is seen by no other.
+            local: Whether the transformer is left out: the convolutions alone, and no agent.
             isolated: `(b,)` bool, rows in which every frame sees only itself.
             fill: A cache, and the rows of it that these clips of `t <= context` frames start.
             agent: Whether to compute reward, termination and policy.
         """
+        if local:
+            return Prediction(self._move(frames, causal))
         t = frames.x.shape[1]
         index = torch.arange(t, device=frames.x.device)
         itself = index[:, None] == index
@@ -401,9 +408,8 @@ class Dynamics(nn.Module):
         """Run all frames through the transformer, and those in `part` on to their latents."""
         p, dh = self.cfg.patch, self.cfg.dim // self.cfg.heads
         t, _, h, w = frames.x.shape[1:]
-        dtype = self.head.weight.dtype
-        cond = self._condition(frames, causal, dtype)  # (b, t, d)
-        u = self._read_cells(frames, cond, dtype)  # (b, t, cells, h, w)
+        cond = self._condition(frames, causal)  # (b, t, d)
+        u = self._read_cells(frames, cond)  # (b, t, cells, h, w)
         x = self.gather(rearrange(u, "b t c (h p) (w q) -> b t (h w) (p q c)", p=p, q=p))
         special = self.special if agent else self.special[:-1]
         x = torch.cat([x, special.to(x.dtype).expand(*x.shape[:2], -1, -1)], 2)  # (b, t, n, d)
@@ -418,7 +424,12 @@ class Dynamics(nn.Module):
         modulation = self.modulation(cond)[:, :, None]  # (b, t, 1, 9 d)
         for block in self.blocks:
             x = block(x, modulation, look)
-        latents = self._write_cells(frames, x, u, cond, part) if range(t)[part] else None
+        made = self.spread(norm(x[:, part, : h * w // p**2]))
+        made = rearrange(made, "b t (h w) (p q c) -> b t c (h p) (w q)", h=h // p, p=p, q=p)
+        shown = Frames(*(getattr(frames, f.name)[:, part] for f in fields(frames)))
+        latents = (
+            self._write_cells(shown, u[:, part] + made, cond[:, part]) if range(t)[part] else None
+        )
         if not agent:
             return Prediction(latents)
         sizes = [self.cfg.bins, 1, self.cfg.action_dim * self.cfg.action_bins]
@@ -426,38 +437,40 @@ class Dynamics(nn.Module):
         policy = rearrange(policy, "b t (a bins) -> b t a bins", a=self.cfg.action_dim)
         return Prediction(latents, reward, terminated[..., 0], policy)
 
-    def _read_cells(self, frames: Frames, cond: Tensor, dtype: torch.dtype) -> Tensor:
-        """Look at each frame's cells beside the previous frame's."""
+    def _move(self, frames: Frames, causal: bool) -> Tensor:
+        """Predict latents from the last few frames alone."""
+        cond = self._condition(frames, causal)
+        return self._write_cells(frames, self._read_cells(frames, cond), cond)
+
+    def _read_cells(self, frames: Frames, cond: Tensor) -> Tensor:
+        """Look at each frame's cells beside those of the frames before; noise weighs nothing."""
         b, t, _, h, w = frames.x.shape
-        pair = torch.cat([frames.x, frames.previous], 2).to(dtype).flatten(0, 1)
-        u = self.embed(pair.contiguous(memory_format=torch.channels_last))
-        place = self.place(_grid(h, w, dtype, u.device))
+        both = torch.cat([frames.previous, frames.x[:, :, None]], 2)
+        tau = torch.cat([frames.previous_tau, frames.tau[..., None]], 2)
+        both = (both * tau.sqrt()[..., None, None, None]).to(cond.dtype).flatten(2, 3).flatten(0, 1)
+        u = self.embed(both.contiguous(memory_format=torch.channels_last))
+        place = self.place(_grid(h, w, cond.dtype, u.device))
         u = u + rearrange(place, "(h w) c -> c h w", h=h)
         for block in self.stem:
             u = block(u, cond.flatten(0, 1))
         return u.unflatten(0, (b, t))
 
-    def _write_cells(
-        self, frames: Frames, x: Tensor, u: Tensor, cond: Tensor, part: slice
-    ) -> Tensor:
-        """Turn tokens back into cells, and cells into latents, for the frames in `part`."""
-        p, (h, w) = self.cfg.patch, u.shape[-2:]
-        cond, u = cond[:, part], u[:, part]
-        made = self.spread(norm(x[:, part, : h * w // p**2]))
-        made = rearrange(made, "b t (h w) (p q c) -> b t c (h p) (w q)", h=h // p, p=p, q=p)
-        u = (u + made).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    def _write_cells(self, frames: Frames, u: Tensor, cond: Tensor) -> Tensor:
+        """Turn cells into latents."""
+        u = u.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         for block in self.tail:
             u = block(u, cond.flatten(0, 1))
         y = self.head(F.silu(u)).float().unflatten(0, cond.shape[:2])
         kept, moved = self.copy(cond).float()[..., None, None].chunk(2, 2)
-        return y + kept * frames.x[:, part] + moved * frames.previous[:, part]
+        return y + kept * frames.x + moved * frames.previous[:, :, -1]
 
-    def _condition(self, frames: Frames, causal: bool, dtype: torch.dtype) -> Tensor:
+    def _condition(self, frames: Frames, causal: bool) -> Tensor:
+        dtype = self.head.weight.dtype
         action = self.action(frames.actions.to(dtype))
         action = torch.where(frames.known[..., None], action, self.no_action.to(action.dtype))
         total = (
             self.tau(fourier(frames.tau, 64).to(dtype))
-            + self.previous_tau(fourier(frames.previous_tau, 64).to(dtype))
+            + self.previous_tau(fourier(frames.previous_tau, 64).flatten(-2).to(dtype))
             + self.level[frames.level]
             + self.mode[int(causal)]
             + action
@@ -472,23 +485,27 @@ def _mean_of(logits: Tensor, bound: float) -> Tensor:
 
 
 def previous_frames(
-    x: Tensor, tau: Tensor, isolated: Tensor | None = None
+    x: Tensor, tau: Tensor, recent: int, isolated: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Shift a clip by one frame: what each frame is told of the frame before it.
+    """Collect the frames before each frame of a clip.
 
     Args:
         x: `(b, t, c, h, w)`, latents as the model is fed them.
         tau: `(b, t)`, their signal levels.
+        recent: How many frames to collect.
         isolated: `(b,)` bool, rows whose frames know of no other frame.
 
     Returns:
-        `previous` like `x` and `previous_tau` like `tau`, zero at the first frame.
+        `previous` `(b, t, recent, c, h, w)` and `previous_tau` `(b, t, recent)`, the last frame
+        last, zero where there is none.
     """
-    previous = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
-    previous_tau = torch.cat([torch.zeros_like(tau[:, :1]), tau[:, :-1]], 1)
+    t = x.shape[1]
+    x, tau = F.pad(x, (0, 0) * 3 + (recent, 0)), F.pad(tau, (recent, 0))
+    previous = torch.stack([x[:, lag : lag + t] for lag in range(recent)], 2)
+    previous_tau = torch.stack([tau[:, lag : lag + t] for lag in range(recent)], 2)
     if isolated is not None:
-        previous = previous.masked_fill(isolated[:, None, None, None, None], 0)
-        previous_tau = previous_tau.masked_fill(isolated[:, None], 0)
+        previous = previous.masked_fill(isolated[:, None, None, None, None, None], 0)
+        previous_tau = previous_tau.masked_fill(isolated[:, None, None], 0)
     return previous, previous_tau
 
 

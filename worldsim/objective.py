@@ -4,9 +4,9 @@ A batch is *causal* or *full*. A causal batch holds every clip twice: once as th
 clean, as a rollout commits its frames, and once as drafts, each with its own signal level and step
 size, which see the past alone. So every draft is denoised under exactly the conditions of a
 rollout. In a share of the rows the past is noisy, in another it is what the EMA teacher imagined.
-In the first part of the training the past is left out, at half the cost: drafts see the previous
-frame and earlier drafts. In full batches a random subset of frames is known and all others share
-one level. In rows drawn as *isolated* each frame sees only itself: a frame from nothing.
+In full batches a random subset of frames is known and all others share one level. In rows drawn as
+*isolated* each frame sees only itself: a frame from nothing. In the first part of the training the
+transformer is left out, at an eighth of the cost: the convolutions learn how things move.
 
 A single step from noise to the frame has the recording itself as its target: what comes next in a
 simulator hardly depends on chance, and where it does the mean is nearer to the truth than a sample.
@@ -59,8 +59,8 @@ class ObjectiveConfig:
 
     causal: float = 0.9
     """Share of causal batches; the others see the whole clip."""
-    past_from: float = 0.55
-    """Share of the training after which drafts see the past, and not only the previous frame."""
+    local_until: float = 0.2
+    """Share of the training in which the transformer is left out."""
     noisy_past: float = 0.1
     """Share of causal rows whose past frames carry signal levels of their own."""
     own_past: float = 0.5
@@ -120,7 +120,7 @@ def draw_corruption(
         return torch.rand(*size, generator=g)
 
     isolated, noisy = draw(b) < cfg.isolated, draw(b, 1) < cfg.noisy_past
-    own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.past_from)
+    own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.local_until)
     alone, clean = isolated[:, None], CLEAN + (1 - CLEAN) * draw(b, t)
     tau, coarse = draw(b, t), torch.randint(1, finest, (b, t), generator=g)
     single = (draw(b, t) < cfg.from_noise) & causal
@@ -170,7 +170,8 @@ def dynamics_loss(
     c = Corruption(*(getattr(c, f.name).to(x.device) for f in fields(c)))
     noise, fog = (torch.randn(x.shape, generator=g).to(x.device) for _ in range(2))
     draft = noise_latents(x, noise, c.tau)
-    view = View(causal, drafts=causal and progress >= cfg.past_from)
+    local = progress < cfg.local_until
+    view = View(config_of(model).recent, causal, causal and not local, local)
     past = noise_latents(x, fog, c.past)
     frames = feed(clips, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts
@@ -182,7 +183,7 @@ def dynamics_loss(
     target = x
     if c.move.any():
         target = _with_bootstrap(teacher, frames, prompts, x, c, view)
-    said = model(frames, prompts, **vars(view), isolated=c.isolated, agent=view.drafts)
+    said = model(frames, prompts, **view.look(), isolated=c.isolated, agent=view.drafts)
     error = (said.latents - target).square().mean((2, 3, 4))  # (b, t)
     loss = _mean((0.5 * c.tau + 0.5) * error, c.imagined)
     metrics = {"x_loss": loss.item()}
@@ -197,17 +198,30 @@ def dynamics_loss(
 
 @dataclass(frozen=True)
 class View:
-    """How a batch looks at time: backwards or both ways; with the past beside its drafts or not."""
+    """How a batch looks at time.
 
+    Attributes:
+        recent: Frames before the current one that the convolutions see.
+        causal: Backwards only, or both ways.
+        drafts: Whether the past stands beside its drafts.
+        local: Whether the transformer is left out.
+    """
+
+    recent: int
     causal: bool
     drafts: bool
+    local: bool = False
+
+    def look(self) -> dict[str, bool]:
+        """Return what the model is told."""
+        return {"causal": self.causal, "drafts": self.drafts, "local": self.local}
 
     @torch.no_grad()
     def predict(
         self, teacher: Dynamics, frames: Frames, prompts: Prompts | None, isolated: Tensor | None
     ) -> Tensor:
         """Return a teacher's clean latents."""
-        return teacher(frames, prompts, **vars(self), isolated=isolated, agent=False).latents
+        return teacher(frames, prompts, **self.look(), isolated=isolated, agent=False).latents
 
 
 def feed(
@@ -216,9 +230,9 @@ def feed(
     """Tell the model of noised latents; a draft's previous frame is the one of the past."""
     known = clips.known & ~c.isolated[:, None]
     if not view.causal:
-        before = previous_frames(draft, c.tau, c.isolated)
+        before = previous_frames(draft, c.tau, view.recent, c.isolated)
         return Frames(draft, c.tau, c.level, *before, clips.actions, known)
-    before = previous_frames(past, c.past, c.isolated)
+    before = previous_frames(past, c.past, view.recent, c.isolated)
     frames = Frames(draft, c.tau, c.level, *before, clips.actions, known)
     if not view.drafts:
         return frames
@@ -290,15 +304,17 @@ def imagine_past(
     level = torch.full_like(tau, teacher.cfg.finest, dtype=torch.int64)
     fed = noise_latents(x, fog, tau)
     cache = teacher.new_cache(len(x), x.shape[-2:])
-    given = Frames(fed, tau, level, *previous_frames(fed, tau), actions, known)
+    recent = teacher.cfg.recent
+    given = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, known)
     given = Frames(*(getattr(given, f.name)[:, :start] for f in fields(given)))
     before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
     teacher(given, before, fill=(cache, torch.arange(len(x), device=x.device)))
     cache.clock += start
     words, mask = teacher.read_prompts(text, tau)
     for i in range(start, x.shape[1]):
-        now, last = slice(i, i + 1), slice(i - 1, i)
-        past = fed[:, last], tau[:, last], actions[:, now], known[:, now]
+        now, lately = slice(i, i + 1), slice(max(0, i - recent), i + 1)
+        before = previous_frames(fed[:, lately], tau[:, lately], recent)
+        past = *(part[:, -1:] for part in before), actions[:, now], known[:, now]
         blank = Frames(torch.randn_like(x[:, now]), 0 * tau[:, now], 0 * level[:, now], *past)
         x[:, now] = teacher.step(blank, cache, (words, mask[:, now])).latents
         fed[:, now] = noise_latents(x[:, now], fog[:, now], tau[:, now])
@@ -327,7 +343,7 @@ def _with_bootstrap(
         fed = {name: torch.cat([getattr(part, name)[:, :-t], now[name]], 1) for name in now}
         fed = replace(part, **fed)
         if not view.causal:
-            before = previous_frames(now["x"], now["tau"], isolated)
+            before = previous_frames(now["x"], now["tau"], view.recent, isolated)
             fed = replace(fed, previous=before[0], previous_tau=before[1])
         return view.predict(teacher, fed, prompts, isolated)
 

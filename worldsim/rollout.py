@@ -49,7 +49,7 @@ class Snapshot:
     cache: KVCache
     latents: Tensor
     fed: Tensor
-    started: Tensor
+    fed_tau: Tensor
     policy: Tensor
     generators: tuple[Tensor, ...]
     prompts: tuple[str | None, ...]
@@ -94,8 +94,8 @@ class Rollout:
         self.device, self.tau = world.device, world.cfg.commit_tau
         self.cache = self.model.new_cache(rows, (h, w))
         self.latents = torch.zeros(rows, cfg.channels, h, w, device=self.device)
-        self.fed = torch.zeros_like(self.latents)
-        self.started = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        self.fed = torch.zeros(rows, cfg.recent, *self.latents.shape[1:], device=self.device)
+        self.fed_tau = torch.zeros(rows, cfg.recent, device=self.device)
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
         self._read_prompts([None] * rows)
@@ -138,7 +138,7 @@ class Rollout:
             fed,
             tau,
             level,
-            *previous_frames(fed, tau),
+            *previous_frames(fed, tau, self.model.cfg.recent),
             actions.to(self.device),
             known.to(self.device),
         )
@@ -146,7 +146,10 @@ class Rollout:
         said = self.model(frames, prompts, fill=(self.cache, at))
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
         self.cache.clock[at] = t
-        self.latents[at], self.fed[at], self.started[at] = latents[:, -1], fed[:, -1], True
+        self.latents[at] = latents[:, -1]
+        last = min(t, self.fed.shape[1])
+        self.fed[at], self.fed_tau[at] = 0.0, 0.0
+        self.fed[at, -last:], self.fed_tau[at, -last:] = fed[:, -last:], tau[:, -last:]
 
     @torch.inference_mode()
     def begin(self, rows: Sequence[int]) -> Tensor:
@@ -158,9 +161,9 @@ class Rollout:
         kept = torch.ones(self.rows, dtype=torch.bool, device=self.device)
         kept[at] = False
         kept = kept.nonzero()[:, 0]
-        names = ("latents", "fed", "started", "policy")
+        names = ("latents", "fed", "fed_tau", "policy")
         cache, before = self.cache.clone(), {name: getattr(self, name).clone() for name in names}
-        self.cache.clock[at], self.started[at], self.fed[at] = 0, False, 0.0
+        self.cache.clock[at], self.fed[at], self.fed_tau[at] = 0, 0.0, 0.0
         actions = torch.zeros(self.rows, self.model.cfg.action_dim)
         self._advance(actions, None, self.model.cfg.max_steps, set(rows), agent=True)
         self.cache.copy_rows_(cache, kept)
@@ -182,14 +185,14 @@ class Rollout:
     def snapshot(self) -> Snapshot:
         """Copy the whole state."""
         generators = tuple(g.get_state() for g in self.generators)
-        state = (part.clone() for part in (self.latents, self.fed, self.started, self.policy))
+        state = (part.clone() for part in (self.latents, self.fed, self.fed_tau, self.policy))
         return Snapshot(self.cache.clone(), *state, generators, tuple(self.prompts))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot, which stays usable."""
         self.cache = snapshot.cache.clone()
         self.latents, self.fed = snapshot.latents.clone(), snapshot.fed.clone()
-        self.started, self.policy = snapshot.started.clone(), snapshot.policy.clone()
+        self.fed_tau, self.policy = snapshot.fed_tau.clone(), snapshot.policy.clone()
         for g, state in zip(self.generators, snapshot.generators, strict=True):
             g.set_state(state)
         if tuple(self.prompts) != snapshot.prompts:
@@ -199,10 +202,10 @@ class Rollout:
         self, actions: Tensor, known: Tensor | None, steps: int, drawn: set[int], agent: bool
     ) -> Step:
         known = torch.ones(self.rows, dtype=torch.bool) if known is None else known
-        known = known.to(self.device) & self.started
+        known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
         fixed = {
             "previous": self.fed[:, None],
-            "previous_tau": (self.tau * self.started)[:, None],
+            "previous_tau": self.fed_tau[:, None],
             "actions": actions.to(self.device).float()[:, None],
             "known": known[:, None],
         }
@@ -221,8 +224,9 @@ class Rollout:
             Frames(fed, tau, level, **fixed), self.cache, self.text, agent=agent, commit=True
         )
         self.cache.clock += 1
-        self.latents, self.fed = x[:, 0], fed[:, 0]
-        self.started = torch.ones_like(self.started)
+        self.latents = x[:, 0]
+        self.fed = torch.cat([self.fed[:, 1:], fed], 1)
+        self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
         return self._step(said, change, agent)
 
     def _denoise(self, noise: Tensor, fixed: dict, steps: int) -> tuple[Tensor, Tensor]:
@@ -259,7 +263,7 @@ class Rollout:
 
     @torch.inference_mode()
     def _read_prompts(self, wanted: list[str | None]) -> None:
-        self.text = self.model.read_prompts(self._prompts(wanted, 1), self.started[:, None])
+        self.text = self.model.read_prompts(self._prompts(wanted, 1), self.fed_tau[:, -1:])
         self.prompts = wanted
         self.null_mask = torch.zeros_like(self.text[1])
         self.null_mask[..., 0] = True
