@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldsim.dynamics import Dynamics, DynamicsConfig, Frames, Prompts, previous_frames
+from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.frames import Frames, Prompts, previous_frames
 
 CONFIG = {"dim": 32, "depth": 4, "heads": 2, "patch": 1, "context": 4, "channels": 4}
 CONFIG |= {"cells": 16, "stem": 1, "tail": 1}

@@ -15,8 +15,9 @@ from gymnasium.utils import seeding
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from worldsim.env import WorldEnv, WorldVectorEnv
+from worldsim.env import WorldEnv
 from worldsim.rollout import Rollout
+from worldsim.vector_env import WorldVectorEnv
 
 ID = "worldsim:worldsim/World-v0"
 ACTIONS = np.random.default_rng(0).uniform([-1, 0, 0], 1, (20, 3)).astype(np.float32)

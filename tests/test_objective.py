@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldsim.dynamics import Dynamics, DynamicsConfig, Frames, Prediction, previous_frames
+from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.flow import noise_latents
+from worldsim.frames import Frames, Prediction, previous_frames
 from worldsim.objective import (
     CLEAN,
     Clips,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import CAPTIONS, make_tiny_world
 
-from worldsim.dynamics import Frames, previous_frames
+from worldsim.frames import Frames, previous_frames
 from worldsim.rollout import Rollout
 
 T = 20  # frames: past two wraps of a ring of 8

@@ -25,7 +25,8 @@ _MODULES = {
     "objective": ("ObjectiveConfig",),
     "world": ("Starts", "World", "WorldConfig", "build_world", "list_worlds", "load"),
     "rollout": ("Rollout",),
-    "env": ("WorldEnv", "WorldVectorEnv"),
+    "vector_env": ("WorldVectorEnv",),
+    "env": ("WorldEnv",),
     "generate": ("edit", "extend", "image_to_video", "infill", "loop", "text_to_video"),
     "viewer": ("PlayConfig", "play"),
     "training": ("TrainConfig", "WandbConfig", "fit"),
@@ -46,7 +47,7 @@ if "worldsim/World-v0" not in gymnasium.registry:
     gymnasium.register(
         "worldsim/World-v0",
         "worldsim.env:WorldEnv",
-        vector_entry_point="worldsim.env:WorldVectorEnv",
+        vector_entry_point="worldsim.vector_env:WorldVectorEnv",
     )
 
 

@@ -239,7 +239,7 @@ def _compiled(world: World, b: int, k: int) -> Callable[[], Any]:
 
 def _pass(world: World, b: int, commit: bool) -> Callable[[], Any]:
     """Return one pass of the network over a full cache, to denoise or to commit."""
-    from worldsim.dynamics import Frames
+    from worldsim.frames import Frames
 
     model, device = world.dynamics, world.device
     grid = world.tokenizer.latent_size(world.cfg.frame_size)

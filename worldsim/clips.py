@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from worldsim.dynamics import Prompts
+from worldsim.frames import Prompts
 from worldsim.objective import Clips
 from worldsim.spaces import action_bounds
 from worldsim.tokenizer import Tokenizer

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from worldsim.dynamics import Dynamics, Frames, Prompts, previous_frames
+from worldsim.dynamics import Dynamics
 from worldsim.flow import advance, noise_latents, per_frame
+from worldsim.frames import Frames, Prompts, previous_frames
 from worldsim.world import World
 
 KNOWN_TAU = 0.97  # signal level of given frames; training draws it from [0.9, 1]

@@ -24,8 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.dynamics import Dynamics, Frames, Prediction, Prompts, previous_frames
+from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents, shortcut_target, step_size
+from worldsim.frames import Frames, Prediction, Prompts, previous_frames
 
 CLEAN = 0.9  # frames at this signal level and above count as seen, not as imagined
 

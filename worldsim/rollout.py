@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worldsim.dynamics import Frames, Prediction, Prompts, previous_frames
 from worldsim.flow import advance, noise_latents
+from worldsim.frames import Frames, Prediction, Prompts, previous_frames
 from worldsim.kv_cache import KVCache
 from worldsim.world import World
 

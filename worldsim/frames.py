@@ -1,0 +1,94 @@
+"""What the dynamics model is told of each frame, and what it says."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The words of up to a few prompts per row, and which frame follows which.
+
+    Attributes:
+        words: `(b, l, text_dim)`, token embeddings of all prompts of a row, one after another.
+        owner: `(b, l)` int64, the prompt a word belongs to; -1 is padding.
+        of_frame: `(b, t)` int64, the prompt each frame follows; -1 is the null prompt.
+    """
+
+    words: Tensor
+    owner: Tensor
+    of_frame: Tensor
+
+    def mask(self) -> Tensor:
+        """Return `(b, t, 1 + l)`, True at the null word (always there) and at a frame's words."""
+        own = (self.owner[:, None] == self.of_frame[..., None]) & (self.owner >= 0)[:, None]
+        return F.pad(own, (1, 0), value=True)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the model is told of every frame.
+
+    Attributes:
+        x: `(b, t, c, h, w)`, latents at signal level `tau`.
+        tau: `(b, t)`, signal level in [0, 1].
+        level: `(b, t)` int64, step size `1 / 2**level`.
+        previous: `(b, t, m, c, h, w)`, the `m = recent` frames before, the last one last, as the
+            model was fed them; zeros for none.
+        previous_tau: `(b, t, m)`, their signal levels; 0 for none.
+        actions: `(b, t, a)`, scaled, the action that leads to the frame.
+        known: `(b, t)` bool, False where the action has no label (a clip's first frame has none).
+    """
+
+    x: Tensor
+    tau: Tensor
+    level: Tensor
+    previous: Tensor
+    previous_tau: Tensor
+    actions: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of every frame.
+
+    Attributes:
+        latents: `(b, t, c, h, w)`, the clean frame, float32; of drafts alone where there are some;
+            None if not asked for.
+        reward: `(b, t, bins)`, logits over symlog reward of the action that led here; or None.
+        terminated: `(b, t)`, logit that the episode ended here; or None.
+        policy: `(b, t, a, action_bins)`, logits of the recorded policy's next action; or None.
+    """
+
+    latents: Tensor | None
+    reward: Tensor | None = None
+    terminated: Tensor | None = None
+    policy: Tensor | None = None
+
+
+def previous_frames(
+    x: Tensor, tau: Tensor, recent: int, isolated: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Collect the frames before each frame of a clip.
+
+    Args:
+        x: `(b, t, c, h, w)`, latents as the model is fed them.
+        tau: `(b, t)`, their signal levels.
+        recent: How many frames to collect.
+        isolated: `(b,)` bool, rows whose frames know of no other frame.
+
+    Returns:
+        `previous` `(b, t, recent, c, h, w)` and `previous_tau` `(b, t, recent)`, the last frame
+        last, zero where there is none.
+    """
+    t = x.shape[1]
+    x, tau = F.pad(x, (0, 0) * 3 + (recent, 0)), F.pad(tau, (recent, 0))
+    previous = torch.stack([x[:, lag : lag + t] for lag in range(recent)], 2)
+    previous_tau = torch.stack([tau[:, lag : lag + t] for lag in range(recent)], 2)
+    if isolated is not None:
+        previous = previous.masked_fill(isolated[:, None, None, None, None, None], 0)
+        previous_tau = previous_tau.masked_fill(isolated[:, None, None], 0)
+    return previous, previous_tau

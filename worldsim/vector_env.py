@@ -1,0 +1,436 @@
+"""A batch of imagined episodes as a Gymnasium vector environment.
+
+An action moves the world by one frame. The prompt is no part of the action: it comes with `make`,
+with `reset(options={"prompt": ...})` or by `set_prompt` in mid-episode.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+from torch import Tensor
+
+from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
+from worldsim.rollout import Rollout, Snapshot
+from worldsim.screen import Screen, key_codes
+from worldsim.spaces import flatten_action, unflatten_action
+from worldsim.world import World, load
+
+OBSERVATIONS = ("pixels", "torch", "latents")
+
+
+@dataclass(frozen=True)
+class EnvSnapshot:
+    """A moment of a batch of episodes, to come back to."""
+
+    rollout: Snapshot
+    observation: np.ndarray | Tensor
+    steps: np.ndarray
+    ended: np.ndarray
+    wishes: tuple[Wish, ...]
+    rngs: tuple[dict, ...]
+
+
+class WorldVectorEnv(VectorEnv):
+    """A batch of imagined episodes.
+
+    Row `i` of a batch that is reset with seed `s` is the single env that is reset with `s + i`.
+    An automatic reset begins as the row's last explicit one did.
+
+    Args:
+        world: A shipped world, a folder, a Hub id, or a `World`.
+        num_envs: Number of rows.
+        prompt: What to imagine, one string or one per row; the first frame then comes from nothing.
+            None begins from the world's recorded start clips.
+        render_mode: "rgb_array", "human" (a window) or None.
+        sampler_steps: Denoising passes per frame; the world's own by default.
+        guidance: Strength of the prompt; 1 is plain.
+        horizon: Imagined steps before truncation; the world's own by default.
+        frame_size: `(h, w)` in pixels; the world's own by default.
+        device: Where to run; CUDA if there is some, else CPU.
+        obs: "pixels" (NumPy), "torch" (pixels on the device) or "latents" (on the device).
+        autoreset_mode: An `AutoresetMode` or its value.
+        max_episode_steps: Another limit, which `gymnasium.make_vec` passes on.
+
+    Raises:
+        FileNotFoundError: If there is no such world.
+        TypeError: If the world or a prompt is of the wrong kind.
+        ValueError: If a setting is not one there is.
+    """
+
+    metadata = {
+        "render_modes": ["rgb_array", "human"],
+        "render_fps": 10,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        world: str | Path | World = "drive",
+        num_envs: int = 1,
+        *,
+        prompt: str | Sequence[str | None] | None = None,
+        render_mode: str | None = "rgb_array",
+        sampler_steps: int | None = None,
+        guidance: float = 1.0,
+        horizon: int | None = None,
+        frame_size: tuple[int, int] | None = None,
+        device: str | None = None,
+        obs: str = "pixels",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        _check_settings(world, render_mode, obs, frame_size, autoreset_mode)
+        _check_counts(num_envs=num_envs, horizon=horizon, max_episode_steps=max_episode_steps)
+        self.world = world = world if isinstance(world, World) else load(world, device)
+        self.num_envs, self.render_mode, self.obs = int(num_envs), render_mode, obs
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = self.metadata | {
+            "render_fps": int(world.cfg.fps), "autoreset_mode": self.autoreset_mode
+        }  # fmt: skip
+        self.horizon = min(horizon or world.cfg.horizon, max_episode_steps or 2**62)
+        self.frame_size = tuple(frame_size or world.cfg.frame_size)
+        self.rollout = Rollout(
+            world, self.num_envs, sampler_steps=sampler_steps, guidance=guidance,
+            frame_size=self.frame_size,
+        )  # fmt: skip
+        self.prompts = read_prompts(world, prompt, self.num_envs)
+        if obs == "latents":
+            shape = tuple(self.rollout.latents.shape[1:])
+            self.single_observation_space = spaces.Box(-np.inf, np.inf, shape, np.float32)
+        else:
+            self.single_observation_space = spaces.Box(0, 255, (*self.frame_size, 3), np.uint8)
+        self.single_action_space = world.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.rngs: list[np.random.Generator | None] = [None] * self.num_envs
+        self._wishes: list[Wish | None] = [None] * self.num_envs
+        self._steps = np.zeros(self.num_envs, np.int64)
+        self._ended = np.zeros(self.num_envs, bool)
+        self._seen: np.ndarray | Tensor | None = None
+        self._screen: Screen | None = None
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray | Tensor, dict[str, Any]]:
+        """Begin episodes.
+
+        Args:
+            seed: Row `i` takes `seed + i`, or its own from a sequence; None goes on drawing.
+            options: Any of `prompt` (one, or one per row), `start` (a start clip's number or
+                "nearest", by caption), `frames` `(t, h, w, 3)` or one clip per row, `actions`
+                (`t - 1`, between the frames) and `reset_mask` `(num_envs,)` bool.
+
+        Raises:
+            TypeError: If an option is of the wrong kind.
+            ValueError: If an option does not fit.
+        """
+        options = dict(options or {})
+        rows = self._masked(options.pop("reset_mask", None))
+        rngs = self._seeded(seed)
+        wishes = read_wishes(self.world, options, self.prompts, self.frame_size)
+        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
+        for row in rows:
+            if rngs[row] is not None:
+                self.rngs[row] = rngs[row]
+            elif self.rngs[row] is None:
+                self.rngs[row] = seeding.np_random(int(self.np_random.integers(2**31)))[0]
+            self._wishes[row] = wishes[row]
+        self._begin(rows)
+        self._show()
+        return _copy(self._seen), self._infos({}, rows)
+
+    def step(
+        self, actions: Any
+    ) -> tuple[np.ndarray | Tensor, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Advance every row by one frame.
+
+        Returns:
+            Observations, expected rewards, whether the world takes the episode for ended, whether
+            the horizon is reached, and infos: `prompt` in force and probability of `termination`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Before `reset`, or if a row has ended and nobody reset it.
+            TypeError: If the actions are of the wrong kind.
+            ValueError: If they have the wrong shape, are NaN or out of bounds.
+        """
+        self._check_going()
+        return self._advance(self._flattened(actions))
+
+    def _advance(
+        self, flat: np.ndarray
+    ) -> tuple[np.ndarray | Tensor, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Do what `step` promises, by flattened actions `(b, a)`."""
+        now = self.rollout.step(torch.from_numpy(self.world.scale_actions(flat)))
+        chance = now.terminated.double().cpu().numpy()
+        rewards = now.reward.double().cpu().numpy().copy()
+        self._steps += 1
+        terminated, truncated = chance > 0.5, self._steps >= self.horizon
+        over, infos = np.flatnonzero(self._ended), {}
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP and len(over):
+            rewards[over], terminated[over], truncated[over] = 0.0, False, False
+            self._begin(over, see_all=True)
+        else:
+            self._seen = self._observe()
+        self._ended = terminated | truncated
+        fresh = over
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            fresh = np.flatnonzero(self._ended)
+            for row in fresh:
+                last = {"final_obs": _copy(self._seen[row]), "final_info": self._info(row, chance)}
+                infos = self._add_info(infos, last, row)
+            if len(fresh):
+                self._begin(fresh)
+        infos = self._infos(infos, range(self.num_envs), chance, fresh)
+        self._show()
+        return _copy(self._seen), rewards, terminated, truncated, infos
+
+    def set_prompt(self, prompt: str | Sequence[str | None] | None) -> None:
+        """Change the prompt, of all rows or of each its own, from the next frame on."""
+        self._check_begun("set_prompt")
+        self.rollout.set_prompts(
+            range(self.num_envs), read_prompts(self.world, prompt, self.num_envs)
+        )
+
+    def autopilot_action(self) -> Any:
+        """Return what the recorded policy would do now: a batch of actions."""
+        self._check_begun("autopilot_action")
+        flat = self.world.unscale_actions(self.rollout.policy.float().cpu().numpy())
+        actions = [unflatten_action(self.single_action_space, vector) for vector in flat]
+        empty = create_empty_array(self.single_action_space, self.num_envs)
+        return concatenate(self.single_action_space, actions, empty)
+
+    def snapshot(self) -> EnvSnapshot:
+        """Copy the whole state, for rewinding, branching and planning."""
+        self._check_begun("snapshot")
+        rngs = tuple(rng.bit_generator.state for rng in self.rngs)
+        return EnvSnapshot(
+            self.rollout.snapshot(), _copy(self._seen), self._steps.copy(), self._ended.copy(),
+            tuple(self._wishes), rngs,
+        )  # fmt: skip
+
+    def restore(self, snapshot: EnvSnapshot) -> None:
+        """Go back to a snapshot, which stays usable."""
+        self._check_begun("restore")
+        self.rollout.restore(snapshot.rollout)
+        self._seen, self._wishes = _copy(snapshot.observation), list(snapshot.wishes)
+        self._steps, self._ended = snapshot.steps.copy(), snapshot.ended.copy()
+        for rng, state in zip(self.rngs, snapshot.rngs, strict=True):
+            rng.bit_generator.state = state
+        self._show()
+
+    def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
+        """Return pressed keys and the single env's action they stand for; needs no display.
+
+        No combination is empty: `gymnasium.utils.play` takes the action without keys by `noop`.
+        """
+        space = self.single_action_space
+        return {
+            tuple(key_codes()[name] for name in names): _to_action(space, action)
+            for names, action in self.world.cfg.keys
+            if names and all(name in key_codes() for name in names)
+        }
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Return each row's current frame `(h, w, 3)` uint8; None in "human" mode."""
+        self._check_begun("render")
+        return tuple(self._pixels().copy()) if self.render_mode == "rgb_array" else None
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the window, if there is one."""
+        if self._screen is not None:
+            self._screen.close()
+            self._screen = None
+
+    def _begin(self, rows: Sequence[int], see_all: bool = False) -> None:
+        """Start some rows afresh, as they wish, and look at them (or at every row)."""
+        rows = [int(row) for row in rows]
+        self.rollout.seed(rows, [int(self.rngs[row].integers(2**62)) for row in rows])
+        openings = {
+            row: open_row(self.world, self._wishes[row], self.rngs[row], self.frame_size)
+            for row in rows
+        }
+        self.rollout.set_prompts(
+            rows, [o.prompt if o.latents is None else o.caption for o in openings.values()]
+        )
+        blank = [row for row, opening in openings.items() if opening.latents is None]
+        if blank:
+            self.rollout.begin(blank)
+        for alike in _of_one_length(openings):
+            parts = ("latents", "actions", "known")
+            self.rollout.prefill(
+                alike,
+                *(torch.stack([getattr(openings[row], part) for row in alike]) for part in parts),
+            )
+        self.rollout.set_prompts(rows, [opening.prompt for opening in openings.values()])
+        self._steps[rows], self._ended[rows] = 0, False
+        if see_all or self._seen is None or len(rows) == self.num_envs:
+            self._seen = self._observe()
+        else:
+            self._seen[rows] = self._observe(rows)
+
+    def _observe(self, rows: list[int] | None = None) -> np.ndarray | Tensor:
+        latents = self.rollout.latents if rows is None else self.rollout.latents[rows]
+        if self.obs == "latents":
+            return latents.clone()
+        frames = self.world.decode(latents)
+        return frames.clone() if self.obs == "torch" else frames.cpu().numpy()
+
+    def _pixels(self) -> np.ndarray:
+        if self.obs == "latents":
+            return self.world.decode(self._seen).cpu().numpy()
+        return self._seen.cpu().numpy() if self.obs == "torch" else self._seen
+
+    def _flattened(self, actions: Any) -> np.ndarray:
+        """Check a batch of actions and return it flattened, `(b, a)`."""
+        if isinstance(actions, Tensor):
+            actions = actions.detach().cpu().numpy()
+        try:
+            rows = list(iterate(self.action_space, actions))
+        except (TypeError, AttributeError, KeyError, IndexError) as error:
+            raise TypeError(
+                f"`actions` must be a batch in {self.action_space}, got {type(actions).__name__}; "
+                "`envs.action_space.sample()` shows a valid one"
+            ) from error
+        if len(rows) != self.num_envs:
+            raise ValueError(
+                f"`actions` must hold one action per env ({self.num_envs}), got {len(rows)}"
+            )
+        return np.stack([flatten_action(self.single_action_space, action) for action in rows])
+
+    def _info(self, row: int, chance: np.ndarray | None = None) -> dict[str, Any]:
+        info = {"prompt": self.rollout.prompts[row] or ""}
+        return info if chance is None else info | {"termination": float(chance[row])}
+
+    def _infos(
+        self,
+        infos: dict[str, Any],
+        rows: Sequence[int],
+        chance: np.ndarray | None = None,
+        fresh: Sequence[int] = (),
+    ) -> dict[str, Any]:
+        """Add each row's info; one that has just begun has no chance of termination."""
+        for row in rows:
+            infos = self._add_info(infos, self._info(row, None if row in fresh else chance), row)
+        return infos
+
+    def _masked(self, mask: Any) -> list[int]:
+        """Return the rows that a reset is about."""
+        if mask is None:
+            return list(range(self.num_envs))
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise ValueError(
+                f"`reset_mask` must be ({self.num_envs},) bool with a True in it, "
+                f"got {mask.dtype} {mask.tolist()}"
+            )
+        if self._seen is None and not mask.all():
+            raise ResetNeeded("the first `reset` begins every row; call it without `reset_mask`")
+        return np.flatnonzero(mask).tolist()
+
+    def _seeded(self, seed: Any) -> list[np.random.Generator | None]:
+        """Return a new generator for each row that has a seed."""
+        if seed is None or isinstance(seed, int | np.integer):
+            seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
+        elif isinstance(seed, list | tuple | np.ndarray) and len(seed) == self.num_envs:
+            seeds = list(seed)
+        else:
+            raise ValueError(
+                f"`seed` must be one number, or one per env in a list of {self.num_envs}, "
+                f"got {seed!r}"
+            )
+        return [None if each is None else seeding.np_random(each)[0] for each in seeds]
+
+    def _check_begun(self, what: str) -> None:
+        if self._seen is None:
+            raise ResetNeeded(f"`{what}` needs a `reset` first; call env.reset()")
+
+    def _check_going(self) -> None:
+        self._check_begun("step")
+        over = np.flatnonzero(self._ended)
+        if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
+            where = f" of rows {over.tolist()}" if self.num_envs > 1 else ""
+            raise ResetNeeded(f"the episode{where} has ended; call `reset` before `step`")
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._screen = self._screen or Screen(self.world.cfg.name, self.metadata["render_fps"])
+            self._screen.show(self._pixels())
+
+
+def _check_settings(
+    world: Any, render_mode: Any, obs: Any, frame_size: Any, autoreset_mode: Any
+) -> None:
+    if not isinstance(world, str | Path | World):
+        raise TypeError(
+            f"`world` must be a name, a folder or a `World`, got {type(world).__name__}"
+        )
+    modes = [mode.value for mode in AutoresetMode]
+    for name, value, choices in (
+        ("render_mode", render_mode, [None, *WorldVectorEnv.metadata["render_modes"]]),
+        ("obs", obs, OBSERVATIONS),
+        ("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), modes),
+    ):
+        if value not in choices:
+            raise ValueError(
+                f"`{name}` must be one of {', '.join(map(str, choices))}, got {value!r}"
+            )
+    if frame_size is not None and (
+        not isinstance(frame_size, list | tuple | np.ndarray)
+        or len(frame_size) != 2
+        or not all(isinstance(side, int | np.integer) for side in frame_size)
+    ):
+        raise TypeError(
+            f"`frame_size` must be whole numbers (h, w) of pixels, got {frame_size!r}; "
+            "leave it out for the world's own"
+        )
+
+
+def _check_counts(**counts: Any) -> None:
+    for name, count in counts.items():
+        if count is not None and not isinstance(count, int | np.integer):
+            raise TypeError(
+                f"`{name}` must be a whole number, got {type(count).__name__} {count!r}"
+            )
+        if count is not None and count < 1:
+            raise ValueError(
+                f"`{name}` must be at least 1, got {count}; leave it out for the default"
+            )
+
+
+def _of_one_length(openings: dict[int, Opening]) -> list[list[int]]:
+    """Group the rows that go on from clips by the clips' length."""
+    groups: dict[int, list[int]] = {}
+    for row, opening in openings.items():
+        if opening.latents is not None:
+            groups.setdefault(len(opening.latents), []).append(row)
+    return list(groups.values())
+
+
+def _copy(observation: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    return observation.clone() if isinstance(observation, Tensor) else observation.copy()
+
+
+def _to_action(space: spaces.Space, data: Any) -> Any:
+    """Turn JSON data into an action of `space`."""
+    match space:
+        case spaces.Discrete():
+            return int(data)
+        case spaces.Dict():
+            return {key: _to_action(part, data[key]) for key, part in space.spaces.items()}
+        case spaces.Tuple():
+            return tuple(
+                _to_action(part, item) for part, item in zip(space.spaces, data, strict=True)
+            )
+    return np.asarray(data, space.dtype)
