@@ -10,7 +10,8 @@ References:
     Classifier-free guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,20 @@ class Snapshot:
     policy: Tensor
     generators: tuple[Tensor, ...]
     prompts: tuple[str | None, ...]
+
+
+@contextmanager
+def _threads(rows: int, device: torch.device) -> Iterator[None]:
+    """Let one CPU thread do what is too small for more: one world alone is faster by half."""
+    before = torch.get_num_threads()
+    few = device.type == "cpu" and rows < 4 and before > 1
+    if few:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if few:
+            torch.set_num_threads(before)
 
 
 class Rollout:
@@ -180,7 +195,8 @@ class Rollout:
             known: `(b,)` bool, False for "no action label".
             agent: Whether reward, termination and policy are wanted.
         """
-        return self._advance(actions, known, self.steps, set(range(self.rows)), agent)
+        with _threads(self.rows, self.device):
+            return self._advance(actions, known, self.steps, set(range(self.rows)), agent)
 
     def snapshot(self) -> Snapshot:
         """Copy the whole state."""
