@@ -145,11 +145,3 @@ def _prompts(world: World, prompt: str | None, t: int) -> Prompts | None:
     words = world.words(prompt).to(world.device)[None]
     zeros = torch.zeros(1, words.shape[1] + t, dtype=torch.int64, device=world.device)
     return Prompts(words, zeros[:, t:], zeros[:, :t])
-
-
-def check_steps(steps: int, most: int) -> None:
-    """Refuse a number of sampler steps that the model does not know."""
-    if steps < 1 or steps & (steps - 1) or steps > most:
-        raise ValueError(
-            f"`sampler_steps` must be a power of two up to {most}, got {steps}; try {most}"
-        )

@@ -20,7 +20,7 @@ References:
     JiT (predicting x), Li & He 2025, https://arxiv.org/abs/2511.13720
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -363,12 +363,11 @@ class Dynamics(nn.Module):
         modulation = self.modulation(cond)[:, :, None]  # (b, t, 1, 9 d)
         for block in self.blocks:
             x = block(x, modulation, look)
-        made = self.spread(norm(x[:, part, : h * w // p**2]))
-        made = rearrange(made, "b t (h w) (p q c) -> b t c (h p) (w q)", h=h // p, p=p, q=p)
-        shown = Frames(*(getattr(frames, f.name)[:, part] for f in fields(frames)))
-        latents = (
-            self._write_cells(shown, u[:, part] + made, cond[:, part]) if range(t)[part] else None
-        )
+        latents = None
+        if range(t)[part]:
+            made = self.spread(norm(x[:, part, : h * w // p**2]))
+            made = rearrange(made, "b t (h w) (p q c) -> b t c (h p) (w q)", h=h // p, p=p, q=p)
+            latents = self._write_cells(frames.during(part), u[:, part] + made, cond[:, part])
         if not agent:
             return Prediction(latents)
         sizes = [self.cfg.bins, 1, self.cfg.action_dim * self.cfg.action_bins]

@@ -104,3 +104,11 @@ def sample(predict: Predict, noise: Tensor, steps: int) -> Tensor:
         tau = k * d
         x = advance(x, predict(x, tau, level), tau, d)
     return x
+
+
+def check_steps(steps: int, most: int) -> None:
+    """Refuse a number of sampler steps that is no power of two up to `most`."""
+    if steps < 1 or steps & (steps - 1) or steps > most:
+        raise ValueError(
+            f"`sampler_steps` must be a power of two up to {most}, got {steps}; try {most}"
+        )

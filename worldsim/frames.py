@@ -1,6 +1,6 @@
 """What the dynamics model is told of each frame, and what it says."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,10 @@ class Frames:
     previous_tau: Tensor
     actions: Tensor
     known: Tensor
+
+    def during(self, part: slice) -> "Frames":
+        """Return the frames at some times."""
+        return Frames(*(getattr(self, f.name)[:, part] for f in fields(self)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from einops import reduce
 from torch import Tensor
 from tqdm import tqdm
 
-from worldsim.completion import Look, PartialClip, check_steps, complete
+from worldsim.completion import Look, PartialClip, complete
+from worldsim.flow import check_steps
 from worldsim.rollout import Rollout
 from worldsim.spaces import flatten_action
 from worldsim.world import World

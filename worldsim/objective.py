@@ -307,9 +307,8 @@ def imagine_past(
     cache = teacher.new_cache(len(x), x.shape[-2:])
     recent = teacher.cfg.recent
     given = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, known)
-    given = Frames(*(getattr(given, f.name)[:, :start] for f in fields(given)))
     before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
-    teacher(given, before, fill=(cache, torch.arange(len(x), device=x.device)))
+    teacher(given.during(slice(start)), before, fill=(cache, torch.arange(len(x), device=x.device)))
     cache.clock += start
     words, mask = teacher.read_prompts(text, tau)
     for i in range(start, x.shape[1]):

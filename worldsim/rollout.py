@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worldsim.flow import advance, noise_latents
+from worldsim.flow import advance, check_steps, noise_latents
 from worldsim.frames import Frames, Prediction, Prompts, previous_frames
 from worldsim.kv_cache import KVCache
 from worldsim.world import World
@@ -96,10 +96,7 @@ class Rollout:
         self.world, self.rows, self.guidance = world, rows, guidance
         self.model, cfg = world.dynamics, world.dynamics.cfg
         self.steps = sampler_steps or world.cfg.sampler_steps
-        if self.steps & (self.steps - 1) or not 1 <= self.steps <= cfg.max_steps:
-            raise ValueError(
-                f"`sampler_steps` must be a power of two up to {cfg.max_steps}, got {self.steps}"
-            )
+        check_steps(self.steps, cfg.max_steps)
         h, w = world.tokenizer.latent_size(frame_size or world.cfg.frame_size)
         if h % cfg.patch or w % cfg.patch:
             side = 8 * cfg.patch
