@@ -3,7 +3,9 @@
 Pure pursuit of a point ahead on the centre line gives the steering, a speed limit from the bend
 ahead the pedals. Three styles, drawn by episode: *clean* stays on the road and keeps its distance;
 *noisy* steers with correlated noise and finds back; *exploratory* wanders off the road, stops,
-holds the wheel at its stop, brakes hard and reverses the wheel.
+holds the wheel at its stop, brakes hard, reverses the wheel, and for seconds on end acts without
+looking. From that a model learns what actions do anywhere; where every driver follows the road it
+sees, a model learns to follow the road, whatever it is told to do.
 """
 
 import math
@@ -32,6 +34,7 @@ class Driver:
         self.drift, self.left = 0.0, 0
         self.whim = "drive"
         self.wheel, self.aim = 0.0, self.lane
+        self.pedals = (0.0, 0.0)
 
     def act(self, land: Land, traffic: Traffic, pose: dict[str, float], index: int) -> np.ndarray:
         """Return `(steer, gas, brake)` float32 for the car at track point `index`."""
@@ -39,6 +42,10 @@ class Driver:
         self.drift += -0.25 * self.drift + self.noise * self.rng.normal()
         if self.whim in ("full lock", "swing"):
             return self._clip(self.wheel, 0.25 if pose["speed"] < 14 else 0.0, 0.0)
+        if self.whim == "blind":
+            if self.rng.random() < 0.15:
+                self._press_anything()
+            return self._clip(self.wheel + self.drift, *self.pedals)
         if self.whim == "idle":
             return self._clip(0.0, 0.0, 0.0 if pose["speed"] < 1 else 0.4)
         if self.whim == "stop":
@@ -61,17 +68,26 @@ class Driver:
                 self.wheel = -self.wheel
             return
         self.whim, self.aim = "drive", self.lane
-        eager = {"clean": 0.0, "noisy": 0.004, "exploratory": 0.035}[self.style]
+        eager = {"clean": 0.0, "noisy": 0.008, "exploratory": 0.06}[self.style]
         if self.rng.random() >= eager:
             return
-        whims = ["wander", "off road", "full lock", "swing", "idle", "stop", "race"]
-        self.whim = str(self.rng.choice(whims, p=(0.2, 0.22, 0.14, 0.12, 0.1, 0.12, 0.1)))
-        self.left = int(self.rng.integers(8, 35))
+        whims = ["blind", "wander", "off road", "full lock", "swing", "idle", "stop", "race"]
+        self.whim = str(self.rng.choice(whims, p=(0.44, 0.1, 0.12, 0.08, 0.06, 0.08, 0.06, 0.06)))
+        self.left = int(
+            self.rng.integers(16, 49) if self.whim == "blind" else self.rng.integers(8, 35)
+        )
         self.wheel = float(self.rng.choice([-1, 1]) * self.rng.choice([0.4, 0.7, 1.0]))
         if self.whim == "wander":
             self.aim = self.rng.uniform(-5.5, 5.5)
+        if self.whim == "blind":
+            self._press_anything()
         if self.whim == "off road":
             self.aim = self.rng.choice([-1, 1]) * self.rng.uniform(9, 17)
+
+    def _press_anything(self) -> None:
+        self.wheel = float(self.rng.choice([-1, -0.6, -0.3, 0, 0, 0.3, 0.6, 1]))
+        gas, brake = self.rng.choice([0, 0.35, 0.7, 0.7, 1]), self.rng.choice([0.3, 0.8])
+        self.pedals = (0.0, float(brake)) if self.rng.random() < 0.2 else (float(gas), 0.0)
 
     def _plan(self, land: Land, traffic: Traffic, pose: dict[str, float]) -> tuple[float, float]:
         """Return the lateral place to aim at and the speed the traffic allows."""

@@ -71,7 +71,7 @@ GOLDEN = {  # name: seed, arguments, actions
 
 def make(seed: int = 0, **kwargs) -> DriveEnv:
     """Return an env that has been reset and stays as it is."""
-    env = DriveEnv(**{"change_probability": 0.0} | kwargs)
+    env = DriveEnv(**{"change_probability": 0.0, "style": "clean"} | kwargs)
     env.reset(seed=seed)
     return env
 
@@ -91,7 +91,7 @@ def place(env: DriveEnv, xy, yaw: float, speed: float) -> None:
 def play_golden(name: str) -> tuple[np.ndarray, dict]:
     """Return every tenth frame, side by side `(h, t * w, 3)`, and the rewards and captions."""
     seed, kwargs, steps = GOLDEN[name]
-    env = DriveEnv(**{"change_probability": 0.0} | kwargs)
+    env = DriveEnv(**{"change_probability": 0.0, "style": "clean"} | kwargs)
     frame, info = env.reset(seed=seed)
     frames, rewards, captions = [frame], [], [info["caption"]]
     for k in range(steps):
