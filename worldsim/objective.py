@@ -356,28 +356,32 @@ def _with_bootstrap(
 def _agent_loss(
     model: "object", prediction: Prediction, clips: Clips, c: Corruption, cfg: ObjectiveConfig
 ) -> tuple[Tensor, dict[str, float]]:
-    """Score reward, termination and next action at the past's frames: seen, not imagined."""
-    t = clips.latents.shape[1]
-    seen = (c.past >= CLEAN) & ~c.isolated[:, None]
-    paid = seen & clips.rewarded
-    acted = seen[:, :-1] & clips.known[:, 1:]
-    symlog = clips.rewards.sign() * clips.rewards.abs().log1p()
-    reward = -(two_hot(symlog, -6, 6, model.bins) * prediction.reward[:, :t].log_softmax(-1)).sum(
-        -1
+    """Score reward, termination and next action: at the past's frames, seen, and at the drafts.
+
+    A draft knows the past and its action; what it will look like and what it earns are one guess.
+    """
+    seen = ((c.past >= CLEAN) & ~c.isolated[:, None]).repeat(1, 2)  # (b, 2 t)
+    rewards, ended, known = (
+        part.repeat(1, 2) for part in (clips.rewards, clips.terminated.float(), clips.rewarded)
     )
-    ended = F.binary_cross_entropy_with_logits(
-        prediction.terminated[:, :t], clips.terminated.float(), reduction="none"
-    )
-    wanted = two_hot(clips.actions[:, 1:], -1, 1, model.action_bins)
-    policy = -(wanted * prediction.policy[:, : t - 1].log_softmax(-1)).sum(-1).mean(-1)
+    followed = F.pad(clips.known[:, 1:], (0, 1)).repeat(1, 2)  # whether a next action is known
+    wanted = F.pad(clips.actions[:, 1:], (0, 0, 0, 1)).repeat(1, 2, 1)
+    symlog = rewards.sign() * rewards.abs().log1p()
+    reward = _cross_entropy(prediction.reward, two_hot(symlog, -6, 6, model.bins))
+    ending = F.binary_cross_entropy_with_logits(prediction.terminated, ended, reduction="none")
+    policy = _cross_entropy(prediction.policy, two_hot(wanted, -1, 1, model.action_bins)).mean(-1)
     parts = {
-        "reward_loss": _mean(reward, paid),
-        "termination_loss": _mean(ended, paid),
-        "policy_loss": _mean(policy, acted),
+        "reward_loss": _mean(reward, seen & known),
+        "termination_loss": _mean(ending, seen & known),
+        "policy_loss": _mean(policy, seen & followed),
     }
     weights = (cfg.reward_weight, cfg.termination_weight, cfg.policy_weight)
     total = sum(w * part for w, part in zip(weights, parts.values(), strict=True))
     return total, {name: part.item() for name, part in parts.items()}
+
+
+def _cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
+    return -(shares * logits.log_softmax(-1)).sum(-1)
 
 
 def _mean(x: Tensor, where: Tensor) -> Tensor:
