@@ -187,8 +187,8 @@ def _jobs(world: World, cfg: BenchConfig) -> Iterable[tuple[str, int, int, Calla
         latents = torch.randn(b, world.dynamics.cfg.channels, *world.tokenizer.latent_size((h, w)))
         latents = latents.to(world.device)
         yield "decode", b, 0, lambda z=latents: lambda: world.decode(z)
-        yield "denoise pass", b, 0, lambda b=b: _pass(world, b, commit=False)
-        yield "commit pass", b, 0, lambda b=b: _pass(world, b, commit=True)
+        yield "first pass", b, 0, lambda b=b: _pass(world, b, 2)
+        yield "further pass", b, 0, lambda b=b: _pass(world, b, 1)
         for k in cfg.sampler_steps:
             yield "env step, latents", b, k, lambda b=b, k=k: _step(world, b, k, pixels=False)
             yield "env step, pixels", b, k, lambda b=b, k=k: _step(world, b, k, pixels=True)
@@ -237,24 +237,23 @@ def _compiled(world: World, b: int, k: int) -> Callable[[], Any]:
     return call
 
 
-def _pass(world: World, b: int, commit: bool) -> Callable[[], Any]:
-    """Return one pass of the network over a full cache, to denoise or to commit."""
+def _pass(world: World, b: int, t: int) -> Callable[[], Any]:
+    """Return one pass over a full cache: of a draft, and with `t = 2` of the frame before it."""
     from worldsim.frames import Frames
 
     model, device = world.dynamics, world.device
     grid = world.tokenizer.latent_size(world.cfg.frame_size)
     cache = model.new_cache(b, grid)
-    cache.clock += 2 * model.cfg.context
-    x = torch.randn(b, 1, model.cfg.channels, *grid, device=device)
-    one = torch.full((b, 1), 0.9, device=device)
-    level = torch.full((b, 1), model.cfg.finest, device=device)
-    actions = torch.zeros(b, 1, model.cfg.action_dim, device=device)
+    x = torch.randn(b, t, model.cfg.channels, *grid, device=device)
+    one = torch.full((b, t), 0.9, device=device)
+    level = torch.full((b, t), model.cfg.finest, device=device)
+    actions = torch.zeros(b, t, model.cfg.action_dim, device=device)
     before = x[:, :, None].expand(-1, -1, model.cfg.recent, -1, -1, -1)
-    frames = Frames(
-        x, one, level, before, one.expand(-1, model.cfg.recent)[:, None], actions, one > 0
-    )
+    taus = one[..., None].expand(-1, -1, model.cfg.recent)
+    frames = Frames(x, one, level, before, taus, actions, one > 0)
+    positions = 2 * model.cfg.context + torch.arange(t, device=device).expand(b, -1)
     text = model.read_prompts(None, one)
-    return lambda: model.step(frames, cache, text, agent=commit, commit=commit)
+    return lambda: model.step(frames, positions, cache, text, agent=True)
 
 
 @torch.inference_mode()

@@ -123,6 +123,7 @@ class _Look:
     time_mask: Tensor
     text: list[tuple[Tensor, Tensor]]
     text_mask: Tensor
+    positions: Tensor
     cache: KVCache | None
     fill: tuple[KVCache, Tensor] | None
 
@@ -175,7 +176,7 @@ class Block(nn.Module):
     def _over_time(self, x: Tensor, look: _Look) -> Tensor:
         def remember(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             if look.cache is not None:
-                return look.cache.write(self.time_layer, k, v)
+                return look.cache.write(self.time_layer, look.positions, k, v)
             cache, rows = look.fill
             cache.fill(self.time_layer, rows, k, v)
             return k, v
@@ -270,27 +271,29 @@ class Dynamics(nn.Module):
     def step(
         self,
         frames: Frames,
+        positions: Tensor,
         cache: KVCache,
         text: tuple[list, Tensor],
         *,
         agent: bool = False,
-        commit: bool = False,
+        latents: bool = True,
     ) -> Prediction:
-        """Predict the current frame of every row from a cache.
+        """Predict the newest frame of every row from a cache.
 
-        The frame's keys and values go into its slot of the ring; a call at the commit level,
-        followed by `cache.clock += 1`, makes them part of the past.
+        Keys and values of all frames given go into their slots of the ring. A frame at the commit
+        level that comes along before the newest one becomes part of the past that this one sees.
 
         Args:
-            frames: One frame per row, `t = 1`.
+            frames: A few frames per row, `(b, t)`.
+            positions: `(b, t)` int64, where they stand.
             cache: The past.
-            text: From `read_prompts`.
+            text: From `read_prompts`, for these frames.
             agent: Whether to run the agent token, for reward, termination and policy.
-            commit: Whether the call is for the cache and the agent: no latents come back.
+            latents: Whether the newest frame's latents are wanted.
         """
         memory = {"text": text[0], "text_mask": text[1], "cache": cache, "fill": None}
-        part = slice(0) if commit else slice(None)
-        return self._run(frames, cache.clock[:, None], cache.visible(), memory, True, agent, part)
+        part = slice(-1, None) if latents else slice(0)
+        return self._run(frames, positions, cache.visible(positions), memory, True, agent, part)
 
     def read_prompts(
         self, prompts: Prompts | None, like: Tensor
@@ -358,6 +361,7 @@ class Dynamics(nn.Module):
             space_mask=_agent_mask(n, x.device) if agent else None,
             time=tuple(part[:, None, None] for part in rotation(positions, dh // 2, 1000.0)),
             time_mask=time_mask,
+            positions=positions,
             **memory,
         )
         modulation = self.modulation(cond)[:, :, None]  # (b, t, 1, 9 d)

@@ -54,6 +54,11 @@ class Frames:
         """Return the frames at some times."""
         return Frames(*(getattr(self, f.name)[:, part] for f in fields(self)))
 
+    def then(self, other: "Frames") -> "Frames":
+        """Return these frames and after them others."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return Frames(*(torch.cat(pair, 1) for pair in pairs))
+
 
 @dataclass(frozen=True)
 class Prediction:

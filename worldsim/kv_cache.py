@@ -1,10 +1,11 @@
-"""What a rollout remembers: keys and values of the last `context` frames, in a ring.
+"""What a rollout remembers: keys and values of the last frames, in a ring.
 
-Frame `i` of a world lives in slot `i % context`. Keys are stored already rotated at their absolute
+Frame `i` of a world lives in slot `i % slots`. Keys are stored already rotated at their absolute
 position, so nothing is ever moved or rotated again and frame 10,000 costs what frame 100 costs.
-The frame being denoised writes provisionally into the slot of the frame that just left the band;
-committing it is writing it once more and advancing the clock. Each row of the batch has a clock of
-its own, so that one world can start afresh while the others go on.
+There is one slot more than the `context` frames that a frame can see: while the next frame is
+drafted in its slot, the frame before it, which is committed in the same pass, sees its whole band.
+Each row of the batch has a clock of its own, so that one world can start afresh while the others go
+on.
 """
 
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ class KVCache:
     """Keys and values of all time-attention layers.
 
     Attributes:
-        keys: `(layers, b, n * kv_heads, context, dh)`.
+        keys: `(layers, b, n * kv_heads, context + 1, dh)`.
         values: Like `keys`.
-        clock: `(b,)` int64, frames committed so far in each row.
+        clock: `(b,)` int64, frames so far in each row: the position of the next one.
     """
 
     keys: Tensor
@@ -32,34 +33,41 @@ class KVCache:
         cls, layers: int, rows: int, streams: int, context: int, dh: int, like: Tensor
     ) -> "KVCache":
         """Allocate for `rows` worlds with `streams` key heads per frame, in the dtype of `like`."""
-        keys = like.new_zeros(layers, rows, streams, context, dh)
+        keys = like.new_zeros(layers, rows, streams, context + 1, dh)
         clock = torch.zeros(rows, dtype=torch.int64, device=like.device)
         return cls(keys, torch.zeros_like(keys), clock)
 
     @property
-    def context(self) -> int:
-        """Frames in the ring, the current one included."""
+    def slots(self) -> int:
+        """Frames in the ring."""
         return self.keys.shape[3]
 
-    def visible(self) -> Tensor:
-        """Return `(b, 1, 1, context)`, True at slots that hold a frame in the current band."""
-        slots = torch.arange(self.context, device=self.clock.device)
-        return (slots <= self.clock[:, None])[:, None, None]
+    def visible(self, positions: Tensor) -> Tensor:
+        """Tell what frames at `positions` `(b, t)` see, the last of which is the newest written.
 
-    def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the current frame `(b, streams, 1, dh)` into its slot; return the layer's ring."""
+        Returns:
+            `(b, 1, t, slots)`, True at slots that hold one of a frame's last `slots - 1` frames.
+        """
+        slots = torch.arange(self.slots, device=positions.device)
+        newest = positions[:, -1:]
+        held = newest - (newest - slots) % self.slots  # (b, slots), position of each slot's frame
+        lag = positions[:, :, None] - held[:, None]
+        return ((held[:, None] >= 0) & (lag >= 0) & (lag < self.slots - 1))[:, None]
+
+    def write(self, layer: int, positions: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Put frames `(b, streams, t, dh)` at `positions` `(b, t)`; return the layer's ring."""
         keys, values = self.keys[layer], self.values[layer]
         if k.shape[1] < keys.shape[1]:  # a pass without the agent token leaves its stream alone
             keys, values = keys[:, : k.shape[1]], values[:, : k.shape[1]]
         assert k.dtype == keys.dtype, f"cache is {keys.dtype}, got keys in {k.dtype}"
-        rows = torch.arange(len(self.clock), device=self.clock.device)
-        slot = self.clock % self.context
-        keys[rows, :, slot] = k[:, :, 0]
-        values[rows, :, slot] = v[:, :, 0]
+        rows = torch.arange(len(positions), device=positions.device)
+        for i, slot in enumerate((positions % self.slots).unbind(1)):
+            keys[rows, :, slot] = k[:, :, i]
+            values[rows, :, slot] = v[:, :, i]
         return keys, values
 
     def fill(self, layer: int, rows: Tensor, k: Tensor, v: Tensor) -> None:
-        """Store the first `t` frames `(rows, streams, t, dh)`, `t <= context`, of some rows."""
+        """Store the first `t` frames `(rows, streams, t, dh)`, `t < slots`, of some rows."""
         self.keys[layer, rows, :, : k.shape[2]] = k
         self.values[layer, rows, :, : v.shape[2]] = v
 

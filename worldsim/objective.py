@@ -238,8 +238,7 @@ def feed(
     if not view.drafts:
         return frames
     seen = replace(frames, x=past, tau=c.past, level=torch.full_like(c.level, finest))
-    pairs = ((getattr(seen, f.name), getattr(frames, f.name)) for f in fields(frames))
-    return Frames(*(torch.cat(pair, 1) for pair in pairs))
+    return seen.then(frames)
 
 
 def twice(prompts: Prompts | None) -> Prompts | None:
@@ -309,18 +308,18 @@ def imagine_past(
     given = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, known)
     before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
     teacher(given.during(slice(start)), before, fill=(cache, torch.arange(len(x), device=x.device)))
-    cache.clock += start
     words, mask = teacher.read_prompts(text, tau)
     for i in range(start, x.shape[1]):
-        now, lately = slice(i, i + 1), slice(max(0, i - recent), i + 1)
-        before = previous_frames(fed[:, lately], tau[:, lately], recent)
-        past = *(part[:, -1:] for part in before), actions[:, now], known[:, now]
-        blank = Frames(torch.randn_like(x[:, now]), 0 * tau[:, now], 0 * level[:, now], *past)
-        x[:, now] = teacher.step(blank, cache, (words, mask[:, now])).latents
-        fed[:, now] = noise_latents(x[:, now], fog[:, now], tau[:, now])
-        seen = Frames(fed[:, now], tau[:, now], level[:, now], *past)
-        teacher.step(seen, cache, (words, mask[:, now]), commit=True)
-        cache.clock += 1
+        pair, lately = slice(i - 1, i + 1), slice(max(0, i - 1 - recent), i + 1)
+        fed[:, i], levels = torch.randn_like(x[:, i]), level[:, pair].clone()
+        taus = tau[:, lately].clone()
+        taus[:, -1], levels[:, -1] = 0, 0
+        before = previous_frames(fed[:, lately], taus, recent)
+        past = *(part[:, -2:] for part in before), actions[:, pair], known[:, pair]
+        now = Frames(fed[:, pair], taus[:, -2:], levels, *past)
+        positions = torch.tensor([[i - 1, i]], device=x.device).expand(len(x), -1)
+        x[:, i] = teacher.step(now, positions, cache, (words, mask[:, pair])).latents[:, 0]
+        fed[:, i] = noise_latents(x[:, [i]], fog[:, [i]], tau[:, [i]])[:, 0]
     made[own] = x
     return made
 

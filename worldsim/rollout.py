@@ -1,9 +1,11 @@
 """The walk through time: one frame per action, for a batch of worlds.
 
-The next frame is denoised in `sampler_steps` passes on a frozen cache and then committed: fed once
-more at signal level `commit_tau` and the finest step size, which writes its keys and values and
-yields reward, termination and the recorded policy's next action. Every row has its own clock,
-prompt and random generator, so a batch of worlds is the same as worlds run one by one.
+The next frame is drafted in `sampler_steps` passes; the last one also yields reward, termination
+and the recorded policy's next action. Then it is committed: fed once more at signal level
+`commit_tau` and the finest step size, which writes its keys and values. That rides along with the
+first pass of the frame after it, so that a step costs no pass of its own for the past. Every row
+has its own clock, prompt and random generator, so a batch of worlds is the same as worlds run
+singly.
 
 References:
     Dreamer 4 (noised context, shortcut sampling), Hafner et al. 2025, https://arxiv.org/abs/2509.24527
@@ -21,6 +23,8 @@ from worldsim.flow import advance, check_steps, noise_latents
 from worldsim.frames import Frames, Prediction, Prompts, previous_frames
 from worldsim.kv_cache import KVCache
 from worldsim.world import World
+
+STATE = ("latents", "fed", "fed_tau", "action", "known", "policy")  # one row per world, each
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,10 @@ class Snapshot:
     latents: Tensor
     fed: Tensor
     fed_tau: Tensor
+    action: Tensor
+    known: Tensor
     policy: Tensor
+    pending: bool
     generators: tuple[Tensor, ...]
     prompts: tuple[str | None, ...]
 
@@ -106,11 +113,16 @@ class Rollout:
         self.device, self.tau = world.device, world.cfg.commit_tau
         self.cache = self.model.new_cache(rows, (h, w))
         self.latents = torch.zeros(rows, cfg.channels, h, w, device=self.device)
-        self.fed = torch.zeros(rows, cfg.recent, *self.latents.shape[1:], device=self.device)
-        self.fed_tau = torch.zeros(rows, cfg.recent, device=self.device)
+        # the last frame, which may wait to be committed, and those before it that it looks at
+        self.fed = torch.zeros(rows, cfg.recent + 1, *self.latents.shape[1:], device=self.device)
+        self.fed_tau = torch.zeros(rows, cfg.recent + 1, device=self.device)
+        self.action = torch.zeros(rows, cfg.action_dim, device=self.device)
+        self.known = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        self.pending = False
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
-        self._read_prompts([None] * rows)
+        self.prompts: list[str | None] = [None] * rows
+        self.text = self._read(self.prompts)
 
     def seed(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Seed the random generators of some rows."""
@@ -122,7 +134,9 @@ class Rollout:
         wanted = list(self.prompts)
         for row, prompt in zip(rows, prompts, strict=True):
             wanted[row] = prompt or None
-        self._read_prompts(wanted)
+        text = self._read(wanted)
+        self._commit()  # under the prompt that the last frame followed
+        self.prompts, self.text = wanted, text
 
     @torch.inference_mode()
     def prefill(
@@ -159,6 +173,7 @@ class Rollout:
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
         self.cache.clock[at] = t
         self.latents[at] = latents[:, -1]
+        self.action[at], self.known[at] = frames.actions[:, -1], frames.known[:, -1]
         last = min(t, self.fed.shape[1])
         self.fed[at], self.fed_tau[at] = 0.0, 0.0
         self.fed[at, -last:], self.fed_tau[at, -last:] = fed[:, -last:], tau[:, -last:]
@@ -169,12 +184,12 @@ class Rollout:
 
         Every row passes the sampler, the others in vain: their cache and state stay as they are.
         """
+        self._commit()
         at = torch.as_tensor(rows, device=self.device)
         kept = torch.ones(self.rows, dtype=torch.bool, device=self.device)
         kept[at] = False
         kept = kept.nonzero()[:, 0]
-        names = ("latents", "fed", "fed_tau", "policy")
-        cache, before = self.cache.clone(), {name: getattr(self, name).clone() for name in names}
+        cache, before = self.cache.clone(), {name: getattr(self, name).clone() for name in STATE}
         self.cache.clock[at], self.fed[at], self.fed_tau[at] = 0, 0.0, 0.0
         actions = torch.zeros(self.rows, self.model.cfg.action_dim)
         self._advance(actions, None, self.model.cfg.max_steps, set(rows), agent=True)
@@ -197,31 +212,30 @@ class Rollout:
 
     def snapshot(self) -> Snapshot:
         """Copy the whole state."""
+        state = {name: getattr(self, name).clone() for name in STATE}
         generators = tuple(g.get_state() for g in self.generators)
-        state = (part.clone() for part in (self.latents, self.fed, self.fed_tau, self.policy))
-        return Snapshot(self.cache.clone(), *state, generators, tuple(self.prompts))
+        return Snapshot(
+            self.cache.clone(), **state, pending=self.pending,
+            generators=generators, prompts=tuple(self.prompts),
+        )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot, which stays usable."""
-        self.cache = snapshot.cache.clone()
-        self.latents, self.fed = snapshot.latents.clone(), snapshot.fed.clone()
-        self.fed_tau, self.policy = snapshot.fed_tau.clone(), snapshot.policy.clone()
+        self.cache, self.pending = snapshot.cache.clone(), snapshot.pending
+        for name in STATE:
+            setattr(self, name, getattr(snapshot, name).clone())
         for g, state in zip(self.generators, snapshot.generators, strict=True):
             g.set_state(state)
         if tuple(self.prompts) != snapshot.prompts:
-            self._read_prompts(list(snapshot.prompts))
+            self.prompts = list(snapshot.prompts)
+            self.text = self._read(self.prompts)
 
     def _advance(
         self, actions: Tensor, known: Tensor | None, steps: int, drawn: set[int], agent: bool
     ) -> Step:
         known = torch.ones(self.rows, dtype=torch.bool) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
-        fixed = {
-            "previous": self.fed[:, None],
-            "previous_tau": self.fed_tau[:, None],
-            "actions": actions.to(self.device).float()[:, None],
-            "known": known[:, None],
-        }
+        actions = actions.to(self.device).float()
         noises = [
             self._noise(row, 2)
             if row in drawn
@@ -229,45 +243,78 @@ class Rollout:
             for row in range(self.rows)
         ]
         noise = torch.stack(noises)  # (b, 2, c, h, w)
-        x, change = self._denoise(noise[:, :1], fixed, steps)
+        x, said, change = self._denoise(noise[:, :1], actions, known, steps, agent)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
-        level = torch.full((self.rows, 1), self.model.cfg.finest, device=self.device)
         fed = noise_latents(x, noise[:, 1:], tau)
-        said = self.model.step(
-            Frames(fed, tau, level, **fixed), self.cache, self.text, agent=agent, commit=True
-        )
-        self.cache.clock += 1
-        self.latents = x[:, 0]
         self.fed = torch.cat([self.fed[:, 1:], fed], 1)
         self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
+        self.action, self.known, self.pending = actions, known, True
+        self.latents = x[:, 0]
+        self.cache.clock += 1
         return self._step(said, change, agent)
 
-    def _denoise(self, noise: Tensor, fixed: dict, steps: int) -> tuple[Tensor, Tensor]:
-        """Walk from noise to the next frame in equal steps on the frozen cache."""
+    def _denoise(
+        self, noise: Tensor, actions: Tensor, known: Tensor, steps: int, agent: bool
+    ) -> tuple[Tensor, Prediction, Tensor]:
+        """Walk from noise to the next frame in equal steps; the first pass commits the last one."""
         d = torch.full((self.rows, 1), 1 / steps, device=self.device)
         level = torch.full((self.rows, 1), steps.bit_length() - 1, device=self.device)
         x, last, change = noise, None, torch.zeros(self.rows, device=self.device)
+        guided = self.guidance != 1.0 and any(self.prompts)
         for k in range(steps):
-            tau = k * d
-            frames = Frames(x, tau, level, **fixed)
-            guided = self.guidance != 1.0 and any(self.prompts)
+            tau, final = k * d, k == steps - 1
+            draft = self._frame(x, tau, level, actions, known, slice(1, None))
             if guided:  # first without the prompt, so that the cache keeps what came with it
-                text = self.text[0], self.null_mask
-                null = self.model.step(frames, self.cache, text).latents
-            x_hat = self.model.step(frames, self.cache, self.text).latents
+                null = self._pass(draft, agent and self.pending, prompted=False).latents
+            said = self._pass(draft, agent and (final or self.pending))
+            x_hat = said.latents
             if guided:
                 x_hat = null + self.guidance * (x_hat - null)
             if last is not None:
                 change = (x_hat - last).square().mean((1, 2, 3, 4)).sqrt()
             x, last = advance(x, x_hat, tau, d), x_hat
-        return x, change
+        return x, said, change
+
+    def _frame(
+        self, x: Tensor, tau: Tensor, level: Tensor, actions: Tensor, known: Tensor, before: slice
+    ) -> Frames:
+        previous = self.fed[:, None, before], self.fed_tau[:, None, before]
+        return Frames(x, tau, level, *previous, actions[:, None], known[:, None])
+
+    def _pass(self, draft: Frames, agent: bool, prompted: bool = True) -> Prediction:
+        """Run a draft, and before it the last frame if that is not committed yet."""
+        words, mask = self.text
+        asked = mask
+        if not prompted:
+            asked = torch.zeros_like(mask)
+            asked[..., 0] = True
+        frames, positions = draft, self.cache.clock[:, None]
+        if self.pending:
+            frames = self._last_frame().then(draft)
+            positions = torch.cat([positions - 1, positions], 1).clamp(min=0)
+            asked, self.pending = torch.cat([mask, asked], 1), False
+        return self.model.step(frames, positions, self.cache, (words, asked), agent=agent)
+
+    def _last_frame(self) -> Frames:
+        level = torch.full((self.rows, 1), self.model.cfg.finest, device=self.device)
+        last = self.fed[:, -1:], self.fed_tau[:, -1:], level
+        return self._frame(*last, self.action, self.known, slice(-1))
+
+    @torch.inference_mode()
+    def _commit(self) -> None:
+        """Commit the last frame now, where something is about to change that it must not see."""
+        if self.pending:
+            positions = (self.cache.clock[:, None] - 1).clamp(min=0)
+            frame = self._last_frame()
+            self.model.step(frame, positions, self.cache, self.text, agent=True, latents=False)
+            self.pending = False
 
     def _step(self, said: Prediction, change: Tensor, agent: bool) -> Step:
         reward = terminated = torch.zeros(self.rows, device=self.device)
         if agent:
-            reward = self.model.reward(said.reward[:, 0])
-            terminated = said.terminated[:, 0].sigmoid()
-            self.policy = self.model.policy_mean(said.policy[:, 0])
+            reward = self.model.reward(said.reward[:, -1])
+            terminated = said.terminated[:, -1].sigmoid()
+            self.policy = self.model.policy_mean(said.policy[:, -1])
         return Step(self.latents.clone(), reward, terminated, self.policy.clone(), change)
 
     def _noise(self, row: int, t: int) -> Tensor:
@@ -275,11 +322,9 @@ class Rollout:
         return torch.randn(shape, generator=self.generators[row]).to(self.device)
 
     @torch.inference_mode()
-    def _read_prompts(self, wanted: list[str | None]) -> None:
-        self.text = self.model.read_prompts(self._prompts(wanted, 1), self.fed_tau[:, -1:])
-        self.prompts = wanted
-        self.null_mask = torch.zeros_like(self.text[1])
-        self.null_mask[..., 0] = True
+    def _read(self, prompts: Sequence[str | None]) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Return the keys and values of prompts, and which words each row follows."""
+        return self.model.read_prompts(self._prompts(prompts, 1), self.fed_tau[:, -1:])
 
     def _prompts(self, prompts: Sequence[str | None], t: int) -> Prompts | None:
         """Pad the words of one prompt per row; None if no row has one."""
