@@ -1,10 +1,11 @@
-"""A session of play: its commands, its time and its films.
+"""A session of play: its commands, its time, and what it keeps.
 
 `Session` is plain and sequential: `tick` moves time, the other methods are the commands that a
 person can give. It knows no window and no thread.
 """
 
 import itertools
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,21 +15,29 @@ from typing import Any
 import gymnasium
 
 from worldsim.film import Film
-from worldsim.stage import Stage
+from worldsim.pilots import Policy, load_pilot
+from worldsim.scene import DIFFERENCES, Comparison, Futures, Pane, Scene, View, imagine_on
+from worldsim.slots import read_slot, write_slot
+from worldsim.stage import DRIVERS, Hands, Stage
+from worldsim.starts import Start, frame_from_image, starts_of
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 LAST_LOOK = 0.8  # seconds that the last frame of an episode stays
+SLOTS = 4
+MOST_FUTURES = 4
 
 
 class Session:
-    """Play one stage, or two in turns: an imagined world and its real simulator.
+    """Play a scene: one stage, an imagined world beside its real simulator, or several futures.
 
     Args:
         open_stage: Makes the stage; called by `start`, for it can take seconds.
         seed: Of the first episode; each new start takes the next one.
         autopilot: Whether the autopilot drives at first.
         fps: Frames per second; None takes the env's own.
-        out: Where films go; a number is added to the name if a file is there.
+        out: Where films go; a number is added to the name if a file is there. Slots, pictures and
+            kept episodes go beside it.
+        agent: An agent that can drive too, see `pilots.load_pilot`.
     """
 
     def __init__(
@@ -39,21 +48,34 @@ class Session:
         autopilot: bool = False,
         fps: float | None = None,
         out: str | Path = "out/play.mp4",
+        agent: str | Policy | None = None,
     ) -> None:
-        self.open_stage, self.seed, self.autopilot, self.out = (
-            open_stage,
-            seed,
-            autopilot,
-            Path(out),
-        )
-        self.stage: Stage | None = None
+        self.open_stage, self.seed, self.out = open_stage, seed, Path(out)
+        self.scene: Scene | None = None
+        self.driver = "autopilot" if autopilot else "human"
+        self.agent, self.pilot = agent, None
         self.film: Film | None = None
         self.films: list[Path] = []
         self.notices: deque[str] = deque(maxlen=8)
         self.paused = self.rewinding = False
-        self.speed = 1.0
+        self.speed, self.slot, self.difference = 1.0, 1, DIFFERENCES[0]
+        self.gallery: list[Start] | None = None
         self._fps, self._twin, self._single = fps, None, False
         self._options: dict[str, Any] | None = None
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage in focus; None before `start`."""
+        return self.scene.stage if self.scene else None
+
+    @property
+    def autopilot(self) -> bool:
+        """Whether somebody else drives while no key is held."""
+        return self.driver != "human"
+
+    @autopilot.setter
+    def autopilot(self, on: bool) -> None:
+        self.driver = "autopilot" if on else "human"
 
     @property
     def fps(self) -> float:
@@ -63,6 +85,8 @@ class Session:
     @property
     def idle(self) -> bool:
         """Whether time stands still."""
+        if self.gallery is not None:
+            return True
         return self.paused and not self.rewinding and not self._single
 
     @property
@@ -71,26 +95,36 @@ class Session:
         period = 1 / (self.fps * self.speed)
         return max(period, LAST_LOOK) if self.stage.moment.ended else period
 
-    def start(self) -> None:
-        """Make the stage and begin the first episode."""
-        self.stage = self.open_stage()
-        self.stage.reset(self.seed)
+    def view(self) -> View:
+        """Return what there is to see now."""
+        return self.scene.view()
 
-    def tick(self, keys: tuple[int, ...] = ()) -> None:
+    def start(self) -> None:
+        """Make the stage, load the agent and begin the first episode."""
+        stage = self.open_stage()
+        self.scene = Scene([Pane(stage)])
+        if self.agent is not None:
+            self.pilot, self.driver = load_pilot(self.agent), "agent"
+        stage.reset(self.seed)
+
+    def tick(self, keys: tuple[int, ...] = (), axes: tuple[tuple[str, float], ...] = ()) -> None:
         """Move on by one frame, or back while rewinding; a finished episode gives way to the next.
 
         Args:
             keys: Keys held down, in the order in which they were pressed.
+            axes: Deflections of sticks and mouse, by name.
         """
         self._single = False
         if self.rewinding:
-            if not self.stage.rewind():
+            if not self.scene.rewind():
                 return
         elif self.stage.moment.ended:
             self.next_start()
         else:
-            self.stage.step(keys, self.autopilot)
+            self.scene.step(Hands(keys, axes), self.driver, self.pilot)
         self._shoot()
+
+    # time
 
     def pause(self) -> None:
         """Stop time, or let it go on."""
@@ -102,10 +136,11 @@ class Session:
 
     def rewind(self, on: bool) -> None:
         """Begin or end going back in time."""
-        able = self.stage.offers("snapshot", "restore")
-        if on and not able:
-            self.notices.append(f"{self.stage.title} cannot go back in time")
-        self.rewinding = on and able
+        if self.rewinding and not on:
+            alike = [stage.settle() for stage in self.scene.stages]
+            if not all(alike):
+                self.notices.append("the simulator does not repeat itself: this is its nearest")
+        self.rewinding = on
 
     def change_speed(self, by: int) -> None:
         """Go to a slower (-1) or faster (1) motion."""
@@ -113,12 +148,36 @@ class Session:
         self.speed = SPEEDS[min(max(at, 0), len(SPEEDS) - 1)]
 
     def restart(self) -> None:
-        """Begin this episode again."""
-        self.stage.reset(self.stage.moment.seed, self._options)
+        """Begin this episode again; futures go back to where they parted."""
+        self.scene.restart()
 
     def next_start(self) -> None:
         """Begin another episode."""
-        self.stage.reset(self.stage.moment.seed + 1, self._options)
+        self.scene.begin(self.stage.moment.seed + 1, self._options)
+
+    def save_slot(self) -> None:
+        """Write the present moment of the stage in focus to disk."""
+        with self._excused("not saved"):
+            write_slot(self._slot_path(), self.stage)
+            self.notices.append(f"saved in slot {self.slot}: {self._slot_path()}")
+
+    def load_slot(self) -> None:
+        """Go to the moment that lies in the slot."""
+        with self._excused("not loaded"):
+            read_slot(self._slot_path(), self.stage)
+            self._be_alone()
+            self.notices.append(f"slot {self.slot}")
+
+    def next_slot(self) -> None:
+        """Choose another slot."""
+        self.slot = self.slot % SLOTS + 1
+        used = "used" if self._slot_path().exists() else "empty"
+        self.notices.append(f"slot {self.slot} of {SLOTS}, {used}")
+
+    def _slot_path(self) -> Path:
+        return self.out.parent / "slots" / f"{_plain(self.stage.title)}-{self.slot}.safetensors"
+
+    # prompts and starts
 
     def set_prompt(self, prompt: str) -> None:
         """Change the prompt while the episode goes on."""
@@ -133,41 +192,196 @@ class Session:
         if not self.stage.offers("set_prompt"):
             self.set_prompt(prompt)
             return
-        before, self._options = self._options, {"prompt": prompt} if prompt else None
-        with self._excused("the prompt was not understood"):
-            self.restart()
-            return
-        self._options = before  # only an error leads here
-        self.restart()
+        options = {"prompt": prompt} if prompt else None
+        self._begin_from(options, "the prompt was not understood")
 
     def choose_prompt(self, number: int) -> None:
         """Set one of the world's example prompts."""
         if number < len(self.stage.prompts):
             self.set_prompt(self.stage.prompts[number])
 
-    def toggle_autopilot(self) -> None:
-        """Let the autopilot drive whenever no key is held, or stop it."""
-        self.autopilot = not self.autopilot
-        if self.autopilot and not (
-            self.stage.offers("autopilot_action") or self.stage.offers("scripted_action")
-        ):
-            self.notices.append("no autopilot here: it acts at random")
+    def open_gallery(self) -> None:
+        """Put pictures of where an episode can begin into `gallery`."""
+        with self._excused("no pictures of starts"):
+            self.gallery = starts_of(self.stage)
+
+    def begin_from_start(self, number: int) -> None:
+        """Begin from a picture of the gallery."""
+        start, self.gallery = (self.gallery or starts_of(self.stage))[number], None
+        if start.seed is None:
+            self._begin_from(start.options, "no such start")
+        else:
+            self._be_alone()
+            self.stage.reset(start.seed)
+
+    def close_gallery(self) -> None:
+        """Choose nothing."""
+        self.gallery = None
+
+    def begin_from_image(self, path: str) -> None:
+        """Begin from a picture on disk, under the prompt in force."""
+        stage = self._imagined()
+        if stage is None:
+            self.notices.append("only an imagined world can begin from a picture")
+            return
+        with self._excused("no scene from this picture"):
+            options = {"frames": frame_from_image(path, stage.moment.frame.shape[:2])}
+            if stage.moment.prompt:
+                options["prompt"] = stage.moment.prompt
+            self._show(stage)
+            self._begin_from(options, "no scene from this picture")
+
+    def _begin_from(self, options: dict[str, Any] | None, what: str) -> None:
+        """Begin an episode alone on the screen; if the env refuses, all stays as it is."""
+        with self._excused(what):
+            self._be_alone()
+            self.stage.reset(self.stage.moment.seed, options)
+            self._options = options
+
+    # real and imagined
 
     def switch(self) -> None:
         """Change between the imagined world and the real simulator it learned from."""
+        if len(self.scene.panes) > 1:
+            self.focus_next()
+            return
+        twin = self._find_twin()
+        if twin is not None:
+            self._show(twin)
+
+    def compare(self) -> None:
+        """Show the real simulator beside the imagined world, from one state; or end that."""
+        if isinstance(self.scene, Comparison):
+            self._be_alone()
+            return
+        self._be_alone()
+        pair = self.stage, self._find_twin()
+        if pair[1] is None:
+            return
+        imagined, real = sorted(pair, key=lambda stage: not stage.imagined)
+        with self._excused("no comparison"):
+            scene = Comparison(imagined, real)
+            scene.align()
+            self.scene, self._twin, self._options = scene, None, None
+
+    def imagine_from_real(self) -> None:
+        """Let the imagined world go on from the real simulator's present frames."""
+        with self._excused("not imagined"):
+            if isinstance(self.scene, Comparison):
+                self.scene.align()
+                return
+            self._be_alone()
+            twin = self._find_twin()
+            if twin is None:
+                return
+            imagined, real = sorted((self.stage, twin), key=lambda stage: not stage.imagined)
+            real.settle()
+            imagine_on(imagined, real)
+            self._show(imagined)
+
+    def _find_twin(self) -> Stage | None:
+        """Return the other one of imagined and real, made if need be."""
         if self._twin is None:
-            cfg = getattr(getattr(self.stage.env.unwrapped, "world", None), "cfg", None)
+            cfg = getattr(self.stage.world, "cfg", None)
             env_id, kwargs = getattr(cfg, "env_id", ""), getattr(cfg, "env_kwargs", {})
             if not env_id:
                 self.notices.append("there is only this one simulator here")
-                return
+                return None
             with self._excused(f"{env_id} does not start"):
                 kwargs = {"render_mode": "rgb_array", "disable_env_checker": True, **kwargs}
-                twin = Stage(gymnasium.make(env_id, **kwargs), env_id)
+                twin = Stage(gymnasium.make(env_id, **kwargs), env_id, actions=self.stage.given)
                 twin.reset(self.stage.moment.seed)
                 self._twin = twin
-        if self._twin is not None:
-            self.stage, self._twin = self._twin, self.stage
+        return self._twin
+
+    def _imagined(self) -> Stage | None:
+        stages = [*self.scene.stages, *([self._twin] if self._twin else [])]
+        return next((stage for stage in stages if stage.imagined), None)
+
+    def _show(self, stage: Stage) -> None:
+        """Put one stage on the screen; the other one of imagined and real waits."""
+        self._be_alone()
+        if stage is not self.stage:
+            self.scene, self._twin = Scene([Pane(stage)]), self.stage
+
+    # futures
+
+    def branch(self, count: int | None = None) -> None:
+        """Show so many futures of this moment side by side.
+
+        Args:
+            count: 1 goes on with the one in focus; None takes one more, and after four just one.
+        """
+        now = len(self.scene.panes) if isinstance(self.scene, Futures) else 1
+        count = now % MOST_FUTURES + 1 if count is None else count
+        if not 1 <= count <= MOST_FUTURES:
+            raise ValueError(f"`count` must be from 1 to {MOST_FUTURES}, got {count}")
+        self._be_alone()
+        if count == 1:
+            return
+        if self.difference == "prompts" and not self.stage.offers("set_prompt"):
+            self.set_prompt("")  # says why not
+            return
+        with self._excused("no futures"):
+            self.scene = Futures(self.stage, count, self.difference)
+            self.notices.append(f"{count} futures that differ in {self.difference}")
+
+    def change_difference(self) -> None:
+        """Let futures differ in something else: chance, prompts or actions."""
+        at = DIFFERENCES.index(self.difference) + 1
+        self.difference = DIFFERENCES[at % len(DIFFERENCES)]
+        if isinstance(self.scene, Futures):
+            count = len(self.scene.panes)
+            self.scene.restart()
+            self.branch(count)
+        else:
+            self.notices.append(f"futures differ in {self.difference}")
+
+    def focus_next(self) -> None:
+        """Put the next pane into focus: it has the keys, the prompts and the HUD."""
+        self.focus((self.scene.focus + 1) % len(self.scene.panes))
+
+    def focus(self, number: int) -> None:
+        """Put a pane into focus."""
+        self.scene.focus = min(max(number, 0), len(self.scene.panes) - 1)
+
+    def _be_alone(self) -> None:
+        """Go on with the pane in focus; close the others, but for a simulator that can wait."""
+        chosen, before = self.stage, self.scene.stages
+        if len(before) == 1:
+            return
+        kept = isinstance(self.scene, Comparison)
+        self.scene = Scene([Pane(chosen)])
+        for stage in before:
+            if stage is not chosen and kept:
+                self._twin = stage
+            elif stage is not chosen:
+                stage.env.close()
+
+    # drivers
+
+    def toggle_autopilot(self) -> None:
+        """Let the autopilot drive whenever no key is held, or stop it."""
+        self.drive("human" if self.autopilot else "autopilot")
+
+    def next_driver(self) -> None:
+        """Let somebody else drive: you, the autopilot, the agent if there is one."""
+        there = DRIVERS if self.pilot else DRIVERS[:2]
+        self.drive(there[(there.index(self.driver) + 1) % len(there)])
+
+    def drive(self, driver: str) -> None:
+        """Say who drives, one of `stage.DRIVERS`."""
+        if driver not in DRIVERS:
+            raise ValueError(f"`driver` must be one of {', '.join(DRIVERS)}, got {driver!r}")
+        if driver == "agent" and self.pilot is None:
+            self.notices.append("no agent here; play with agent=model.zip or agent=module:function")
+            return
+        self.driver = driver
+        offered = ("autopilot_action", "scripted_action", "recorded_action")
+        if driver == "autopilot" and not any(map(self.stage.offers, offered)):
+            self.notices.append("no autopilot here: it acts at random")
+
+    # what is kept
 
     def record(self, strip: bool = True) -> None:
         """Begin a film, or finish the one that is running.
@@ -190,18 +404,28 @@ class Session:
             self.films.append(film.path)
             self.notices.append(f"{film.seconds:.1f} s of film in {film.path}")
 
+    def keep_episode(self) -> None:
+        """Add the episode in focus, as far as it was played, to a data set beside the films."""
+        with self._excused("the episode was not kept"):
+            from worldsim.keeping import keep_episode  # PyArrow takes a while
+
+            path = self.out.parent / f"{_plain(self.stage.title)}-episodes"
+            steps, count = keep_episode(path, self.stage, self.fps)
+            self.notices.append(f"{steps} steps kept as episode {count - 1} of {path}")
+
     def close(self) -> None:
         """Finish the film and close the envs."""
         try:
             self.finish_film()
         finally:
-            for stage in (self.stage, self._twin):
+            stages = self.scene.stages if self.scene else []
+            for stage in (*stages, self._twin):
                 if stage is not None:
                     stage.env.close()
 
     def _shoot(self) -> None:
         if self.film is not None:
-            self.film.write(self.stage)
+            self.film.write(self.stage, self.view())
 
     @contextmanager
     def _excused(self, what: str) -> Iterator[None]:
@@ -210,6 +434,11 @@ class Session:
             yield
         except Exception as error:
             self.notices.append(f"{what}: {error}")
+
+
+def _plain(title: str) -> str:
+    """Turn a title into the name of a file."""
+    return re.sub(r"[^\w.-]+", "-", title.split("/")[-1])
 
 
 def free_path(path: Path) -> Path:

@@ -1,7 +1,7 @@
 """The window: events in, frames out.
 
 It never waits for the model: keys and commands go to the `Player`, and what is drawn is the latest
-moment that it handed over. All input comes as events, so posted events drive it in a test.
+view that it handed over. All input comes as events, so posted events drive it in a test.
 """
 
 from collections import deque
@@ -9,43 +9,26 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import pygame
 
+from worldsim.analogue import Pad
 from worldsim.brush import GROUND, RED
-from worldsim.film import PIXELS, fit
+from worldsim.controls import COMMANDS, Keys, help_rows
+from worldsim.film import PIXELS, grid, tile
+from worldsim.gallery import Gallery
 from worldsim.hud import Status, draw_entry, draw_help, draw_hud, draw_message, draw_notice
-from worldsim.keyboard import ARROWS, WASD
+from worldsim.panes import count_panes, draw_panes
 from worldsim.player import Player
 from worldsim.prompt_entry import PromptEntry
+from worldsim.scene import View
 from worldsim.session import Session, free_path
-from worldsim.stage import Moment, Stage
+from worldsim.splash import draw_splash
 
 LOADING = (704, 704)  # pixels, until the first frame tells its shape
 REDRAWS = 60  # a second, at most
 NOTICE = 4.0  # seconds
-NAMES = {"return": "Enter", "escape": "Esc", "=": "+", "[+]": "+", "[-]": "-"}
-NAMES |= {"left": "←", "right": "→", "up": "↑", "down": "↓"}
-
-# keys, what F1 says they do, the command: of the session, or of the window if it begins with "_"
-COMMANDS: list[tuple[tuple[int, ...], str, str, tuple]] = [
-    ((pygame.K_p,), "pause", "pause", ()),
-    ((pygame.K_n, pygame.K_PERIOD), "one step", "single_step", ()),
-    ((pygame.K_BACKSPACE,), "hold to go back in time", "rewind", (True,)),
-    ((pygame.K_MINUS, pygame.K_KP_MINUS), "slower", "change_speed", (-1,)),
-    ((pygame.K_EQUALS, pygame.K_PLUS, pygame.K_KP_PLUS), "faster", "change_speed", (1,)),
-    ((pygame.K_r,), "begin this start again", "restart", ()),
-    ((pygame.K_RETURN, pygame.K_TAB), "next start", "next_start", ()),
-    ((pygame.K_t,), "type a prompt", "_enter_prompt", ()),
-    ((pygame.K_m,), "imagined or real simulator", "switch", ()),
-    ((pygame.K_o,), "autopilot", "toggle_autopilot", ()),
-    ((pygame.K_v,), "film: begin, end", "_record", ()),
-    ((pygame.K_c,), "save a picture of the window", "_save_picture", ()),
-    ((pygame.K_h,), "show or hide the HUD", "_toggle_hud", ()),
-    ((pygame.K_g,), "pixels: sharp, whole, smooth", "_change_pixels", ()),
-    ((pygame.K_F11,), "full screen", "_toggle_full_screen", ()),
-    ((pygame.K_F1,), "this help", "_toggle_help", ()),
-    ((pygame.K_ESCAPE,), "quit", "_quit", ()),
-]
+ENTER = (pygame.K_RETURN, pygame.K_KP_ENTER)
 
 
 class Window:
@@ -59,6 +42,7 @@ class Window:
         hud: Whether to show the HUD at first.
         full_screen: Whether to start in full screen.
         record: Whether to start filming at the first frame.
+        keys: A player's own bindings.
     """
 
     def __init__(
@@ -71,21 +55,27 @@ class Window:
         hud: bool = True,
         full_screen: bool = False,
         record: bool = False,
+        keys: Keys | None = None,
     ) -> None:
         self.open_session, self.title = open_session, title
         self.scale, self.pixels, self.hud = scale, pixels, hud
         self.full_screen, self.record_first = full_screen, record
-        self.help, self.running = False, True
+        self.keys = keys or Keys()
+        self.pad = Pad(self.keys.buttons)
+        self.help, self.running, self.difference = False, True, False
         self.entry: PromptEntry | None = None
+        self.gallery: Gallery | None = None
         self.history: list[str] = []
         self.sessions: list[Session] = []
         self.player: Player | None = None
-        self._drawn: tuple[Stage, Moment] | None = None
+        self._drawn: View | None = None
         self._dirty = True
         self._notice, self._notice_until = "", 0.0
         self._arrivals: deque[float] = deque(maxlen=30)
         self._latency_ms: float | None = None
-        self._size: tuple[int, int] | None = None
+        self._tile, self._panes = LOADING, 1  # size of one pane, and how many there are
+        self._size = LOADING
+        self._opened = 0.0
 
     def run(self) -> list[Path]:
         """Open the window and play until the player quits.
@@ -111,10 +101,12 @@ class Window:
     def open(self) -> None:
         """Open the window and start the model's thread."""
         self._set_mode(LOADING)
+        pygame.joystick.init()
         self._start_player()
 
     def close(self) -> None:
         """Close the window, wait for the film to be written, close the envs."""
+        pygame.joystick.quit()
         pygame.display.quit()
         if self.player.stop():
             for session in self.sessions:
@@ -125,44 +117,73 @@ class Window:
         for event in pygame.event.get():
             self._dirty = True
             self.handle(event)
-        if self.player.error is not None and self.player.latest is None:
+        if self.player.error is not None and self.player.view is None:
             self.running = False  # nothing was on the screen yet: the caller tells the error
             return
-        session, now = self.player.session, perf_counter()
+        session, now, view = self.player.session, perf_counter(), self.player.view
         if session.notices:
             self._notify(session.notices.popleft())
-        news = self.player.latest is not self._drawn or self.player.error is not None
-        if news or self._dirty or self._drawn is None or self._notice:
-            if now > self._notice_until:
-                self._notice = ""
-            self._dirty = False
-            self.draw()
-            pygame.display.flip()
+        news = view is not self._drawn or self.player.error is not None
+        if not (news or self._dirty or self._drawn is None or self._notice):
+            return
+        if now > self._notice_until:
+            self._notice = ""
+        self._dirty = False
+        self.draw()
+        pygame.display.flip()
+        if view is not None and view is not self._drawn:
+            self._arrived(view)
+
+    def _arrived(self, view: View) -> None:
+        """Note when a view reached the screen, and what for."""
+        self._drawn = view
+        self._arrivals.append(perf_counter())
+        if view.pressed is not None:
+            self._latency_ms = 1000 * (perf_counter() - view.pressed)
 
     def handle(self, event: pygame.event.Event) -> None:
         """Act on one event."""
+        view, error = self.player.view, self.player.error
         if event.type == pygame.QUIT:
             self.running = False
         elif event.type == pygame.WINDOWFOCUSLOST:
             self.player.release()
         elif event.type == pygame.KEYUP:
-            self.player.release(event.key)
-            if event.key == pygame.K_BACKSPACE and self.player.session.rewinding:
-                self.player.send("rewind", False)
-        elif event.type == pygame.KEYDOWN and self.player.error is not None:
-            if event.key == pygame.K_r:
+            self._release(self.keys.aliases.get(event.key, event.key))
+        elif event.type == pygame.KEYDOWN and (error is not None or view is None):
+            if error is not None and event.key == pygame.K_r:
                 self._start_player()
-            elif event.key == pygame.K_ESCAPE:
-                self.running = False
-        elif event.type == pygame.KEYDOWN and self.player.latest is None:
             self.running = event.key != pygame.K_ESCAPE
+        elif error is not None or view is None:
+            return
         elif event.type == pygame.KEYDOWN and self.entry is not None:
             self._type(event)
         elif event.type == pygame.KEYDOWN:
-            self._press(event.key)
+            self._press(self.keys.aliases.get(event.key, event.key))
+        elif event.type == pygame.DROPFILE:
+            self.player.send("begin_from_image", event.file)
+        elif self.gallery is not None:
+            self._point(event)
+        else:
+            self._play(event, view)
+
+    def _play(self, event: pygame.event.Event, view: View) -> None:
+        """Drive by pad or mouse; a click puts a pane into focus."""
+        size = pygame.display.get_window_size()
+        self.player.steer(self.pad.axes(event, size))
+        for key, down in self.pad.keys(event):
+            (self._press if down else self._release)(key)
+        if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and len(view.shots) > 1:
+            rects = tile(self._panes, size)
+            hits = [i for i, rect in enumerate(rects) if pygame.Rect(rect).collidepoint(event.pos)]
+            if hits and hits[0] < len(view.shots):
+                self.player.send("focus", hits[0])
 
     def _press(self, key: int) -> None:
-        """Drive, if the env binds the key; else obey."""
+        """Choose a picture, or drive, if the env binds the key; else obey."""
+        if self.gallery is not None:
+            self._choose(key)
+            return
         stage = self.player.latest[0]
         if any(key in combination for combination in stage.bindings) and key != pygame.K_ESCAPE:
             self.player.press(key)
@@ -175,10 +196,34 @@ class Window:
             elif key in keys:
                 self.player.send(command, *args)
 
+    def _release(self, key: int) -> None:
+        self.player.release(key)
+        if key == pygame.K_BACKSPACE and self.entry is None:
+            self.player.send("rewind", False)
+
+    def _choose(self, key: int) -> None:
+        """Walk through the pictures; Enter takes one, Escape none."""
+        if key in ENTER:
+            self.player.send("begin_from_start", self.gallery.chosen)
+        elif key in (pygame.K_ESCAPE, pygame.K_F7, pygame.K_i):
+            self.player.send("close_gallery")
+        else:
+            self.gallery.move(key)
+
+    def _point(self, event: pygame.event.Event) -> None:
+        """Choose a picture by the mouse."""
+        if event.type not in (pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN):
+            return
+        number = self.gallery.at(event.pos)
+        if number is not None:
+            self.gallery.chosen = number
+            if event.type == pygame.MOUSEBUTTONDOWN:
+                self.player.send("begin_from_start", number)
+
     def _type(self, event: pygame.event.Event) -> None:
         """Edit the prompt; Enter takes it, Escape drops it."""
         prompt = self.entry.prompt.strip()
-        if event.key not in (pygame.K_RETURN, pygame.K_KP_ENTER, pygame.K_ESCAPE):
+        if event.key not in (*ENTER, pygame.K_ESCAPE):
             self.entry.edit(event)
             return
         self.entry = None
@@ -192,46 +237,53 @@ class Window:
         self.player.send("begin" if anew else "set_prompt", prompt)
 
     def draw(self) -> None:
-        """Draw the latest moment and what lies over it."""
+        """Draw the latest view and what lies over it."""
         surface = pygame.display.get_surface()
         if self.player.error is not None:
             self._draw_error(surface)
             return
-        if self.player.latest is None:
-            draw_message(surface, self.title, ["waking up…"], "Esc  quit")
+        view, starts = self.player.view, self.player.session.gallery
+        if view is None:
+            draw_splash(surface, self.title, perf_counter() - self._opened)
             return
-        stage, moment = latest = self.player.latest
         if self._drawn is None:
-            self._begin(moment)
-            surface = pygame.display.get_surface()
-        surface.blit(fit(moment.frame, surface.get_size(), self.pixels), (0, 0))
-        if latest is not self._drawn:
-            self._drawn = latest
-            self._arrivals.append(perf_counter())
-            if moment.pressed is not None:
-                self._latency_ms = 1000 * (perf_counter() - moment.pressed)
+            self._begin(view)
+        self._make_room(view)
+        surface = pygame.display.get_surface()
+        if starts is None:
+            self.gallery = None
+        elif self.gallery is None or self.gallery.starts is not starts:
+            self.gallery = Gallery(starts)
+        shot = view.shots[view.focus]
+        draw_panes(surface, view, self.pixels, self.difference, self.hud)
+        if self.gallery is not None:
+            self.gallery.draw(surface)
+            return
         if self.hud:
-            draw_hud(surface, stage, moment, self.status(), lower=self.entry is None)
+            crowded, lower = len(view.shots) > 1, self.entry is None
+            draw_hud(surface, shot.stage, shot.moment, self.status(), lower, crowded)
         if self._notice and self.entry is None:
             draw_notice(surface, self._notice)
         if self.entry is not None:
             draw_entry(surface, self.entry.text, self.entry.suggestions, self.entry.chosen)
         if self.help:
-            draw_help(surface, f"worldsim · {stage.title}", help_rows(stage))
+            rows = help_rows(shot.stage, self.keys.aliases)
+            draw_help(surface, f"worldsim · {shot.stage.title}", rows)
 
     def status(self) -> Status:
         """Return what the HUD tells of the session."""
         session, film = self.player.session, self.player.session.film
         if session.paused:
             self._arrivals.clear()
-        spent = self._arrivals[-1] - self._arrivals[0] if len(self._arrivals) > 1 else 0.0
+        gaps = np.diff(self._arrivals) if len(self._arrivals) > 2 else np.zeros(1)
         return Status(
-            fps=(len(self._arrivals) - 1) / spent if spent else 0.0,
+            fps=1 / gaps.mean() if gaps.any() else 0.0,
+            jitter_ms=1000 * gaps.std(),
             latency_ms=self._latency_ms,
             speed=session.speed,
             paused=session.paused,
             rewinding=session.rewinding,
-            autopilot=session.autopilot,
+            driver=session.driver,
             recorded=film.seconds if film else None,
         )
 
@@ -242,14 +294,34 @@ class Window:
         lines += [f"saved: {film}" for film in session.films]
         draw_message(surface, "the model stopped", lines, "R  start again      Esc  quit", RED)
 
-    def _begin(self, moment: Moment) -> None:
+    def _begin(self, view: View) -> None:
         """Give the window the shape of the first frame."""
-        h, w = moment.frame.shape[:2]
+        h, w = view.shots[0].moment.frame.shape[:2]
         if not self.full_screen:
             scale = self.scale or max(LOADING) / max(h, w)
-            self._set_mode((round(scale * w), round(scale * h)))
+            self._tile, self._panes = (round(scale * w), round(scale * h)), 1
+            self._set_mode(self._tile)
         if self.record_first:
             self._record()
+            self.record_first = False
+
+    def _make_room(self, view: View) -> None:
+        """Let the window grow with the number of panes, as far as the desktop goes."""
+        count = count_panes(view, self.difference)
+        if count == self._panes:
+            return
+        before, self._panes = self._panes, count
+        if self.full_screen:
+            return
+        w, h = pygame.display.get_window_size()
+        if (w, h) != self._size:  # a person made it another size
+            columns, rows = grid(before)
+            self._tile = w // columns, h // rows
+        columns, rows = grid(count)
+        wanted = columns * self._tile[0], rows * self._tile[1]
+        room = (0.92 * side for side in pygame.display.get_desktop_sizes()[0])
+        scale = min(1.0, *(most / side for most, side in zip(room, wanted, strict=True)))
+        self._set_mode((round(scale * wanted[0]), round(scale * wanted[1])))
 
     def _set_mode(self, size: tuple[int, int]) -> None:
         pygame.display.init()
@@ -265,7 +337,7 @@ class Window:
         """Begin a fresh session on a thread of its own."""
         self.player = Player(self.open_session())
         self.sessions.append(self.player.session)
-        self._drawn = None
+        self._drawn, self._opened = None, perf_counter()
         self.player.start()
 
     def _notify(self, text: str, seconds: float = NOTICE) -> None:
@@ -291,6 +363,9 @@ class Window:
     def _toggle_hud(self) -> None:
         self.hud = not self.hud
 
+    def _toggle_difference(self) -> None:
+        self.difference = not self.difference
+
     def _change_pixels(self) -> None:
         self.pixels = PIXELS[(PIXELS.index(self.pixels) + 1) % len(PIXELS)]
         self._notify(f"{self.pixels} pixels", 1.0)
@@ -299,31 +374,8 @@ class Window:
         self.help = not self.help
 
     def _toggle_full_screen(self) -> None:
-        if not self.full_screen:
-            self._size = pygame.display.get_window_size()
         self.full_screen = not self.full_screen
-        self._set_mode(self._size or LOADING)
+        self._set_mode(self._size)
 
     def _quit(self) -> None:
         self.running = False
-
-
-def help_rows(stage: Stage) -> list[tuple[str, str]]:
-    """List the keys of an env and of the viewer, as F1 shows them."""
-    bound = frozenset().union(*stage.bindings)
-    names = ["Arrows"] * (bound >= set(ARROWS)) + ["WASD"] * (bound >= set(WASD))
-    shown = {key for keys in (ARROWS, WASD) if bound >= set(keys) for key in keys}
-    names += [_name(key) for key in sorted(bound - shown)]
-    rows = [(", ".join(names[:6]), "play")] if names else []
-    for keys, text, _, _ in COMMANDS:
-        free = dict.fromkeys(_name(key) for key in keys if key not in bound)
-        if free:
-            rows.append((", ".join(free), text))
-    if stage.prompts:
-        rows.insert(-2, (f"1 … {min(9, len(stage.prompts))}", "example prompts"))
-    return rows
-
-
-def _name(key: int) -> str:
-    name = NAMES.get(pygame.key.name(key), pygame.key.name(key))
-    return name.strip("[]").capitalize() if len(name) > 1 or name.isalpha() else name

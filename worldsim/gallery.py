@@ -1,0 +1,76 @@
+"""Pictures to begin from, laid over the window: one is chosen by arrows or by the mouse."""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import pygame
+
+from worldsim.brush import AMBER, INK, SOFT, Brush
+from worldsim.hud import unit_of
+from worldsim.starts import Start
+
+
+class Gallery:
+    """Thumbnails of starts, one of which is chosen.
+
+    Args:
+        starts: What there is to choose from.
+    """
+
+    def __init__(self, starts: Sequence[Start]) -> None:
+        self.starts, self.chosen = starts, 0
+        self._rects: list[pygame.Rect] = []
+
+    @cached_property
+    def _images(self) -> list[pygame.Surface]:
+        return [
+            pygame.image.frombuffer(start.frame.tobytes(), start.frame.shape[1::-1], "RGB")
+            for start in self.starts
+        ]
+
+    @property
+    def columns(self) -> int:
+        """Thumbnails in a row."""
+        return math.ceil(math.sqrt(len(self.starts) * 1.3))
+
+    def move(self, key: int) -> None:
+        """Go to a neighbour by an arrow key."""
+        step = {pygame.K_LEFT: -1, pygame.K_RIGHT: 1}.get(key, 0)
+        step += {pygame.K_UP: -self.columns, pygame.K_DOWN: self.columns}.get(key, 0)
+        if 0 <= self.chosen + step < len(self.starts):
+            self.chosen += step
+
+    def at(self, position: tuple[int, int]) -> int | None:
+        """Return which thumbnail lies at a position of the window."""
+        hits = (i for i, rect in enumerate(self._rects) if rect.collidepoint(position))
+        return next(hits, None)
+
+    def draw(self, surface: pygame.Surface) -> None:
+        """Draw all thumbnails and what is known of the chosen one."""
+        w, h = surface.get_size()
+        brush = Brush(surface, unit_of(surface))
+        brush.shade((8, 9, 12, 214))
+        edge, gap, columns = brush.px(24), brush.px(8), self.columns
+        head, foot = brush.px(58), brush.px(78)
+        rows = math.ceil(len(self.starts) / columns)
+        fh, fw = self.starts[0].frame.shape[:2]
+        wide = (w - 2 * edge + gap) / columns - gap
+        scale = min(wide / fw, ((h - head - foot + gap) / rows - gap) / fh)
+        size = round(scale * fw), round(scale * fh)
+        left = (w - columns * (size[0] + gap) + gap) // 2
+        brush.text("Begin from", left, brush.px(18), 20)
+        hint = "arrows and Enter, or a click      Esc  back"
+        brush.text(hint, w - left, brush.px(24), 12, SOFT, align=1)
+        self._rects = []
+        for i, image in enumerate(self._images):
+            row, column = divmod(i, columns)
+            rect = pygame.Rect(left + column * (size[0] + gap), head + row * (size[1] + gap), *size)
+            self._rects.append(rect)
+            surface.blit(pygame.transform.scale(image, size), rect)
+            if i == self.chosen:
+                border = max(2, brush.px(3))
+                pygame.draw.rect(surface, AMBER, rect.inflate(2 * border, 2 * border), border, 4)
+        caption = self.starts[self.chosen].caption
+        for i, line in enumerate(brush.wrap(caption, w - 2 * left, 3, 13)):
+            brush.text(line, left, h - foot + brush.px(10 + 19 * i), 13, INK)
