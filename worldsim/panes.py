@@ -26,6 +26,8 @@ def draw_panes(
     frames = [shot.moment.frame for shot in view.shots]
     texts = [_label(shot.label, shot.moment.ended) for shot in view.shots]
     gap = comparison(view)
+    if gap is not None:
+        texts[1] += " · the same" if gap > 90 else f" · PSNR {gap:.1f} dB"
     if gap is not None and difference:
         frames.append(difference_frame(*frames[:2]))
         texts.append(f"difference × {GAIN}")
@@ -36,10 +38,6 @@ def draw_panes(
         surface.blit(fit(frame, rect[2:], pixels), rect[:2])
         if labels and len(frames) > 1:
             draw_label(brush, rect, texts[i], i == view.focus)
-    if gap is not None and labels:
-        x, y, w, h = rects[1]
-        text = "the same" if gap > 90 else f"PSNR {gap:.1f} dB"
-        brush.pill(text, x + w / 2, y + brush.px(46), size=12)
 
 
 def count_panes(view: View, difference: bool) -> int:
