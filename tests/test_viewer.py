@@ -235,7 +235,7 @@ def test_a_film_goes_on_through_a_change_of_simulator(session, monkeypatch):
         (pygame.K_g, lambda w: w.pixels == "whole"),
         (pygame.K_F1, lambda w: w.help),
         (pygame.K_t, lambda w: w.entry is not None),
-        (pygame.K_F11, lambda w: w.full_screen),
+        (pygame.K_F11, lambda w: w.display.full_screen),
         (pygame.K_ESCAPE, lambda w: not w.running),
     ],
 )

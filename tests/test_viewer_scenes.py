@@ -167,9 +167,9 @@ def test_an_imagined_world_is_compared_with_a_real_simulator():
 def test_f2_f3_f4_and_m_compare_in_the_window(open_window):
     window = open_window()
     post(pygame.K_F2)
-    until(window, lambda: window.player.view.compared and window._panes == 2)
+    until(window, lambda: window.player.view.compared and window.display.panes == 2)
     post(pygame.K_F3)
-    until(window, lambda: window._panes == 3)
+    until(window, lambda: window.display.panes == 3)
     post(pygame.K_m)
     until(window, lambda: not window.player.latest[0].imagined)
     step = moment(window).step

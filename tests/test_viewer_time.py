@@ -310,7 +310,7 @@ def test_b_j_and_f_play_futures_in_the_window(open_window):
 def test_a_click_puts_a_future_into_focus(open_window):
     window = open_window()
     post(pygame.K_b)
-    until(window, lambda: window._panes == 2)
+    until(window, lambda: window.display.panes == 2)
     w, h = pygame.display.get_window_size()
     for kind in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP):
         pygame.event.post(pygame.event.Event(kind, button=1, pos=(3 * w // 4, h // 2)))

@@ -10,6 +10,8 @@ from worldsim.brush import AMBER, INK, SOFT, Brush
 from worldsim.hud import unit_of
 from worldsim.starts import Start
 
+ENTER = (pygame.K_RETURN, pygame.K_KP_ENTER)
+
 
 class Gallery:
     """Thumbnails of starts, one of which is chosen.
@@ -34,17 +36,22 @@ class Gallery:
         """Thumbnails in a row."""
         return math.ceil(math.sqrt(len(self.starts) * 1.3))
 
-    def move(self, key: int) -> None:
-        """Go to a neighbour by an arrow key."""
+    def handle(self, event: pygame.event.Event) -> bool:
+        """Act on an event; return whether the chosen picture is taken."""
+        if event.type == pygame.KEYDOWN:
+            self._move(event.key)
+            return event.key in ENTER
+        if event.type in (pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN):
+            hit = next((i for i, r in enumerate(self._rects) if r.collidepoint(event.pos)), None)
+            self.chosen = self.chosen if hit is None else hit
+            return event.type == pygame.MOUSEBUTTONDOWN and hit is not None
+        return False
+
+    def _move(self, key: int) -> None:
         step = {pygame.K_LEFT: -1, pygame.K_RIGHT: 1}.get(key, 0)
         step += {pygame.K_UP: -self.columns, pygame.K_DOWN: self.columns}.get(key, 0)
         if 0 <= self.chosen + step < len(self.starts):
             self.chosen += step
-
-    def at(self, position: tuple[int, int]) -> int | None:
-        """Return which thumbnail lies at a position of the window."""
-        hits = (i for i, rect in enumerate(self._rects) if rect.collidepoint(position))
-        return next(hits, None)
 
     def draw(self, surface: pygame.Surface) -> None:
         """Draw all thumbnails and what is known of the chosen one."""

@@ -1,8 +1,12 @@
-"""Agents that drive in the viewer: a Stable-Baselines3 file, or a function."""
+"""Who drives in the viewer: a person's hands, an autopilot, or an agent.
+
+An agent is a file of Stable-Baselines3 or a function.
+"""
 
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,15 @@ from typing import Any
 import numpy as np
 
 Policy = Callable[[Any, np.random.Generator], Any]  # observation, rng -> action
+DRIVERS = ("human", "autopilot", "agent")
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What a person holds: keys in the order of pressing, sticks and mouse by name in [-1, 1]."""
+
+    keys: tuple[int, ...] = ()
+    axes: tuple[tuple[str, float], ...] = ()
 
 
 def load_pilot(agent: str | Policy) -> Policy:

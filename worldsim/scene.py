@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worldsim.keyboard import ARROWS
-from worldsim.pilots import Policy
-from worldsim.stage import Hands, Moment, Stage
+from worldsim.pilots import Hands, Policy
+from worldsim.stage import Moment, Stage
 
 PAST = 16  # real frames that an imagined world starts from, as from a start clip
 
@@ -21,7 +21,7 @@ class Pane:
     stage: Stage
     label: str = ""
     driver: str = ""
-    """One of `stage.DRIVERS`; empty follows the pane in focus."""
+    """One of `pilots.DRIVERS`; empty follows the pane in focus."""
     keys: tuple[int, ...] = ()
     """Keys that are held here all the time."""
 

@@ -6,28 +6,24 @@ person can give. It knows no window and no thread.
 
 import itertools
 import re
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-
+from worldsim.casting import Casting
 from worldsim.film import Film
-from worldsim.pilots import Policy, load_pilot
-from worldsim.scene import DIFFERENCES, Comparison, Futures, Pane, Scene, View, imagine_on
+from worldsim.pilots import DRIVERS, Hands, Policy, load_pilot
+from worldsim.scene import Pane, Scene
 from worldsim.slots import read_slot, write_slot
-from worldsim.stage import DRIVERS, Hands, Stage
+from worldsim.stage import Stage
 from worldsim.starts import Start, frame_from_image, starts_of
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 LAST_LOOK = 0.8  # seconds that the last frame of an episode stays
 SLOTS = 4
-MOST_FUTURES = 4
 
 
-class Session:
+class Session(Casting):
     """Play a scene: one stage, an imagined world beside its real simulator, or several futures.
 
     Args:
@@ -50,23 +46,16 @@ class Session:
         out: str | Path = "out/play.mp4",
         agent: str | Policy | None = None,
     ) -> None:
+        super().__init__()
         self.open_stage, self.seed, self.out = open_stage, seed, Path(out)
-        self.scene: Scene | None = None
         self.driver = "autopilot" if autopilot else "human"
         self.agent, self.pilot = agent, None
         self.film: Film | None = None
         self.films: list[Path] = []
-        self.notices: deque[str] = deque(maxlen=8)
         self.paused = self.rewinding = False
-        self.speed, self.slot, self.difference = 1.0, 1, DIFFERENCES[0]
+        self.speed, self.slot = 1.0, 1
         self.gallery: list[Start] | None = None
-        self._fps, self._twin, self._single = fps, None, False
-        self._options: dict[str, Any] | None = None
-
-    @property
-    def stage(self) -> Stage | None:
-        """The stage in focus; None before `start`."""
-        return self.scene.stage if self.scene else None
+        self._fps, self._single = fps, False
 
     @property
     def autopilot(self) -> bool:
@@ -94,10 +83,6 @@ class Session:
         """Seconds until the next tick is due."""
         period = 1 / (self.fps * self.speed)
         return max(period, LAST_LOOK) if self.stage.moment.ended else period
-
-    def view(self) -> View:
-        """Return what there is to see now."""
-        return self.scene.view()
 
     def start(self) -> None:
         """Make the stage, load the agent and begin the first episode."""
@@ -193,7 +178,7 @@ class Session:
             self.set_prompt(prompt)
             return
         options = {"prompt": prompt} if prompt else None
-        self._begin_from(options, "the prompt was not understood")
+        self._begin_from(options, "the prompt was not understood", lasting=True)
 
     def choose_prompt(self, number: int) -> None:
         """Set one of the world's example prompts."""
@@ -231,132 +216,18 @@ class Session:
             self._show(stage)
             self._begin_from(options, "no scene from this picture")
 
-    def _begin_from(self, options: dict[str, Any] | None, what: str) -> None:
-        """Begin an episode alone on the screen; if the env refuses, all stays as it is."""
+    def _begin_from(self, options: dict[str, Any] | None, what: str, lasting: bool = False) -> None:
+        """Begin an episode alone on the screen; if the env refuses, all stays as it is.
+
+        Args:
+            options: Of the env's `reset`.
+            what: To tell a person if it fails.
+            lasting: Whether later episodes begin so too.
+        """
         with self._excused(what):
             self._be_alone()
             self.stage.reset(self.stage.moment.seed, options)
-            self._options = options
-
-    # real and imagined
-
-    def switch(self) -> None:
-        """Change between the imagined world and the real simulator it learned from."""
-        if len(self.scene.panes) > 1:
-            self.focus_next()
-            return
-        twin = self._find_twin()
-        if twin is not None:
-            self._show(twin)
-
-    def compare(self) -> None:
-        """Show the real simulator beside the imagined world, from one state; or end that."""
-        if isinstance(self.scene, Comparison):
-            self._be_alone()
-            return
-        self._be_alone()
-        pair = self.stage, self._find_twin()
-        if pair[1] is None:
-            return
-        imagined, real = sorted(pair, key=lambda stage: not stage.imagined)
-        with self._excused("no comparison"):
-            scene = Comparison(imagined, real)
-            scene.align()
-            self.scene, self._twin, self._options = scene, None, None
-
-    def imagine_from_real(self) -> None:
-        """Let the imagined world go on from the real simulator's present frames."""
-        with self._excused("not imagined"):
-            if isinstance(self.scene, Comparison):
-                self.scene.align()
-                return
-            self._be_alone()
-            twin = self._find_twin()
-            if twin is None:
-                return
-            imagined, real = sorted((self.stage, twin), key=lambda stage: not stage.imagined)
-            real.settle()
-            imagine_on(imagined, real)
-            self._show(imagined)
-
-    def _find_twin(self) -> Stage | None:
-        """Return the other one of imagined and real, made if need be."""
-        if self._twin is None:
-            cfg = getattr(self.stage.world, "cfg", None)
-            env_id, kwargs = getattr(cfg, "env_id", ""), getattr(cfg, "env_kwargs", {})
-            if not env_id:
-                self.notices.append("there is only this one simulator here")
-                return None
-            with self._excused(f"{env_id} does not start"):
-                kwargs = {"render_mode": "rgb_array", "disable_env_checker": True, **kwargs}
-                twin = Stage(gymnasium.make(env_id, **kwargs), env_id, actions=self.stage.given)
-                twin.reset(self.stage.moment.seed)
-                self._twin = twin
-        return self._twin
-
-    def _imagined(self) -> Stage | None:
-        stages = [*self.scene.stages, *([self._twin] if self._twin else [])]
-        return next((stage for stage in stages if stage.imagined), None)
-
-    def _show(self, stage: Stage) -> None:
-        """Put one stage on the screen; the other one of imagined and real waits."""
-        self._be_alone()
-        if stage is not self.stage:
-            self.scene, self._twin = Scene([Pane(stage)]), self.stage
-
-    # futures
-
-    def branch(self, count: int | None = None) -> None:
-        """Show so many futures of this moment side by side.
-
-        Args:
-            count: 1 goes on with the one in focus; None takes one more, and after four just one.
-        """
-        now = len(self.scene.panes) if isinstance(self.scene, Futures) else 1
-        count = now % MOST_FUTURES + 1 if count is None else count
-        if not 1 <= count <= MOST_FUTURES:
-            raise ValueError(f"`count` must be from 1 to {MOST_FUTURES}, got {count}")
-        self._be_alone()
-        if count == 1:
-            return
-        if self.difference == "prompts" and not self.stage.offers("set_prompt"):
-            self.set_prompt("")  # says why not
-            return
-        with self._excused("no futures"):
-            self.scene = Futures(self.stage, count, self.difference)
-            self.notices.append(f"{count} futures that differ in {self.difference}")
-
-    def change_difference(self) -> None:
-        """Let futures differ in something else: chance, prompts or actions."""
-        at = DIFFERENCES.index(self.difference) + 1
-        self.difference = DIFFERENCES[at % len(DIFFERENCES)]
-        if isinstance(self.scene, Futures):
-            count = len(self.scene.panes)
-            self.scene.restart()
-            self.branch(count)
-        else:
-            self.notices.append(f"futures differ in {self.difference}")
-
-    def focus_next(self) -> None:
-        """Put the next pane into focus: it has the keys, the prompts and the HUD."""
-        self.focus((self.scene.focus + 1) % len(self.scene.panes))
-
-    def focus(self, number: int) -> None:
-        """Put a pane into focus."""
-        self.scene.focus = min(max(number, 0), len(self.scene.panes) - 1)
-
-    def _be_alone(self) -> None:
-        """Go on with the pane in focus; close the others, but for a simulator that can wait."""
-        chosen, before = self.stage, self.scene.stages
-        if len(before) == 1:
-            return
-        kept = isinstance(self.scene, Comparison)
-        self.scene = Scene([Pane(chosen)])
-        for stage in before:
-            if stage is not chosen and kept:
-                self._twin = stage
-            elif stage is not chosen:
-                stage.env.close()
+            self._options = options if lasting else None
 
     # drivers
 
@@ -370,7 +241,7 @@ class Session:
         self.drive(there[(there.index(self.driver) + 1) % len(there)])
 
     def drive(self, driver: str) -> None:
-        """Say who drives, one of `stage.DRIVERS`."""
+        """Say who drives, one of `pilots.DRIVERS`."""
         if driver not in DRIVERS:
             raise ValueError(f"`driver` must be one of {', '.join(DRIVERS)}, got {driver!r}")
         if driver == "agent" and self.pilot is None:
@@ -426,14 +297,6 @@ class Session:
     def _shoot(self) -> None:
         if self.film is not None:
             self.film.write(self.stage, self.view())
-
-    @contextmanager
-    def _excused(self, what: str) -> Iterator[None]:
-        """Turn an error into a notice, where the session can go on without what failed."""
-        try:
-            yield
-        except Exception as error:
-            self.notices.append(f"{what}: {error}")
 
 
 def _plain(title: str) -> str:

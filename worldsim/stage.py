@@ -17,24 +17,15 @@ import numpy as np
 
 from worldsim.analogue import add_axes, analogue_bindings, keys_from_axes
 from worldsim.keyboard import Bindings, action_from_keys, key_bindings, keys_from_action
-from worldsim.pilots import Policy
+from worldsim.pilots import DRIVERS, Hands, Policy
 from worldsim.spaces import flatten_action
-from worldsim.tape import Moment, Tape
+from worldsim.tape import Moment, Tape, said
 
 __all__ = ["DRIVERS", "Hands", "Moment", "Stage"]
 
 PAST_BYTES = 256 * 2**20  # for snapshots, whatever the size of a world
 PAST_STEPS = 600
 SPARKLINE = 120  # rewards
-DRIVERS = ("human", "autopilot", "agent")
-
-
-@dataclass(frozen=True)
-class Hands:
-    """What a person holds: keys in the order of pressing, sticks and mouse by name in [-1, 1]."""
-
-    keys: tuple[int, ...] = ()
-    axes: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +114,7 @@ class Stage:
         self.observation, info = self.env.reset(seed=seed, options=options)
         self._rng, self._held, self._behind = np.random.default_rng(seed), None, False
         self.env.action_space.seed(seed)
-        first = Moment(self._frame(), seed, **_said(info))
+        first = Moment(self._frame(), seed, **said(info))
         self._past.clear()
         self.tape = Tape(first, options, tuple(lead), scene=info.get("scene", {}))
         for action in lead:
@@ -190,7 +181,7 @@ class Stage:
             (*before.rewards, float(reward))[-SPARKLINE:],
             flatten_action(self.env.action_space, action),
             keys,
-            **_said(info),
+            **said(info),
             ended="terminated" if terminated else "truncated" if truncated else "",
             model_ms=1000 * (perf_counter() - began),
         )
@@ -299,16 +290,6 @@ def _remake(env: gymnasium.Env) -> gymnasium.Env:
     shared = {} if world is None else {"world": world}
     spec = replace(env.spec, kwargs=kwargs)
     return gymnasium.make(spec, disable_env_checker=True, **shared)
-
-
-def _said(info: dict[str, Any]) -> dict[str, Any]:
-    """Pick what the viewer shows and keeps from an env's `info`."""
-    numbers = {key: info.get(key) for key in ("termination", "doubt")}
-    return {
-        "prompt": str(info.get("prompt") or info.get("caption") or ""),
-        "state": {key: np.array(x, np.float32) for key, x in info.get("state", {}).items()},
-        **{key: None if value is None else float(value) for key, value in numbers.items()},
-    }
 
 
 def _sizes(state: Any, depth: int = 4) -> Iterator[int]:

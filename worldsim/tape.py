@@ -45,6 +45,16 @@ class Moment:
     """Ground truth, where an env tells it."""
 
 
+def said(info: dict[str, Any]) -> dict[str, Any]:
+    """Pick what the viewer shows and keeps from an env's `info`, as fields of a `Moment`."""
+    numbers = {key: info.get(key) for key in ("termination", "doubt")}
+    return {
+        "prompt": str(info.get("prompt") or info.get("caption") or ""),
+        "state": {key: np.array(x, np.float32) for key, x in info.get("state", {}).items()},
+        **{key: None if value is None else float(value) for key, value in numbers.items()},
+    }
+
+
 class Tape:
     """An episode as it is played, from its first frame on.
 

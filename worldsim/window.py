@@ -4,20 +4,20 @@ It never waits for the model: keys and commands go to the `Player`, and what is 
 view that it handed over. All input comes as events, so posted events drive it in a test.
 """
 
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import pygame
 
 from worldsim.analogue import Pad
-from worldsim.brush import GROUND, RED
+from worldsim.brush import RED
 from worldsim.controls import COMMANDS, Keys, help_rows
-from worldsim.film import PIXELS, grid, tile
-from worldsim.gallery import Gallery
+from worldsim.display import Display
+from worldsim.film import PIXELS, tile
+from worldsim.gallery import ENTER, Gallery
 from worldsim.hud import Status, draw_entry, draw_help, draw_hud, draw_message, draw_notice
+from worldsim.pace import Pace
 from worldsim.panes import count_panes, draw_panes
 from worldsim.player import Player
 from worldsim.prompt_entry import PromptEntry
@@ -25,10 +25,9 @@ from worldsim.scene import View
 from worldsim.session import Session, free_path
 from worldsim.splash import draw_splash
 
-LOADING = (704, 704)  # pixels, until the first frame tells its shape
 REDRAWS = 60  # a second, at most
 NOTICE = 4.0  # seconds
-ENTER = (pygame.K_RETURN, pygame.K_KP_ENTER)
+AWAY = (pygame.K_ESCAPE, pygame.K_F7, pygame.K_i)  # keys that close the gallery
 
 
 class Window:
@@ -59,7 +58,8 @@ class Window:
     ) -> None:
         self.open_session, self.title = open_session, title
         self.scale, self.pixels, self.hud = scale, pixels, hud
-        self.full_screen, self.record_first = full_screen, record
+        self.display, self.pace = Display(title, full_screen), Pace()
+        self.record_first = record
         self.keys = keys or Keys()
         self.pad = Pad(self.keys.buttons)
         self.help, self.running, self.difference = False, True, False
@@ -71,10 +71,6 @@ class Window:
         self._drawn: View | None = None
         self._dirty = True
         self._notice, self._notice_until = "", 0.0
-        self._arrivals: deque[float] = deque(maxlen=30)
-        self._latency_ms: float | None = None
-        self._tile, self._panes = LOADING, 1  # size of one pane, and how many there are
-        self._size = LOADING
         self._opened = 0.0
 
     def run(self) -> list[Path]:
@@ -100,7 +96,7 @@ class Window:
 
     def open(self) -> None:
         """Open the window and start the model's thread."""
-        self._set_mode(LOADING)
+        self.display.open()
         pygame.joystick.init()
         self._start_player()
 
@@ -132,14 +128,8 @@ class Window:
         self.draw()
         pygame.display.flip()
         if view is not None and view is not self._drawn:
-            self._arrived(view)
-
-    def _arrived(self, view: View) -> None:
-        """Note when a view reached the screen, and what for."""
-        self._drawn = view
-        self._arrivals.append(perf_counter())
-        if view.pressed is not None:
-            self._latency_ms = 1000 * (perf_counter() - view.pressed)
+            self._drawn = view
+            self.pace.arrived(view)
 
     def handle(self, event: pygame.event.Event) -> None:
         """Act on one event."""
@@ -158,12 +148,12 @@ class Window:
             return
         elif event.type == pygame.KEYDOWN and self.entry is not None:
             self._type(event)
-        elif event.type == pygame.KEYDOWN:
-            self._press(self.keys.aliases.get(event.key, event.key))
         elif event.type == pygame.DROPFILE:
             self.player.send("begin_from_image", event.file)
         elif self.gallery is not None:
-            self._point(event)
+            self._choose(event)
+        elif event.type == pygame.KEYDOWN:
+            self._press(self.keys.aliases.get(event.key, event.key))
         else:
             self._play(event, view)
 
@@ -174,16 +164,13 @@ class Window:
         for key, down in self.pad.keys(event):
             (self._press if down else self._release)(key)
         if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and len(view.shots) > 1:
-            rects = tile(self._panes, size)
+            rects = tile(self.display.panes, size)
             hits = [i for i, rect in enumerate(rects) if pygame.Rect(rect).collidepoint(event.pos)]
             if hits and hits[0] < len(view.shots):
                 self.player.send("focus", hits[0])
 
     def _press(self, key: int) -> None:
-        """Choose a picture, or drive, if the env binds the key; else obey."""
-        if self.gallery is not None:
-            self._choose(key)
-            return
+        """Drive, if the env binds the key; else obey."""
         stage = self.player.latest[0]
         if any(key in combination for combination in stage.bindings) and key != pygame.K_ESCAPE:
             self.player.press(key)
@@ -201,24 +188,12 @@ class Window:
         if key == pygame.K_BACKSPACE and self.entry is None:
             self.player.send("rewind", False)
 
-    def _choose(self, key: int) -> None:
-        """Walk through the pictures; Enter takes one, Escape none."""
-        if key in ENTER:
+    def _choose(self, event: pygame.event.Event) -> None:
+        """Choose a picture to begin from, or none."""
+        if self.gallery.handle(event):
             self.player.send("begin_from_start", self.gallery.chosen)
-        elif key in (pygame.K_ESCAPE, pygame.K_F7, pygame.K_i):
+        elif event.type == pygame.KEYDOWN and event.key in AWAY:
             self.player.send("close_gallery")
-        else:
-            self.gallery.move(key)
-
-    def _point(self, event: pygame.event.Event) -> None:
-        """Choose a picture by the mouse."""
-        if event.type not in (pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN):
-            return
-        number = self.gallery.at(event.pos)
-        if number is not None:
-            self.gallery.chosen = number
-            if event.type == pygame.MOUSEBUTTONDOWN:
-                self.player.send("begin_from_start", number)
 
     def _type(self, event: pygame.event.Event) -> None:
         """Edit the prompt; Enter takes it, Escape drops it."""
@@ -248,7 +223,7 @@ class Window:
             return
         if self._drawn is None:
             self._begin(view)
-        self._make_room(view)
+        self.display.make_room(count_panes(view, self.difference))
         surface = pygame.display.get_surface()
         if starts is None:
             self.gallery = None
@@ -274,12 +249,11 @@ class Window:
         """Return what the HUD tells of the session."""
         session, film = self.player.session, self.player.session.film
         if session.paused:
-            self._arrivals.clear()
-        gaps = np.diff(self._arrivals) if len(self._arrivals) > 2 else np.zeros(1)
+            self.pace.pause()
         return Status(
-            fps=1 / gaps.mean() if gaps.any() else 0.0,
-            jitter_ms=1000 * gaps.std(),
-            latency_ms=self._latency_ms,
+            fps=self.pace.fps,
+            jitter_ms=self.pace.jitter_ms,
+            latency_ms=self.pace.latency_ms,
             speed=session.speed,
             paused=session.paused,
             rewinding=session.rewinding,
@@ -296,42 +270,10 @@ class Window:
 
     def _begin(self, view: View) -> None:
         """Give the window the shape of the first frame."""
-        h, w = view.shots[0].moment.frame.shape[:2]
-        if not self.full_screen:
-            scale = self.scale or max(LOADING) / max(h, w)
-            self._tile, self._panes = (round(scale * w), round(scale * h)), 1
-            self._set_mode(self._tile)
+        self.display.fit(view.shots[0].moment.frame.shape[:2], self.scale)
         if self.record_first:
             self._record()
             self.record_first = False
-
-    def _make_room(self, view: View) -> None:
-        """Let the window grow with the number of panes, as far as the desktop goes."""
-        count = count_panes(view, self.difference)
-        if count == self._panes:
-            return
-        before, self._panes = self._panes, count
-        if self.full_screen:
-            return
-        w, h = pygame.display.get_window_size()
-        if (w, h) != self._size:  # a person made it another size
-            columns, rows = grid(before)
-            self._tile = w // columns, h // rows
-        columns, rows = grid(count)
-        wanted = columns * self._tile[0], rows * self._tile[1]
-        room = (0.92 * side for side in pygame.display.get_desktop_sizes()[0])
-        scale = min(1.0, *(most / side for most, side in zip(room, wanted, strict=True)))
-        self._set_mode((round(scale * wanted[0]), round(scale * wanted[1])))
-
-    def _set_mode(self, size: tuple[int, int]) -> None:
-        pygame.display.init()
-        if self.full_screen:
-            pygame.display.set_mode((0, 0), pygame.FULLSCREEN)
-        else:
-            self._size = size
-            pygame.display.set_mode(size, pygame.RESIZABLE)
-        pygame.display.set_caption(f"worldsim: {self.title}")
-        pygame.display.get_surface().fill(GROUND)
 
     def _start_player(self) -> None:
         """Begin a fresh session on a thread of its own."""
@@ -374,8 +316,7 @@ class Window:
         self.help = not self.help
 
     def _toggle_full_screen(self) -> None:
-        self.full_screen = not self.full_screen
-        self._set_mode(self._size)
+        self.display.toggle_full_screen()
 
     def _quit(self) -> None:
         self.running = False
