@@ -270,8 +270,12 @@ def test_one_goes_on_with_the_future_in_focus(session):
     first, second = session.scene.stages
     session.focus_next()
     session.branch(1)
-    assert session.stage is second and first.env.closed and not second.env.closed
+    assert session.stage is second
     session.tick((RIGHT,))
+    session.branch(2)
+    assert session.scene.stages[1] is first  # envs are used again: some must not be closed early
+    session.close()
+    assert first.env.closed and second.env.closed
 
 
 def test_a_simulator_has_futures_too(real):
@@ -305,6 +309,19 @@ def test_b_j_and_f_play_futures_in_the_window(open_window):
     post(pygame.K_b)
     until(window, lambda: len(window.player.view.shots) == 1)
     until(window, lambda: pygame.display.get_window_size()[0] == width)
+
+
+def test_the_window_outlives_futures_and_galleries_of_any_env(open_window):
+    """CartPole shuts all of pygame down when it is closed."""
+    window = open_window(gymnasium.make("CartPole-v1", render_mode="rgb_array"))
+    for count in (2, 3, 4, 1):
+        post(pygame.K_b)
+        until(window, lambda count=count: len(window.player.view.shots) == count)
+    post(pygame.K_F7)
+    until(window, lambda: window.gallery is not None)
+    post(pygame.K_ESCAPE)
+    until(window, lambda: window.gallery is None)
+    assert window.player.error is None and pygame.display.get_surface() is not None
 
 
 def test_a_click_puts_a_future_into_focus(open_window):

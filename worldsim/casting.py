@@ -28,6 +28,9 @@ class Casting:
         self.notices: deque[str] = deque(maxlen=8)
         self._twin: Stage | None = None  # the other one of imagined and real, while it waits
         self._options: dict[str, Any] | None = None  # of every new episode
+        # Stages for futures to come. They stay open: some of gymnasium's envs shut all of pygame
+        # down when they close, the window too.
+        self._spares: list[Stage] = []
 
     @property
     def stage(self) -> Stage | None:
@@ -119,7 +122,8 @@ class Casting:
             self.set_prompt("")  # says why not
             return
         with self._excused("no futures"):
-            self.scene = Futures(self.stage, count, self.difference)
+            others = [self._borrow() for _ in range(count - 1)]
+            self.scene = Futures(self.stage, others, self.difference)
             self.notices.append(f"{count} futures that differ in {self.difference}")
 
     def change_difference(self) -> None:
@@ -142,7 +146,7 @@ class Casting:
         self.scene.focus = min(max(number, 0), len(self.scene.panes) - 1)
 
     def _be_alone(self) -> None:
-        """Go on with the pane in focus; close the others, but for a simulator that can wait."""
+        """Go on with the pane in focus; the others wait until they are needed again."""
         chosen, before = self.stage, self.scene.stages
         if len(before) == 1:
             return
@@ -152,7 +156,15 @@ class Casting:
             if stage is not chosen and kept:
                 self._twin = stage
             elif stage is not chosen:
-                stage.env.close()
+                self._spares.append(stage)
+
+    def _borrow(self) -> Stage:
+        """Return another stage of the env in focus."""
+        alike = [spare for spare in self._spares if spare.title == self.stage.title]
+        if not alike:
+            return self.stage.fork()
+        self._spares.remove(alike[0])
+        return alike[0]
 
     @contextmanager
     def _excused(self, what: str) -> Iterator[None]:

@@ -138,14 +138,16 @@ class Futures(Scene):
 
     Args:
         stage: Where they part; it becomes the first of them.
-        count: How many.
+        others: Stages of the same env, which become the others.
         by: What they differ in, one of `DIFFERENCES`: the world's chance, prompts, or actions.
     """
 
-    def __init__(self, stage: Stage, count: int, by: str) -> None:
+    def __init__(self, stage: Stage, others: list[Stage], by: str) -> None:
         self.by = by
         self.origin = stage.mark()  # where `restart` comes back to
-        super().__init__([Pane(stage), *(Pane(stage.fork()) for _ in range(count - 1))])
+        for other in others:
+            other.become(self.origin)
+        super().__init__([Pane(stage), *map(Pane, others)])
         self._part()
 
     def restart(self) -> None:

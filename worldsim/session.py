@@ -16,7 +16,7 @@ from worldsim.pilots import DRIVERS, Hands, Policy, load_pilot
 from worldsim.scene import Pane, Scene
 from worldsim.slots import read_slot, write_slot
 from worldsim.stage import Stage
-from worldsim.starts import Start, frame_from_image, starts_of
+from worldsim.starts import Start, clips_of, frame_from_image, seeds_of
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 LAST_LOOK = 0.8  # seconds that the last frame of an episode stays
@@ -188,16 +188,23 @@ class Session(Casting):
     def open_gallery(self) -> None:
         """Put pictures of where an episode can begin into `gallery`."""
         with self._excused("no pictures of starts"):
-            self.gallery = starts_of(self.stage)
+            self.gallery = self._starts()
 
     def begin_from_start(self, number: int) -> None:
         """Begin from a picture of the gallery."""
-        start, self.gallery = (self.gallery or starts_of(self.stage))[number], None
+        start, self.gallery = (self.gallery or self._starts())[number], None
         if start.seed is None:
             self._begin_from(start.options, "no such start")
         else:
             self._be_alone()
             self.stage.reset(start.seed)
+
+    def _starts(self) -> list[Start]:
+        if hasattr(self.stage.world, "starts"):
+            return clips_of(self.stage)
+        other = self._borrow()
+        self._spares.append(other)
+        return seeds_of(other, self.stage.moment.seed + 1)
 
     def close_gallery(self) -> None:
         """Choose nothing."""
@@ -290,7 +297,7 @@ class Session(Casting):
             self.finish_film()
         finally:
             stages = self.scene.stages if self.scene else []
-            for stage in (*stages, self._twin):
+            for stage in (*stages, *self._spares, self._twin):
                 if stage is not None:
                     stage.env.close()
 

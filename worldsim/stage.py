@@ -233,10 +233,10 @@ class Stage:
 
     def fork(self) -> "Stage":
         """Return a stage of its own at the same moment; a world's weights are shared."""
-        env = _remake(self.env)
-        other = Stage(env, self.title, self.imagined, self.given)
+        other = Stage(_remake(self.env), self.title, self.imagined, self.given)
         other._rng = copy.deepcopy(self._rng)
-        env.reset(seed=self.moment.seed)
+        if self.has_snapshots:
+            other.env.reset(seed=self.moment.seed)  # nothing is restored before
         other.become(self.mark())
         return other
 

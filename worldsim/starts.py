@@ -26,10 +26,12 @@ class Start:
     """Of the episode; None keeps the present one."""
 
 
-def starts_of(stage: Stage) -> list[Start]:
-    """Return a world's start clips by their last frames, or a simulator's next seeds."""
-    if stage.world is None or not hasattr(stage.world, "starts"):
-        return _seeds(stage)
+def clips_of(stage: Stage) -> list[Start]:
+    """Return a world's start clips by their last frames.
+
+    Raises:
+        ValueError: If it has none of the size that is played.
+    """
     starts = stage.world.starts
     h, w = stage.moment.frame.shape[:2]
     size = stage.world.tokenizer.latent_size((h, w))
@@ -42,13 +44,14 @@ def starts_of(stage: Stage) -> list[Start]:
     ]
 
 
-def _seeds(stage: Stage) -> list[Start]:
-    """Begin episodes in another env of the same kind to see what they look like."""
-    other, first = stage.fork(), stage.moment.seed + 1
-    try:
-        moments = [other.reset(first + i) for i in range(SEEDS)]
-    finally:
-        other.env.close()
+def seeds_of(stage: Stage, first: int) -> list[Start]:
+    """Begin an episode for each of the next seeds, to see what they look like.
+
+    Args:
+        stage: Of the env in question; it is left at the last of them.
+        first: Seed to begin with.
+    """
+    moments = [stage.reset(first + i) for i in range(SEEDS)]
     return [Start(m.frame, m.prompt or f"seed {m.seed}", seed=m.seed) for m in moments]
 
 

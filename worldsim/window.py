@@ -138,6 +138,9 @@ class Window:
             self.running = False
         elif event.type == pygame.WINDOWFOCUSLOST:
             self.player.release()
+            self.player.send("rewind", False)
+        elif event.type in (pygame.JOYDEVICEADDED, pygame.JOYDEVICEREMOVED):
+            self.player.steer(self.pad.axes(event, pygame.display.get_window_size()))
         elif event.type == pygame.KEYUP:
             self._release(self.keys.aliases.get(event.key, event.key))
         elif event.type == pygame.KEYDOWN and (error is not None or view is None):
