@@ -79,5 +79,6 @@ class Gallery:
                 border = max(2, brush.px(3))
                 pygame.draw.rect(surface, AMBER, rect.inflate(2 * border, 2 * border), border, 4)
         caption = self.starts[self.chosen].caption
+        below = self._rects[-1].bottom + brush.px(16)
         for i, line in enumerate(brush.wrap(caption, w - 2 * left, 3, 13)):
-            brush.text(line, left, h - foot + brush.px(10 + 19 * i), 13, INK)
+            brush.text(line, left, below + brush.px(19 * i), 13, INK)

@@ -12,6 +12,9 @@ from worldsim.keyboard import ARROWS, WASD, Bindings
 from worldsim.stage import Moment, Stage
 
 
+HEAD = 128  # design pixels that the panels at the top take
+
+
 @dataclass
 class Status:
     """What the HUD tells of the session rather than of a frame."""
@@ -43,7 +46,6 @@ def draw_hud(
     moment: Moment,
     status: Status,
     lower: bool = True,
-    crowded: bool = False,
 ) -> None:
     """Draw the HUD over a window.
 
@@ -53,26 +55,25 @@ def draw_hud(
         moment: Its moment.
         status: Of the session.
         lower: Whether to draw the lower panels; without them there is room to type.
-        crowded: Whether the panes have labels at their top.
     """
     brush = Brush(surface, unit_of(surface))
     edge = brush.px(12)
     right, bottom = surface.get_width() - edge, surface.get_height() - edge
     _draw_title(brush, edge, edge, stage, moment, status)
     _draw_score(brush, right, edge, moment)
-    top = edge + brush.px(34) * crowded
-    _draw_states(brush, surface.get_width() / 2, top, moment, status)
+    _draw_states(brush, surface.get_width() / 2, edge, moment, status)
     if lower:
         taken = draw_controls(brush, edge, bottom, stage.env.action_space, stage.bindings, moment)
         _draw_prompt(brush, taken + brush.px(8), right, bottom, moment.prompt)
 
 
 def draw_label(brush: Brush, rect: Rect, text: str, focus: bool) -> None:
-    """Write what a pane shows at its top, and frame it if it is in focus."""
+    """Write what a pane shows, below the panels at the top, and frame it if it is in focus."""
     x, y, w, h = rect
     if text:
         line = brush.wrap(text, w - brush.px(52), 1, 12)[0]
-        brush.pill(line, x + w / 2, y + brush.px(12), AMBER if focus else INK, 12)
+        top = y + brush.px(HEAD if y == 0 else 12)
+        brush.pill(line, x + w / 2, top, AMBER if focus else INK, 12)
     if focus:
         pygame.draw.rect(brush.surface, AMBER, rect, max(1, brush.px(2)))
 
@@ -193,7 +194,7 @@ def _lay_out(bindings: Bindings) -> list[tuple[frozenset[int], str, int, int]]:
 
 def _draw_prompt(brush: Brush, left: float, right: float, bottom: float, prompt: str) -> None:
     """Bottom: the prompt in force, in up to three lines."""
-    room = right - left - brush.px(28)
+    room = min(right - left - brush.px(28), brush.px(560))
     if not prompt or room < brush.px(120):
         return
     lines = brush.wrap(prompt, room, 3, 13)

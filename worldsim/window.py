@@ -238,8 +238,7 @@ class Window:
             self.gallery.draw(surface)
             return
         if self.hud:
-            crowded, lower = len(view.shots) > 1, self.entry is None
-            draw_hud(surface, shot.stage, shot.moment, self.status(), lower, crowded)
+            draw_hud(surface, shot.stage, shot.moment, self.status(), lower=self.entry is None)
         if self._notice and self.entry is None:
             draw_notice(surface, self._notice)
         if self.entry is not None:
