@@ -11,7 +11,6 @@ from worldsim.brush import AMBER, GREEN, GROUND, INK, RED, SOFT, VIOLET, Brush, 
 from worldsim.keyboard import ARROWS, WASD, Bindings
 from worldsim.stage import Moment, Stage
 
-
 HEAD = 128  # design pixels that the panels at the top take
 
 
