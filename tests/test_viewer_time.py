@@ -127,6 +127,20 @@ def test_a_slot_lasts_until_another_day_and_another_process_of_the_world(dream, 
     assert np.array_equal(other.moment.frame, dream.stage.moment.frame)
 
 
+def test_a_world_from_its_folder_is_saved_and_loaded_too(tiny_world_path, tmp_path):
+    """Its convolutions lie in memory in another order, which once broke the fingerprint."""
+    stage = open_stage(PlayConfig(world=tiny_world_path))
+    stage.reset(0)
+    write_slot(tmp_path / "slot.safetensors", stage)
+    saved = stage.moment.frame
+    stage.step((UP,))
+    expected = stage.moment.frame
+    read_slot(tmp_path / "slot.safetensors", stage)
+    assert np.array_equal(stage.moment.frame, saved)
+    stage.step((UP,))
+    assert np.array_equal(stage.moment.frame, expected)
+
+
 def test_a_slot_of_another_world_is_refused_and_nothing_changes(dream, tmp_path):
     path = tmp_path / "slot.safetensors"
     stranger = make_tiny_world(endless=True)

@@ -89,8 +89,7 @@ def fingerprint(stage: Stage) -> str:
     digest.update(json.dumps(asdict(world.cfg), sort_keys=True).encode())
     for model in (world.tokenizer, world.dynamics):
         for tensor in model.state_dict().values():  # a shipped world is the same in any precision
-            whole = tensor.detach().cpu().to(torch.bfloat16).contiguous()
-            digest.update(whole.view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().bfloat16().float().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
