@@ -212,6 +212,9 @@ def test_the_gallery_shows_every_recorded_start(dream):
     dream.open_gallery()
     assert [start.caption for start in dream.gallery] == list(CAPTIONS)
     assert dream.idle
+    dream.open_gallery()
+    assert not dream.idle
+    dream.open_gallery()
     chosen = dream.gallery[2]
     dream.begin_from_start(2)
     assert dream.gallery is None and not dream.idle

@@ -186,7 +186,13 @@ class Session(Casting):
             self.set_prompt(self.stage.prompts[number])
 
     def open_gallery(self) -> None:
-        """Put pictures of where an episode can begin into `gallery`."""
+        """Put pictures of where an episode can begin into `gallery`, or take them away again.
+
+        Time stands still while they are there.
+        """
+        if self.gallery is not None:
+            self.gallery = None
+            return
         with self._excused("no pictures of starts"):
             self.gallery = self._starts()
 
