@@ -27,6 +27,7 @@ from worldsim.splash import draw_splash
 
 REDRAWS = 60  # a second, at most
 NOTICE = 4.0  # seconds
+SPLASH = 0.1  # seconds between two pictures while a world loads, which needs the processor more
 AWAY = (pygame.K_ESCAPE, pygame.K_F7, pygame.K_i)  # keys that close the gallery
 
 
@@ -71,7 +72,7 @@ class Window:
         self._drawn: View | None = None
         self._dirty = True
         self._notice, self._notice_until = "", 0.0
-        self._opened = 0.0
+        self._opened = self._splash_due = 0.0
 
     def run(self) -> list[Path]:
         """Open the window and play until the player quits.
@@ -120,8 +121,10 @@ class Window:
         if session.notices:
             self._notify(session.notices.popleft())
         news = view is not self._drawn or self.player.error is not None
-        if not (news or self._dirty or self._drawn is None or self._notice):
+        waiting = view is None and now > self._splash_due
+        if not (news or self._dirty or waiting or self._notice):
             return
+        self._splash_due = now + SPLASH
         if now > self._notice_until:
             self._notice = ""
         self._dirty = False
