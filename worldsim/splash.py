@@ -10,7 +10,7 @@ from worldsim.hud import unit_of
 
 SIDE = 96  # pixels of the picture, before it is enlarged
 DUSK = ((22, 24, 58), (92, 58, 118), (226, 122, 96), (255, 206, 130))  # from the zenith down
-HALF = 1.6  # seconds until half of the noise is gone
+HALF = 0.6  # seconds until half of the noise is gone
 
 
 def draw_splash(surface: pygame.Surface, title: str, seconds: float) -> None:
