@@ -1,17 +1,29 @@
 """What a person at the keys can rely on. The window opens on SDL's dummy driver."""
 
-import os
-
-os.environ["SDL_VIDEODRIVER"] = "dummy"  # before pygame looks for a display
-
 import time
 
-import gymnasium
 import numpy as np
 import pygame
 import pytest
 from conftest import CAPTIONS, make_tiny_world
 from gymnasium import spaces
+from playing import (  # noqa: F401
+    DOWN,
+    DRIVING,
+    LEFT,
+    RIGHT,
+    UP,
+    Dream,
+    Point,
+    make_session,
+    moment,
+    open_window,
+    post,
+    registered,
+    session,
+    type_text,
+    until,
+)
 
 from worldsim.brush import Brush
 from worldsim.film import PIXELS, fit
@@ -23,140 +35,6 @@ from worldsim.stage import Stage
 from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, has_display, open_stage, play
 from worldsim.window import COMMANDS, Window, help_rows
-
-LEFT, RIGHT, UP, DOWN = pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN
-DRIVING = spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))
-
-
-class Point(gymnasium.Env):
-    """A bright point that is steered along a line and falls off its right end."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}
-    observation_space = spaces.Box(0, 24, (1,), np.float32)
-    action_space = DRIVING
-
-    def __init__(self, render_mode: str = "rgb_array", sleep: float = 0.0) -> None:
-        self.render_mode, self.sleep, self.closed = render_mode, sleep, False
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.x = float(self.np_random.integers(2, 8))
-        return self._observation(), {}
-
-    def step(self, action):
-        time.sleep(self.sleep)
-        assert self.action_space.contains(action)
-        self.x = max(0.0, self.x + float(action[0]) + float(action[1]) / 2)
-        return self._observation(), float(action[0]), self.x >= 24, False, {}
-
-    def render(self):
-        picture = np.full((16, 24, 3), 40, np.uint8)
-        picture[6:10, int(min(self.x, 23))] = 255
-        return picture
-
-    def close(self):
-        self.closed = True
-
-    def _observation(self):
-        return np.array([min(self.x, 24)], np.float32)
-
-
-class Dream(Point):
-    """The same with all that an imagined world offers."""
-
-    class world:
-        class cfg:
-            prompts = ["a road at night", "a city in the rain", "snow"]
-            env_id = "test/Point-v0"
-
-    def __init__(self, sleep: float = 0.0) -> None:
-        super().__init__(sleep=sleep)
-        self.prompt = "a field"
-
-    def reset(self, *, seed=None, options=None):
-        self.prompt = (options or {}).get("prompt", "a field")
-        return super().reset(seed=seed)[0], {"prompt": self.prompt, "termination": 0.1}
-
-    def step(self, action):
-        info = {"prompt": self.prompt, "termination": min(1.0, self.x / 24)}
-        return *super().step(action)[:4], info
-
-    def set_prompt(self, prompt):
-        if prompt == "nonsense":
-            raise ValueError("no such thing")
-        self.prompt = prompt
-
-    def snapshot(self):
-        return {"x": np.array(self.x), "prompt": self.prompt}
-
-    def restore(self, state):
-        self.x, self.prompt = float(state["x"]), state["prompt"]
-
-    def autopilot_action(self):
-        return np.array([1, 0, 0], np.float32)
-
-
-@pytest.fixture(autouse=True)
-def registered():
-    gymnasium.register("test/Point-v0", Point)
-    yield
-    del gymnasium.registry["test/Point-v0"]
-
-
-def make_session(tmp_path, env=None, **chosen):
-    env = env or Dream()
-    out = tmp_path / "film.mp4"
-    imagined = isinstance(env, Dream)
-    return Session(lambda: Stage(env, "point", imagined), out=out, **chosen)
-
-
-@pytest.fixture
-def session(tmp_path):
-    session = make_session(tmp_path)
-    session.start()
-    return session
-
-
-@pytest.fixture
-def open_window(tmp_path):
-    windows = []
-
-    def open_window(env=None, wait=True, **chosen):
-        window = Window(lambda: make_session(tmp_path, env), "point", **chosen)
-        windows.append(window)
-        window.open()
-        if wait:
-            until(window, lambda: window._drawn is not None)
-        return window
-
-    yield open_window
-    for window in windows:
-        window.close()
-
-
-def until(window, condition, seconds=20):
-    """Keep the window going until something has come about."""
-    end = time.perf_counter() + seconds
-    while not condition():
-        assert time.perf_counter() < end, "it never came about"
-        window.update()
-        time.sleep(0.002)
-
-
-def post(*keys, held=False, mod=0):
-    for key in keys:
-        text = chr(key) if key < 128 else ""
-        for kind in (pygame.KEYDOWN,) if held else (pygame.KEYDOWN, pygame.KEYUP):
-            pygame.event.post(pygame.event.Event(kind, key=key, mod=mod, unicode=text))
-
-
-def type_text(text):
-    post(*(ord(letter) for letter in text))
-
-
-def moment(window):
-    return window.player.latest[1]
-
 
 # keys to actions
 
@@ -310,12 +188,10 @@ def test_an_env_without_extras_says_what_it_lacks(tmp_path):
     session = make_session(tmp_path, Point())
     session.start()
     session.set_prompt("night")
-    session.rewind(True)
     session.switch()
     session.toggle_autopilot()
     session.tick()
-    assert len(session.notices) == 4
-    assert not session.rewinding
+    assert len(session.notices) == 3
 
 
 def test_films_never_overwrite_each_other(session, tmp_path):
@@ -359,7 +235,7 @@ def test_a_film_goes_on_through_a_change_of_simulator(session, monkeypatch):
         (pygame.K_g, lambda w: w.pixels == "whole"),
         (pygame.K_F1, lambda w: w.help),
         (pygame.K_t, lambda w: w.entry is not None),
-        (pygame.K_F11, lambda w: w.full_screen),
+        (pygame.K_F11, lambda w: w.display.full_screen),
         (pygame.K_ESCAPE, lambda w: not w.running),
     ],
 )
@@ -511,7 +387,7 @@ def test_the_hud_changes_the_picture_at_any_size(size):
     stage.reset(0)
     for _ in range(3):
         stage.step((RIGHT,))
-    status = Status(50.0, 12.0, 2.0, True, False, True, 3.0)
+    status = Status(50.0, 12.0, 2.0, True, False, "autopilot", 3.0)
     draw_hud(surface, stage, stage.moment, status)
     assert (pygame.surfarray.array3d(surface) != pygame.surfarray.array3d(plain)).mean() > 0.02
 

@@ -7,6 +7,7 @@ import pygame
 
 from worldsim.brush import GROUND, INK, SOFT, Brush
 from worldsim.hud import controls_width, draw_controls
+from worldsim.scene import View
 from worldsim.stage import Moment, Stage
 from worldsim.video import VideoWriter
 
@@ -38,12 +39,14 @@ class Film:
         """Length so far."""
         return self.frames / self.fps
 
-    def write(self, stage: Stage) -> None:
-        """Add the present moment of a stage."""
+    def write(self, stage: Stage, view: View | None = None) -> None:
+        """Add the present moment of a stage, with its neighbours if there is a view of them."""
         w, h = self._size
         canvas = pygame.Surface((w, h + self._strip))
         canvas.fill(GROUND)
-        canvas.blit(fit(stage.moment.frame, (w, h)), (0, 0))
+        frames = [shot.moment.frame for shot in view.shots] if view else [stage.moment.frame]
+        for frame, (x, y, *size) in zip(frames, tile(len(frames), (w, h)), strict=True):
+            canvas.blit(fit(frame, size), (x, y))
         if self._strip:
             _draw_strip(Brush(canvas, self._strip / STRIP), h, stage, stage.moment)
         pixels = np.frombuffer(pygame.image.tobytes(canvas, "RGB"), np.uint8)
@@ -53,6 +56,31 @@ class Film:
     def close(self) -> None:
         """Finish the file."""
         self._video.close()
+
+
+def tile(count: int, size: tuple[int, int], gap: int = 2) -> list[tuple[int, int, int, int]]:
+    """Divide a surface among panes: two or three in a row, or in a column where it is high.
+
+    Args:
+        count: Of the panes; four make two rows.
+        size: `(width, height)` of the surface.
+        gap: Pixels between them.
+
+    Returns:
+        Left, top, width and height of each.
+    """
+    w, h = size
+    columns, rows = grid(count, size)
+    wide, high = (w - gap * (columns - 1)) // columns, (h - gap * (rows - 1)) // rows
+    places = [divmod(i, columns) for i in range(count)]
+    return [(column * (wide + gap), row * (high + gap), wide, high) for row, column in places]
+
+
+def grid(count: int, size: tuple[int, int] = (1, 1)) -> tuple[int, int]:
+    """Return the columns and rows that panes are laid out in."""
+    if count > 3:
+        return 2, 2
+    return (1, count) if size[1] > 1.2 * size[0] else (count, 1)
 
 
 def fit(frame: np.ndarray, size: tuple[int, int], pixels: str = "sharp") -> pygame.Surface:

@@ -7,9 +7,11 @@ import numpy as np
 import pygame
 from gymnasium import spaces
 
-from worldsim.brush import AMBER, GREEN, GROUND, INK, RED, SOFT, VIOLET, Brush, Color
+from worldsim.brush import AMBER, GREEN, GROUND, INK, RED, SOFT, VIOLET, Brush, Color, Rect
 from worldsim.keyboard import ARROWS, WASD, Bindings
 from worldsim.stage import Moment, Stage
+
+HEAD = 128  # design pixels that the panels at the top take
 
 
 @dataclass
@@ -23,9 +25,12 @@ class Status:
     speed: float = 1.0
     paused: bool = False
     rewinding: bool = False
-    autopilot: bool = False
+    driver: str = "human"
+    """One of `stage.DRIVERS`."""
     recorded: float | None = None
     """Seconds of film recorded so far; None while nothing is."""
+    jitter_ms: float = 0.0
+    """Spread of the time between two frames on the screen."""
 
 
 def unit_of(surface: pygame.Surface) -> float:
@@ -35,9 +40,21 @@ def unit_of(surface: pygame.Surface) -> float:
 
 
 def draw_hud(
-    surface: pygame.Surface, stage: Stage, moment: Moment, status: Status, lower: bool = True
+    surface: pygame.Surface,
+    stage: Stage,
+    moment: Moment,
+    status: Status,
+    lower: bool = True,
 ) -> None:
-    """Draw the HUD over a window; without the `lower` panels there is room to type."""
+    """Draw the HUD over a window.
+
+    Args:
+        surface: The window.
+        stage: In focus.
+        moment: Its moment.
+        status: Of the session.
+        lower: Whether to draw the lower panels; without them there is room to type.
+    """
     brush = Brush(surface, unit_of(surface))
     edge = brush.px(12)
     right, bottom = surface.get_width() - edge, surface.get_height() - edge
@@ -49,21 +66,34 @@ def draw_hud(
         _draw_prompt(brush, taken + brush.px(8), right, bottom, moment.prompt)
 
 
+def draw_label(brush: Brush, rect: Rect, text: str, focus: bool) -> None:
+    """Write what a pane shows, below the panels at the top, and frame it if it is in focus."""
+    x, y, w, h = rect
+    if text:
+        line = brush.wrap(text, w - brush.px(52), 1, 12)[0]
+        top = y + brush.px(HEAD if y == 0 else 12)
+        brush.pill(line, x + w / 2, top, AMBER if focus else INK, 12)
+    if focus:
+        pygame.draw.rect(brush.surface, AMBER, rect, max(1, brush.px(2)))
+
+
 def _draw_title(
     brush: Brush, x: float, y: float, stage: Stage, moment: Moment, status: Status
 ) -> None:
     """Top left: what is played, and how fast."""
     kind, color = ("imagined", VIOLET) if stage.imagined else ("real", GREEN)
-    lag = "" if status.latency_ms is None else f" · key {status.latency_ms:.0f} ms"
     speed = "" if status.speed == 1 else f" · ×{status.speed:g}"
+    passes = "" if stage.sampler_steps is None else f" · K {stage.sampler_steps}"
+    lag = "" if status.latency_ms is None else f" · key to frame {status.latency_ms:.0f} ms"
     lines = [
-        f"{status.fps:.1f} fps · {moment.model_ms:.0f} ms{lag}{speed}",
-        f"step {moment.step} · seed {moment.seed}",
+        f"{status.fps:.1f} fps ± {status.jitter_ms:.0f} ms{speed}",
+        f"model {moment.model_ms:.0f} ms{lag}",
+        f"step {moment.step} · seed {moment.seed}{passes}",
     ]
     tag = brush.width(kind, 12) + brush.px(16)
     heading = brush.width(stage.title, 16) + brush.px(10) + tag
     w = max(heading, *(brush.width(line, 12) for line in lines)) + brush.px(24)
-    brush.panel((x, y, w, brush.px(72)))
+    brush.panel((x, y, w, brush.px(88)))
     x, y = x + brush.px(12), y + brush.px(8)
     after = x + brush.text(stage.title, x, y, 16) + brush.px(10)
     brush.block((after, y + brush.px(1), tag, brush.px(18)), color, 9)
@@ -73,20 +103,22 @@ def _draw_title(
 
 
 def _draw_score(brush: Brush, right: float, y: float, moment: Moment) -> None:
-    """Top right: return, reward and its course, and the risk that the episode ends."""
-    risky = moment.termination is not None
+    """Top right: return, reward and its course, the risk that the episode ends, and doubt."""
+    gauges = [("end", moment.termination, RED), ("doubt", moment.doubt, VIOLET)]
+    gauges = [gauge for gauge in gauges if gauge[1] is not None]
     w = brush.px(160)
-    brush.panel((right - w, y, w, brush.px(72 + 20 * risky)))
+    brush.panel((right - w, y, w, brush.px(72 + 18 * len(gauges))))
     x, inner, y = right - w + brush.px(12), w - brush.px(24), y + brush.px(8)
     brush.text(f"{moment.total:.1f}", x, y, 18)
     color = GREEN if moment.reward > 0 else RED if moment.reward < 0 else SOFT
     brush.text(f"{moment.reward:+.2f}", x + inner, y + brush.px(4), 13, color, align=1)
     brush.sparkline((x, y + brush.px(28), inner, brush.px(26)), moment.rewards, color)
-    if moment.termination is not None:
-        y += brush.px(59)
-        label = brush.text("end", x, y, 12, SOFT) + brush.px(8)
-        level = (x + label, y + brush.px(5), inner - label, brush.px(6))
-        brush.bar(level, moment.termination, RED if moment.termination > 0.5 else AMBER)
+    wide = max((brush.width(label, 12) for label, _, _ in gauges), default=0) + brush.px(8)
+    for i, (label, level, high) in enumerate(gauges):
+        at = y + brush.px(58 + 18 * i)
+        brush.text(label, x, at, 12, SOFT)
+        bar = (x + wide, at + brush.px(5), inner - wide, brush.px(6))
+        brush.bar(bar, level, high if level > 0.5 else AMBER)
 
 
 def draw_controls(
@@ -161,7 +193,7 @@ def _lay_out(bindings: Bindings) -> list[tuple[frozenset[int], str, int, int]]:
 
 def _draw_prompt(brush: Brush, left: float, right: float, bottom: float, prompt: str) -> None:
     """Bottom: the prompt in force, in up to three lines."""
-    room = right - left - brush.px(28)
+    room = min(right - left - brush.px(28), brush.px(560))
     if not prompt or room < brush.px(120):
         return
     lines = brush.wrap(prompt, room, 3, 13)
@@ -179,7 +211,7 @@ def _draw_states(brush: Brush, centre: float, y: float, moment: Moment, status: 
         (status.recorded is not None, f"recording {minutes}:{seconds:02d}", RED),
         (status.rewinding, "rewinding", AMBER),
         (status.paused and not status.rewinding, "paused", AMBER),
-        (status.autopilot, "autopilot", VIOLET),
+        (status.driver != "human", status.driver, VIOLET),
         (bool(moment.ended), f"{moment.ended} at {moment.total:.1f}", INK),
     ]
     for i, (text, color) in enumerate((text, color) for shown, text, color in pills if shown):
@@ -187,20 +219,31 @@ def _draw_states(brush: Brush, centre: float, y: float, moment: Moment, status: 
 
 
 def draw_help(surface: pygame.Surface, title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Draw a table of keys in the middle of a window."""
+    """Draw a table of keys in two columns in the middle of a window."""
     w, h = surface.get_size()
-    brush = Brush(surface, min(unit_of(surface), (h - 16) / (23 * len(rows) + 70)))
-    keys = max(brush.width(key, 13) for key, _ in rows)
-    wide = keys + max(brush.width(text, 13) for _, text in rows) + brush.px(68)
-    high = brush.px(23 * len(rows) + 66)
+    half = (len(rows) + 1) // 2
+    columns = [rows[:half], rows[half:]]
+    unit = min(unit_of(surface), (h - 16) / (23 * half + 70))
+    while True:  # a narrow window takes smaller letters
+        brush = Brush(surface, unit)
+        keys = [max((brush.width(key, 13) for key, _ in part), default=0) for part in columns]
+        texts = [max((brush.width(text, 13) for _, text in part), default=0) for part in columns]
+        wide = sum(keys) + sum(texts) + brush.px(2 * 16 + 72)
+        if wide <= w - 8 or unit < 0.4:
+            break
+        unit *= 0.95
+    high = brush.px(23 * half + 66)
     x, y = (w - wide) / 2, (h - high) / 2
     brush.shade((8, 9, 12, 120))
     brush.panel((x, y, wide, high), (14, 16, 21, 236), 14)
-    brush.text(title, x + brush.px(24), y + brush.px(14), 17)
-    for i, (key, text) in enumerate(rows):
-        line = y + brush.px(48 + 23 * i)
-        brush.text(key, x + brush.px(24) + keys, line, 13, AMBER, align=1)
-        brush.text(text, x + brush.px(44) + keys, line, 13)
+    x += brush.px(22)
+    brush.text(title, x, y + brush.px(14), 17)
+    for part, key_width, text_width in zip(columns, keys, texts, strict=True):
+        for i, (key, text) in enumerate(part):
+            line = y + brush.px(48 + 23 * i)
+            brush.text(key, x + key_width, line, 13, AMBER, align=1)
+            brush.text(text, x + key_width + brush.px(16), line, 13)
+        x += key_width + text_width + brush.px(44)
 
 
 def draw_message(

@@ -13,6 +13,7 @@ import numpy as np
 import pygame
 from gymnasium import spaces
 
+from worldsim.screen import key_codes
 from worldsim.spaces import null_action
 
 Bindings = dict[frozenset[int], Any]
@@ -28,11 +29,25 @@ DISCRETE = {2: ARROWS[:2], 3: (pygame.K_LEFT, pygame.K_DOWN, pygame.K_RIGHT)}
 MANY = (None, pygame.K_LEFT, pygame.K_UP, pygame.K_RIGHT, pygame.K_DOWN, *BUTTONS[2:])
 
 
-def key_bindings(env: gymnasium.Env) -> Bindings:
+def key_bindings(env: gymnasium.Env, given: dict[tuple[str, ...], Any] | None = None) -> Bindings:
     """Return the keys of `env` and the action each combination stands for.
 
     Arrows and WASD stand in for each other where an env binds only one of the two.
+
+    Args:
+        env: Whose keys.
+        given: A player's own bindings by pygame's names of keys, which replace the env's.
+
+    Raises:
+        ValueError: If an action that was given is none of the env's.
     """
+    chosen = {
+        frozenset(key_codes()[name] for name in names): read_action(names, action, env)
+        for names, action in (given or {}).items()
+        if all(name in key_codes() for name in names)
+    }
+    if chosen:
+        return chosen
     own = getattr(env.unwrapped, "get_keys_to_action", dict)()
     bindings = {_combination(keys): action for keys, action in own.items()}
     bindings = bindings or default_bindings(env.action_space)
@@ -42,6 +57,19 @@ def key_bindings(env: gymnasium.Env) -> Bindings:
             twin = dict(zip(here, there, strict=True))
             bindings |= {frozenset(twin.get(k, k) for k in c): a for c, a in bindings.items()}
     return bindings
+
+
+def read_action(names: Sequence[str], data: Any, env: gymnasium.Env) -> Any:
+    """Check an action that a player wrote down for some keys."""
+    space = env.action_space
+    is_array = isinstance(space, spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete)
+    action = np.asarray(data, space.dtype) if is_array else data
+    if not space.contains(action):
+        raise ValueError(
+            f"a key must stand for an action of {space}, got {data!r} for {'+'.join(names)}; "
+            f"such as {np.asarray(null_action(space)).tolist()}"
+        )
+    return action
 
 
 def default_bindings(space: spaces.Space) -> Bindings:

@@ -2,10 +2,12 @@
 
 import queue
 import threading
+from collections import deque
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
+from worldsim.scene import View
 from worldsim.session import Session
 from worldsim.stage import Moment, Stage
 
@@ -13,19 +15,23 @@ from worldsim.stage import Moment, Stage
 class Player:
     """Run a session on a thread, at an even pace, and hand over the latest moment.
 
-    The window calls `press`, `release` and `send`, and reads `latest` and `error`; nothing of this
-    waits for the model. The session's envs are left open at the end: some of gymnasium's shut all
-    of pygame down when they close, so the window closes them last.
+    The window calls `press`, `release`, `steer` and `send`, and reads `view`, `latest` (the moment
+    in focus) and `error`; nothing of this waits for the model. The session's envs are left open at
+    the end: some of gymnasium's shut all of pygame down when they close, so the window closes them
+    last.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.latest: tuple[Stage, Moment] | None = None
+        self.view: View | None = None
+        self.late: deque[float] = deque(maxlen=600)  # ms from when each step was due
         self.error: BaseException | None = None
         self._commands: queue.SimpleQueue[tuple[str, tuple] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._held: list[int] = []
         self._tapped: list[int] = []
+        self._axes: dict[str, float] = {}
         self._pressed: float | None = None
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
@@ -55,13 +61,24 @@ class Player:
         """Let go of a key, or of all."""
         with self._lock:
             self._held = [k for k in self._held if key is not None and k != key]
+            if key is None:
+                self._axes.clear()
 
-    def _take_keys(self) -> tuple[tuple[int, ...], float | None]:
+    def steer(self, axes: dict[str, float]) -> None:
+        """Change deflections of sticks and mouse, by name."""
+        with self._lock:
+            changed = self._axes | axes
+            if changed != self._axes:
+                self._pressed = self._pressed or perf_counter()
+            self._axes = changed
+
+    def _take_hands(self) -> tuple[tuple[int, ...], tuple[tuple[str, float], ...], float | None]:
         with self._lock:
             keys = tuple(dict.fromkeys([*self._held, *self._tapped]))
+            axes = tuple((name, value) for name, value in self._axes.items() if value)
             pressed, self._pressed = self._pressed, None
             self._tapped.clear()
-        return keys, pressed
+        return keys, axes, pressed
 
     def _run(self) -> None:
         error: BaseException | None = None
@@ -85,8 +102,9 @@ class Player:
                 command = self._commands.get(timeout=wait)
             except queue.Empty:
                 began = perf_counter()
-                keys, pressed = self._take_keys()
-                session.tick(keys)
+                self.late.append(1000 * (began - due))
+                keys, axes, pressed = self._take_hands()
+                session.tick(keys, axes)
                 self._show(pressed)
                 # a frame that comes late is made up for; a longer halt is not
                 due = (due if due + session.period > began else began) + session.period
@@ -101,3 +119,4 @@ class Player:
         stage = self.session.stage
         moment = stage.moment
         self.latest = stage, replace(moment, pressed=pressed) if pressed else moment
+        self.view = replace(self.session.view(), pressed=pressed)

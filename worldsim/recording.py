@@ -101,7 +101,7 @@ def record_episode(
     """Record one episode, from `env.reset(seed=seed)` to its end."""
     choose = _chooser(env, policy, seed)
     observation, info = env.reset(seed=seed)
-    scene = json.loads(json.dumps(info.get("scene", {}), default=_plain))
+    scene = info.get("scene", {})
     frames, truths = [_frame(env, observation)], [_truth(info)]
     actions, transitions = [], []
     for step in range(max_steps or STEP_LIMIT):
@@ -118,6 +118,28 @@ def record_episode(
         raise ValueError(
             f"an episode must end, got {STEP_LIMIT} steps without an end; set `max_steps`"
         )
+    return build_episode(frames, actions, transitions, truths, scene=scene, seed=seed)
+
+
+def build_episode(
+    frames: list[np.ndarray],
+    actions: list[np.ndarray],
+    transitions: list[tuple[float, bool, bool]],
+    truths: list[tuple[str, dict[str, np.ndarray]]],
+    *,
+    scene: dict[str, Any],
+    seed: int | None,
+) -> Episode:
+    """Put an episode together.
+
+    Args:
+        frames: `t + 1` times `(h, w, 3)` uint8.
+        actions: `t` flattened ones, `(a,)` float32.
+        transitions: Reward, whether terminated, whether truncated; one per action.
+        truths: Caption and ground truth of every frame.
+        scene: Attributes of the scene, JSON-able.
+        seed: That the env was reset with; None if that alone does not lead to the first frame.
+    """
     rewards, terminated, truncated = zip(*transitions, strict=True)
     captions, states = zip(*truths, strict=True)
     different = tuple(dict.fromkeys(captions))
@@ -130,7 +152,7 @@ def record_episode(
         captions=different,
         caption_index=np.array([different.index(caption) for caption in captions]),
         state=_stack(states),
-        scene=scene,
+        scene=json.loads(json.dumps(scene, default=_plain)),
         seed=seed,
     )
 
@@ -146,19 +168,32 @@ def describe(
             "set it on the env's class"
         )
     observation, _ = env.reset(seed=seed)
+    frame_size = _frame(env, observation).shape[:2]
     name = policy if isinstance(policy, str) else getattr(policy, "__qualname__", repr(policy))
+    recording = {"policy": name, "seed": seed, "max_steps": max_steps}
+    return describe_env(env, int(fps), frame_size, recording, quality)
+
+
+def describe_env(
+    env: Env,
+    fps: int,
+    frame_size: tuple[int, int],
+    recording: dict[str, Any],
+    quality: str = "training",
+) -> DatasetInfo:
+    """Describe what recordings of `env` share; leaves it as it stands."""
     try:
         kwargs = json.loads(json.dumps(env.spec.kwargs if env.spec else {}))
     except TypeError:
         kwargs = {}
     return DatasetInfo(
-        fps=int(fps),
-        frame_size=_frame(env, observation).shape[:2],
+        fps=fps,
+        frame_size=frame_size,
         action_space=env.action_space,
         env_id=env.spec.id if env.spec else type(env.unwrapped).__name__,
         keys=_key_bindings(env),
         env_kwargs={key: value for key, value in kwargs.items() if key != "render_mode"},
-        recording={"policy": name, "seed": seed, "max_steps": max_steps},
+        recording=recording,
         quality=quality,
     )
 

@@ -14,12 +14,14 @@ import gymnasium
 import pygame
 from tqdm import tqdm
 
+from worldsim.controls import read_keys
 from worldsim.film import PIXELS, Film
 from worldsim.session import Session
 from worldsim.stage import Stage
 from worldsim.window import Window
 
 if TYPE_CHECKING:
+    from worldsim.pilots import Policy
     from worldsim.world import World
 
 WORLD_ENV = "worldsim/World-v0"
@@ -60,6 +62,12 @@ class PlayConfig:
     hud: bool = True
     """Whether to show the HUD at first."""
     full_screen: bool = False
+    keys: str | None = None
+    """Own key bindings, JSON or a file of it, such as {"space": "p", "left": [-1, 0, 0]}."""
+    agent: str | None = None
+    """An agent that can drive: a .zip of Stable-Baselines3, or package.module:function."""
+    replay: str | None = None
+    """Folder of a data set to play back instead of a world; seed is the first episode."""
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -74,10 +82,13 @@ class PlayConfig:
             raise ValueError(f"`pixels` must be one of {', '.join(PIXELS)}, got {self.pixels!r}")
         if self.out is not None and Path(self.out).suffix != ".mp4":
             raise ValueError(f"`out` must end in .mp4, got {self.out!r}")
+        read_keys(self.keys)  # refuses what cannot be read
 
     @property
     def title(self) -> str:
         """Name of what is played."""
+        if self.replay:
+            return Path(self.replay).name
         return self.env.split("/")[-1].split(":")[-1] if self.env else Path(self.world).name
 
     @property
@@ -89,6 +100,8 @@ class PlayConfig:
 def play(
     what: "str | World | gymnasium.Env | None" = None,
     cfg: PlayConfig | None = None,
+    *,
+    agent: "str | Policy | None" = None,
     **overrides: Any,
 ) -> list[Path]:
     """Play a world or an env; without a display, film it under its autopilot.
@@ -97,6 +110,8 @@ def play(
         what: Name or folder of a world, a `World`, or an env with `rgb_array` rendering (which is
             closed at the end); None plays what `cfg` says.
         cfg: How to play.
+        agent: Who drives at first, as in `PlayConfig`; here it can also be a function
+            `policy(observation, rng) -> action`.
         **overrides: Fields of `PlayConfig`, for short (`prompt="a city in the rain"`).
 
     Returns:
@@ -110,6 +125,7 @@ def play(
     elif what is not None:
         cfg = replace(cfg, world=what.cfg.name)
     source = None if isinstance(what, str | Path) else what
+    keys = read_keys(cfg.keys)
 
     def open_session() -> Session:
         return Session(
@@ -118,6 +134,7 @@ def play(
             autopilot=cfg.autopilot,
             fps=cfg.fps,
             out=cfg.film_path,
+            agent=agent or cfg.agent,
         )
 
     if not has_display():
@@ -130,16 +147,24 @@ def play(
         hud=cfg.hud,
         full_screen=cfg.full_screen,
         record=cfg.record,
+        keys=keys,
     ).run()
 
 
 def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -> Stage:
     """Make the env that `cfg` asks for, or take `source`."""
+    actions = read_keys(cfg.keys).actions
+    if cfg.replay:
+        from worldsim.replay import ReplayEnv  # PyArrow takes a while
+
+        return Stage(ReplayEnv(cfg.replay), cfg.title)
     if isinstance(source, gymnasium.Env):
-        return Stage(source, cfg.title, imagined=hasattr(source.unwrapped, "world"))
+        return Stage(
+            source, cfg.title, imagined=hasattr(source.unwrapped, "world"), actions=actions
+        )
     if cfg.env:
         env = gymnasium.make(cfg.env, render_mode="rgb_array", disable_env_checker=True)
-        return Stage(env, cfg.title, imagined=hasattr(env.unwrapped, "world"))
+        return Stage(env, cfg.title, imagined=hasattr(env.unwrapped, "world"), actions=actions)
     chosen = {
         name: getattr(cfg, name)
         for name in ("prompt", "sampler_steps", "guidance", "device")
@@ -152,7 +177,7 @@ def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -
         disable_env_checker=True,
         **chosen,
     )
-    return Stage(env, cfg.title, imagined=True)
+    return Stage(env, cfg.title, imagined=True, actions=actions)
 
 
 def has_display() -> bool:
@@ -174,9 +199,10 @@ def film_session(session: Session, cfg: PlayConfig) -> Path:
     An interrupted or failing run leaves what was filmed so far as a whole file.
     """
     print(f"no display: filming {cfg.frames} frames of {cfg.title} on autopilot")
-    session.autopilot = True
     try:
         session.start()
+        if not session.autopilot:
+            session.autopilot = True
         session.film = Film(cfg.film_path, session.stage, session.fps)
         with tqdm(total=cfg.frames, unit="frame") as bar:
             session.film.write(session.stage)

@@ -1,51 +1,34 @@
 """The window: events in, frames out.
 
 It never waits for the model: keys and commands go to the `Player`, and what is drawn is the latest
-moment that it handed over. All input comes as events, so posted events drive it in a test.
+view that it handed over. All input comes as events, so posted events drive it in a test.
 """
 
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
 import pygame
 
-from worldsim.brush import GROUND, RED
-from worldsim.film import PIXELS, fit
+from worldsim.analogue import Pad
+from worldsim.brush import RED
+from worldsim.controls import COMMANDS, Keys, help_rows
+from worldsim.display import Display
+from worldsim.film import PIXELS, tile
+from worldsim.gallery import ENTER, Gallery
 from worldsim.hud import Status, draw_entry, draw_help, draw_hud, draw_message, draw_notice
-from worldsim.keyboard import ARROWS, WASD
+from worldsim.pace import Pace
+from worldsim.panes import count_panes, draw_panes
 from worldsim.player import Player
 from worldsim.prompt_entry import PromptEntry
+from worldsim.scene import View
 from worldsim.session import Session, free_path
-from worldsim.stage import Moment, Stage
+from worldsim.splash import draw_splash
 
-LOADING = (704, 704)  # pixels, until the first frame tells its shape
 REDRAWS = 60  # a second, at most
 NOTICE = 4.0  # seconds
-NAMES = {"return": "Enter", "escape": "Esc", "=": "+", "[+]": "+", "[-]": "-"}
-NAMES |= {"left": "←", "right": "→", "up": "↑", "down": "↓"}
-
-# keys, what F1 says they do, the command: of the session, or of the window if it begins with "_"
-COMMANDS: list[tuple[tuple[int, ...], str, str, tuple]] = [
-    ((pygame.K_p,), "pause", "pause", ()),
-    ((pygame.K_n, pygame.K_PERIOD), "one step", "single_step", ()),
-    ((pygame.K_BACKSPACE,), "hold to go back in time", "rewind", (True,)),
-    ((pygame.K_MINUS, pygame.K_KP_MINUS), "slower", "change_speed", (-1,)),
-    ((pygame.K_EQUALS, pygame.K_PLUS, pygame.K_KP_PLUS), "faster", "change_speed", (1,)),
-    ((pygame.K_r,), "begin this start again", "restart", ()),
-    ((pygame.K_RETURN, pygame.K_TAB), "next start", "next_start", ()),
-    ((pygame.K_t,), "type a prompt", "_enter_prompt", ()),
-    ((pygame.K_m,), "imagined or real simulator", "switch", ()),
-    ((pygame.K_o,), "autopilot", "toggle_autopilot", ()),
-    ((pygame.K_v,), "film: begin, end", "_record", ()),
-    ((pygame.K_c,), "save a picture of the window", "_save_picture", ()),
-    ((pygame.K_h,), "show or hide the HUD", "_toggle_hud", ()),
-    ((pygame.K_g,), "pixels: sharp, whole, smooth", "_change_pixels", ()),
-    ((pygame.K_F11,), "full screen", "_toggle_full_screen", ()),
-    ((pygame.K_F1,), "this help", "_toggle_help", ()),
-    ((pygame.K_ESCAPE,), "quit", "_quit", ()),
-]
+SPLASH = 0.1  # seconds between two pictures while a world loads, which needs the processor more
+AWAY = (pygame.K_ESCAPE, pygame.K_F7, pygame.K_i)  # keys that close the gallery
 
 
 class Window:
@@ -59,6 +42,7 @@ class Window:
         hud: Whether to show the HUD at first.
         full_screen: Whether to start in full screen.
         record: Whether to start filming at the first frame.
+        keys: A player's own bindings.
     """
 
     def __init__(
@@ -71,21 +55,24 @@ class Window:
         hud: bool = True,
         full_screen: bool = False,
         record: bool = False,
+        keys: Keys | None = None,
     ) -> None:
         self.open_session, self.title = open_session, title
         self.scale, self.pixels, self.hud = scale, pixels, hud
-        self.full_screen, self.record_first = full_screen, record
-        self.help, self.running = False, True
+        self.display, self.pace = Display(title, full_screen), Pace()
+        self.record_first = record
+        self.keys = keys or Keys()
+        self.pad = Pad(self.keys.buttons)
+        self.help, self.running, self.difference = False, True, False
         self.entry: PromptEntry | None = None
+        self.gallery: Gallery | None = None
         self.history: list[str] = []
         self.sessions: list[Session] = []
         self.player: Player | None = None
-        self._drawn: tuple[Stage, Moment] | None = None
+        self._drawn: View | None = None
         self._dirty = True
         self._notice, self._notice_until = "", 0.0
-        self._arrivals: deque[float] = deque(maxlen=30)
-        self._latency_ms: float | None = None
-        self._size: tuple[int, int] | None = None
+        self._opened = self._splash_due = 0.0
 
     def run(self) -> list[Path]:
         """Open the window and play until the player quits.
@@ -110,11 +97,13 @@ class Window:
 
     def open(self) -> None:
         """Open the window and start the model's thread."""
-        self._set_mode(LOADING)
+        self.display.open()
+        pygame.joystick.init()
         self._start_player()
 
     def close(self) -> None:
         """Close the window, wait for the film to be written, close the envs."""
+        pygame.joystick.quit()
         pygame.display.quit()
         if self.player.stop():
             for session in self.sessions:
@@ -125,41 +114,66 @@ class Window:
         for event in pygame.event.get():
             self._dirty = True
             self.handle(event)
-        if self.player.error is not None and self.player.latest is None:
+        if self.player.error is not None and self.player.view is None:
             self.running = False  # nothing was on the screen yet: the caller tells the error
             return
-        session, now = self.player.session, perf_counter()
+        session, now, view = self.player.session, perf_counter(), self.player.view
         if session.notices:
             self._notify(session.notices.popleft())
-        news = self.player.latest is not self._drawn or self.player.error is not None
-        if news or self._dirty or self._drawn is None or self._notice:
-            if now > self._notice_until:
-                self._notice = ""
-            self._dirty = False
-            self.draw()
-            pygame.display.flip()
+        news = view is not self._drawn or self.player.error is not None
+        waiting = view is None and now > self._splash_due
+        if not (news or self._dirty or waiting or self._notice):
+            return
+        self._splash_due = now + SPLASH
+        if now > self._notice_until:
+            self._notice = ""
+        self._dirty = False
+        self.draw()
+        pygame.display.flip()
+        if view is not None and view is not self._drawn:
+            self._drawn = view
+            self.pace.arrived(view)
 
     def handle(self, event: pygame.event.Event) -> None:
         """Act on one event."""
+        view, error = self.player.view, self.player.error
         if event.type == pygame.QUIT:
             self.running = False
         elif event.type == pygame.WINDOWFOCUSLOST:
             self.player.release()
+            self.player.send("rewind", False)
+        elif event.type in (pygame.JOYDEVICEADDED, pygame.JOYDEVICEREMOVED):
+            self.player.steer(self.pad.axes(event, pygame.display.get_window_size()))
         elif event.type == pygame.KEYUP:
-            self.player.release(event.key)
-            if event.key == pygame.K_BACKSPACE and self.player.session.rewinding:
-                self.player.send("rewind", False)
-        elif event.type == pygame.KEYDOWN and self.player.error is not None:
-            if event.key == pygame.K_r:
+            self._release(self.keys.aliases.get(event.key, event.key))
+        elif event.type == pygame.KEYDOWN and (error is not None or view is None):
+            if error is not None and event.key == pygame.K_r:
                 self._start_player()
-            elif event.key == pygame.K_ESCAPE:
-                self.running = False
-        elif event.type == pygame.KEYDOWN and self.player.latest is None:
             self.running = event.key != pygame.K_ESCAPE
+        elif error is not None or view is None:
+            return
         elif event.type == pygame.KEYDOWN and self.entry is not None:
             self._type(event)
+        elif event.type == pygame.DROPFILE:
+            self.player.send("begin_from_image", event.file)
+        elif self.gallery is not None:
+            self._choose(event)
         elif event.type == pygame.KEYDOWN:
-            self._press(event.key)
+            self._press(self.keys.aliases.get(event.key, event.key))
+        else:
+            self._play(event, view)
+
+    def _play(self, event: pygame.event.Event, view: View) -> None:
+        """Drive by pad or mouse; a click puts a pane into focus."""
+        size = pygame.display.get_window_size()
+        self.player.steer(self.pad.axes(event, size))
+        for key, down in self.pad.keys(event):
+            (self._press if down else self._release)(key)
+        if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and len(view.shots) > 1:
+            rects = tile(self.display.panes, size)
+            hits = [i for i, rect in enumerate(rects) if pygame.Rect(rect).collidepoint(event.pos)]
+            if hits and hits[0] < len(view.shots):
+                self.player.send("focus", hits[0])
 
     def _press(self, key: int) -> None:
         """Drive, if the env binds the key; else obey."""
@@ -175,10 +189,22 @@ class Window:
             elif key in keys:
                 self.player.send(command, *args)
 
+    def _release(self, key: int) -> None:
+        self.player.release(key)
+        if key == pygame.K_BACKSPACE and self.entry is None:
+            self.player.send("rewind", False)
+
+    def _choose(self, event: pygame.event.Event) -> None:
+        """Choose a picture to begin from, or none."""
+        if self.gallery.handle(event):
+            self.player.send("begin_from_start", self.gallery.chosen)
+        elif event.type == pygame.KEYDOWN and event.key in AWAY:
+            self.player.send("close_gallery")
+
     def _type(self, event: pygame.event.Event) -> None:
         """Edit the prompt; Enter takes it, Escape drops it."""
         prompt = self.entry.prompt.strip()
-        if event.key not in (pygame.K_RETURN, pygame.K_KP_ENTER, pygame.K_ESCAPE):
+        if event.key not in (*ENTER, pygame.K_ESCAPE):
             self.entry.edit(event)
             return
         self.entry = None
@@ -192,46 +218,51 @@ class Window:
         self.player.send("begin" if anew else "set_prompt", prompt)
 
     def draw(self) -> None:
-        """Draw the latest moment and what lies over it."""
+        """Draw the latest view and what lies over it."""
         surface = pygame.display.get_surface()
         if self.player.error is not None:
             self._draw_error(surface)
             return
-        if self.player.latest is None:
-            draw_message(surface, self.title, ["waking up…"], "Esc  quit")
+        view, starts = self.player.view, self.player.session.gallery
+        if view is None:
+            draw_splash(surface, self.title, perf_counter() - self._opened)
             return
-        stage, moment = latest = self.player.latest
         if self._drawn is None:
-            self._begin(moment)
-            surface = pygame.display.get_surface()
-        surface.blit(fit(moment.frame, surface.get_size(), self.pixels), (0, 0))
-        if latest is not self._drawn:
-            self._drawn = latest
-            self._arrivals.append(perf_counter())
-            if moment.pressed is not None:
-                self._latency_ms = 1000 * (perf_counter() - moment.pressed)
+            self._begin(view)
+        self.display.make_room(count_panes(view, self.difference))
+        surface = pygame.display.get_surface()
+        if starts is None:
+            self.gallery = None
+        elif self.gallery is None or self.gallery.starts is not starts:
+            self.gallery = Gallery(starts)
+        shot = view.shots[view.focus]
+        draw_panes(surface, view, self.pixels, self.difference, self.hud)
+        if self.gallery is not None:
+            self.gallery.draw(surface)
+            return
         if self.hud:
-            draw_hud(surface, stage, moment, self.status(), lower=self.entry is None)
+            draw_hud(surface, shot.stage, shot.moment, self.status(), lower=self.entry is None)
         if self._notice and self.entry is None:
             draw_notice(surface, self._notice)
         if self.entry is not None:
             draw_entry(surface, self.entry.text, self.entry.suggestions, self.entry.chosen)
         if self.help:
-            draw_help(surface, f"worldsim · {stage.title}", help_rows(stage))
+            rows = help_rows(shot.stage, self.keys.aliases)
+            draw_help(surface, f"worldsim · {shot.stage.title}", rows)
 
     def status(self) -> Status:
         """Return what the HUD tells of the session."""
         session, film = self.player.session, self.player.session.film
         if session.paused:
-            self._arrivals.clear()
-        spent = self._arrivals[-1] - self._arrivals[0] if len(self._arrivals) > 1 else 0.0
+            self.pace.pause()
         return Status(
-            fps=(len(self._arrivals) - 1) / spent if spent else 0.0,
-            latency_ms=self._latency_ms,
+            fps=self.pace.fps,
+            jitter_ms=self.pace.jitter_ms,
+            latency_ms=self.pace.latency_ms,
             speed=session.speed,
             paused=session.paused,
             rewinding=session.rewinding,
-            autopilot=session.autopilot,
+            driver=session.driver,
             recorded=film.seconds if film else None,
         )
 
@@ -242,30 +273,18 @@ class Window:
         lines += [f"saved: {film}" for film in session.films]
         draw_message(surface, "the model stopped", lines, "R  start again      Esc  quit", RED)
 
-    def _begin(self, moment: Moment) -> None:
+    def _begin(self, view: View) -> None:
         """Give the window the shape of the first frame."""
-        h, w = moment.frame.shape[:2]
-        if not self.full_screen:
-            scale = self.scale or max(LOADING) / max(h, w)
-            self._set_mode((round(scale * w), round(scale * h)))
+        self.display.fit(view.shots[0].moment.frame.shape[:2], self.scale)
         if self.record_first:
             self._record()
-
-    def _set_mode(self, size: tuple[int, int]) -> None:
-        pygame.display.init()
-        if self.full_screen:
-            pygame.display.set_mode((0, 0), pygame.FULLSCREEN)
-        else:
-            self._size = size
-            pygame.display.set_mode(size, pygame.RESIZABLE)
-        pygame.display.set_caption(f"worldsim: {self.title}")
-        pygame.display.get_surface().fill(GROUND)
+            self.record_first = False
 
     def _start_player(self) -> None:
         """Begin a fresh session on a thread of its own."""
         self.player = Player(self.open_session())
         self.sessions.append(self.player.session)
-        self._drawn = None
+        self._drawn, self._opened = None, perf_counter()
         self.player.start()
 
     def _notify(self, text: str, seconds: float = NOTICE) -> None:
@@ -291,6 +310,9 @@ class Window:
     def _toggle_hud(self) -> None:
         self.hud = not self.hud
 
+    def _toggle_difference(self) -> None:
+        self.difference = not self.difference
+
     def _change_pixels(self) -> None:
         self.pixels = PIXELS[(PIXELS.index(self.pixels) + 1) % len(PIXELS)]
         self._notify(f"{self.pixels} pixels", 1.0)
@@ -299,31 +321,7 @@ class Window:
         self.help = not self.help
 
     def _toggle_full_screen(self) -> None:
-        if not self.full_screen:
-            self._size = pygame.display.get_window_size()
-        self.full_screen = not self.full_screen
-        self._set_mode(self._size or LOADING)
+        self.display.toggle_full_screen()
 
     def _quit(self) -> None:
         self.running = False
-
-
-def help_rows(stage: Stage) -> list[tuple[str, str]]:
-    """List the keys of an env and of the viewer, as F1 shows them."""
-    bound = frozenset().union(*stage.bindings)
-    names = ["Arrows"] * (bound >= set(ARROWS)) + ["WASD"] * (bound >= set(WASD))
-    shown = {key for keys in (ARROWS, WASD) if bound >= set(keys) for key in keys}
-    names += [_name(key) for key in sorted(bound - shown)]
-    rows = [(", ".join(names[:6]), "play")] if names else []
-    for keys, text, _, _ in COMMANDS:
-        free = dict.fromkeys(_name(key) for key in keys if key not in bound)
-        if free:
-            rows.append((", ".join(free), text))
-    if stage.prompts:
-        rows.insert(-2, (f"1 … {min(9, len(stage.prompts))}", "example prompts"))
-    return rows
-
-
-def _name(key: int) -> str:
-    name = NAMES.get(pygame.key.name(key), pygame.key.name(key))
-    return name.strip("[]").capitalize() if len(name) > 1 or name.isalpha() else name
