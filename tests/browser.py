@@ -77,6 +77,10 @@ class Browser:
         """Close this tab."""
         self._ask("/window", method="DELETE")
 
+    def tabs(self) -> list[str]:
+        """Return the handles of all tabs."""
+        return self._ask("/window/handles")
+
     def run(self, script: str):
         """Run JavaScript and return its result."""
         return self._ask("/execute/sync", {"script": script, "args": []})
@@ -98,6 +102,21 @@ class Browser:
         actions = [{"type": "keyDown", "value": code} for code in codes] if down else []
         actions += [{"type": "keyUp", "value": code} for code in codes[::-1]] if up else []
         self._ask("/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
+
+    def touch(self, selector: str, seconds: float) -> None:
+        """Put a finger on the first such element, and lift it after a while."""
+        x, y = self.run(
+            f"const r = document.querySelector('{selector}').getBoundingClientRect();"
+            "return [Math.round(r.x + r.width / 2), Math.round(r.y + r.height / 2)]"
+        )
+        actions = [
+            {"type": "pointerMove", "duration": 0, "x": x, "y": y},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pause", "duration": round(1000 * seconds)},
+            {"type": "pointerUp", "button": 0},
+        ]
+        finger = {"type": "pointer", "id": "finger", "parameters": {"pointerType": "touch"}}
+        self._ask("/actions", {"actions": [finger | {"actions": actions}]})
 
     def type(self, text: str) -> None:
         """Type letters."""

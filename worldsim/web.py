@@ -266,7 +266,7 @@ class Broadcast:
     def _hello(self, viewer: Viewer) -> dict[str, Any]:
         commands = [
             {
-                "keys": key_names(frozenset(keys)),
+                "keys": key_names(keys),
                 "text": text,
                 "command": SESSIONS.get(command, (command,))[0],
             }

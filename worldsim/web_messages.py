@@ -7,6 +7,7 @@ A frame and all that is said about it travel in one binary message, so the two n
 import json
 import math
 import struct
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -105,9 +106,10 @@ def frame_message(number: int, stage: Stage, moment: Moment, jpeg: bytes) -> byt
     return struct.pack(">I", len(head)) + head + jpeg
 
 
-def key_names(codes: frozenset[int]) -> list[str]:
-    """Return pygame's names of keys, as messages carry them."""
-    return [pygame.key.name(code) for code in sorted(codes)]
+def key_names(codes: Iterable[int]) -> list[str]:
+    """Return pygame's names of keys, as messages carry them; sets of keys are sorted."""
+    codes = sorted(codes) if isinstance(codes, frozenset) else codes
+    return [pygame.key.name(code) for code in codes]
 
 
 class JpegEncoder:
