@@ -599,7 +599,7 @@ def _play_in(browser, url, game):
     browser.keys("d", down=False)
 
     browser.keys("v")
-    browser.until("state.recorded !== null")
+    browser.until("state.recorded >= 1")
     game.send_signal(signal.SIGINT)
     browser.until("ended && !$('message').hidden")
     assert "ended" in browser.text("message")
@@ -623,6 +623,6 @@ def test_the_page_fits_a_phone_and_is_driven_by_touch(tmp_path):
                 " window.turned ||= about.action && about.action[0] === -1; }"
             )
             browser.touch("#pad button", seconds=0.2)
-            browser.until("turned && about.action[0] === 0")
+            browser.until("window.turned && about.action[0] === 0")
 
     play(tmp_path, scenario)
