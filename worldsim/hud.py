@@ -142,14 +142,14 @@ def draw_controls(
         glass: Whether to draw a panel behind.
     """
     w, top = controls_width(brush, space, bindings), bottom - brush.px(76)
-    keys = [] if _has_wheel(space) else _lay_out(bindings)
+    keys = [] if has_wheel(space) else lay_out_keys(bindings)
     if glass and w:
         brush.panel((x, top, w, brush.px(76)))
     for codes, label, column, row in keys:
         side = brush.px(24)
         at = x + brush.px(10 + 26 * column), top + brush.px(12 + 27 * row)
         brush.key(label, (*at, side, side), bool(moment.keys & codes))
-    if _has_wheel(space):
+    if has_wheel(space):
         steer, gas, brake = (0, 0, 0) if moment.action is None else moment.action / space.high
         brush.wheel(x + brush.px(42), top + brush.px(38), 27, steer)
         for i, (level, color) in enumerate([(gas, GREEN), (brake, RED)]):
@@ -160,19 +160,19 @@ def draw_controls(
 
 def controls_width(brush: Brush, space: spaces.Space, bindings: Bindings) -> int:
     """Return how wide `draw_controls` draws; 0 if an env has neither wheel nor keys."""
-    if _has_wheel(space):
+    if has_wheel(space):
         return brush.px(132)
-    columns = max((column + 1 for _, _, column, _ in _lay_out(bindings)), default=0)
+    columns = max((column + 1 for _, _, column, _ in lay_out_keys(bindings)), default=0)
     return brush.px(26 * columns + 18) if columns else 0
 
 
-def _has_wheel(space: spaces.Space) -> bool:
+def has_wheel(space: spaces.Space) -> bool:
     """Return whether actions look like steering, gas and brake."""
     box = isinstance(space, spaces.Box) and space.shape == (3,)
     return box and space.low[0] < 0 and bool(np.isfinite(space.high).all())
 
 
-def _lay_out(bindings: Bindings) -> list[tuple[frozenset[int], str, int, int]]:
+def lay_out_keys(bindings: Bindings) -> list[tuple[frozenset[int], str, int, int]]:
     """Place the bound keys as `(codes, label, column, row)`: arrows first, others beside them."""
     bound = frozenset().union(*bindings)
     places = [(0, 1), (2, 1), (1, 0), (1, 1)]

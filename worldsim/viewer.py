@@ -1,7 +1,8 @@
-"""Play any env, imagined or real: in a window, or as a film where there is no display.
+"""Play any env, imagined or real: in a window, in a browser, or without either as a film.
 
-play ─┬─ window.Window ── player.Player (a thread) ─┐
-      └─ film_session ──────────────────────────────┴─ session.Session ── stage.Stage ── env
+play ─┬─ window.Window ─┬─ player.Player (a thread) ─┐
+      ├─ web.Broadcast ─┘                            │
+      └─ film_session ───────────────────────────────┴─ session.Session ── stage.Stage ── env
 """
 
 import os
@@ -68,6 +69,12 @@ class PlayConfig:
     """An agent that can drive: a .zip of Stable-Baselines3, or package.module:function."""
     replay: str | None = None
     """Folder of a data set to play back instead of a world; seed is the first episode."""
+    web: bool = False
+    """Whether to play in a browser instead of a window; needs no display."""
+    web_host: str = "127.0.0.1"
+    """Address that the browser finds it on; 0.0.0.0 lets other machines in, without encryption."""
+    web_port: int = 8765
+    """Port of that address; 0 takes a free one."""
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -78,6 +85,10 @@ class PlayConfig:
                 raise ValueError(
                     f"`{name}` must be above 0, got {value}; leave it out for the default"
                 )
+        if not 0 <= self.web_port < 2**16:
+            raise ValueError(
+                f"`web_port` must be from 0 (a free one) to 65535, got {self.web_port}"
+            )
         if self.pixels not in PIXELS:
             raise ValueError(f"`pixels` must be one of {', '.join(PIXELS)}, got {self.pixels!r}")
         if self.out is not None and Path(self.out).suffix != ".mp4":
@@ -137,6 +148,18 @@ def play(
             agent=agent or cfg.agent,
         )
 
+    if cfg.web:
+        from worldsim.web import Broadcast  # an extra
+
+        return Broadcast(
+            open_session,
+            cfg.title,
+            host=cfg.web_host,
+            port=cfg.web_port,
+            pixels=cfg.pixels,
+            hud=cfg.hud,
+            record=cfg.record,
+        ).run()
     if not has_display():
         return [film_session(open_session(), cfg)]
     return Window(

@@ -1,0 +1,377 @@
+"""A session in the browser: one page, one WebSocket, several viewers and one driver.
+
+The model runs on the `Player`'s thread, as for the window. This thread runs an event loop that
+looks for news and tells every viewer; each has a sender of its own, which always sends the newest
+frame and skips what it had no time for, so a slow viewer delays nobody. `docs/web-protocol.md`
+describes the messages.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import itertools
+import json
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pygame
+
+from worldsim.film import PIXELS
+from worldsim.player import Player
+from worldsim.screen import key_codes
+from worldsim.session import Session
+from worldsim.stage import Moment, Stage
+from worldsim.web_messages import (
+    LONGEST,
+    SUBPROTOCOL,
+    JpegEncoder,
+    frame_message,
+    key_names,
+    read_message,
+    stage_message,
+)
+from worldsim.controls import COMMANDS
+
+try:
+    from websockets import ConnectionClosed, Headers, Request, Response
+    from websockets.asyncio.server import ServerConnection, serve
+except ImportError:
+    raise ImportError(
+        "playing in a browser needs websockets: `pip install 'worldsim-sdk[web]'`"
+    ) from None
+
+GLANCE = 0.004  # seconds between two looks for news
+IN_FLIGHT = 4  # frames that a viewer may not have drawn yet
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: "
+    "blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# what of the window's own commands is done here; the page does others itself
+SESSIONS = {"_record": ("record", (True,)), "open_gallery": ("_open_gallery", ())}
+
+
+class Viewer:
+    """One page that is open."""
+
+    def __init__(self, number: int, connection: ServerConnection) -> None:
+        self.number, self.connection = number, connection
+        self.mail: dict[str, str] = {}  # the newest of each type, not sent yet
+        self.sent = 0  # number of the latest frame
+        self.flying: list[int] = []  # frames sent and not drawn yet
+        self.news = asyncio.Event()
+
+    def post(self, message: dict[str, Any]) -> None:
+        """Have a message sent; it takes the place of one of its type that waits."""
+        self.mail[message["type"]] = json.dumps(message)
+        self.news.set()
+
+
+class Broadcast:
+    """Serve a session to browsers.
+
+    Args:
+        open_session: Makes a fresh session; called again if the model fails and the driver retries.
+        title: Of the page.
+        host: Address to listen on.
+        port: 0 takes a free one.
+        pixels: How frames are enlarged at first, one of `film.PIXELS`.
+        hud: Whether to show the HUD at first.
+        record: Whether to start filming at the first frame.
+    """
+
+    def __init__(
+        self,
+        open_session: Callable[[], Session],
+        title: str,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        pixels: str = PIXELS[0],
+        hud: bool = True,
+        record: bool = False,
+    ) -> None:
+        self.open_session, self.title, self.host, self.port = open_session, title, host, port
+        self.pixels, self.hud, self.record_first = pixels, hud, record
+        self.token, self.url = secrets.token_urlsafe(16), ""
+        self.viewers: list[Viewer] = []  # the first one drives
+        self.sessions: list[Session] = []
+        self.player: Player | None = None
+        self._page = files("worldsim").joinpath("web_page.html").read_bytes()
+        self._numbers = itertools.count(1)
+        self._jpeg = JpegEncoder()
+        self._shown: tuple[Stage, Moment] | None = None
+        self._frame, self._frames = b"", 0
+        self._stage: dict[str, Any] | None = None
+        self._state: dict[str, Any] | None = None
+        self._resting = False
+
+    def run(self) -> list[Path]:
+        """Serve until Ctrl-C.
+
+        Returns:
+            The films that were recorded.
+
+        Raises:
+            OSError: If there is no listening on this address and port.
+            BaseException: What the model raised, if that was how it ended.
+        """
+        try:
+            asyncio.run(self.serve())
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self.close()
+        if self.player.error is not None:
+            raise self.player.error
+        return [film for session in self.sessions for film in session.films]
+
+    async def serve(self) -> None:
+        """Serve until this task is cancelled or the model fails before its first frame."""
+        log = logging.Logger("worldsim.web")
+        log.addFilter(lambda record: "handshake" not in record.msg)  # strangers cause no noise
+        listen = partial(
+            serve, self._meet, self.host, self.port, process_request=self._admit, logger=log,
+            subprotocols=[SUBPROTOCOL], max_size=LONGEST, compression=None, server_header=None,
+            close_timeout=2,
+        )  # fmt: skip
+        try:
+            server = await listen()
+        except OSError as error:
+            raise OSError(
+                f"there is no listening on {self.host}, port {self.port}: {error}; choose another "
+                "`web_port`, or 0 for a free one"
+            ) from error
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            self.url = f"http://{_readable(self.host)}:{port}/?token={self.token}"
+            print(f"{self.title} plays at {self.url}\nCtrl-C ends it", flush=True)
+            self._start_player()
+            while self.player.error is None or self.player.latest is not None:
+                self._look()
+                await asyncio.sleep(GLANCE)
+
+    def close(self) -> None:
+        """Wait for the film to be written, say where it is, close the envs."""
+        if self.player is not None and self.player.stop():
+            for session in self.sessions:
+                session.close()
+                print(*session.notices, sep="\n", end="\n" if session.notices else "")
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer a request with the page or a refusal; None lets a WebSocket open."""
+        path, _, query = request.path.partition("?")
+        token = parse_qs(query).get("token", [""])[0].encode(errors="replace")
+        if not hmac.compare_digest(token, self.token.encode()):
+            return _response(403, "Forbidden", "open the whole address that worldsim printed")
+        if not self._trusts(request.headers):
+            return _response(403, "Forbidden", "open this by address, by localhost or by host name")
+        if path == "/ws":
+            return None
+        if path != "/":
+            return _response(404, "Not Found", "there is only / and /ws")
+        return _response(200, "OK", self._page, "text/html")
+
+    def _trusts(self, headers: Headers) -> bool:
+        """Return whether a request was meant for this machine, by a page from this machine.
+
+        A site that has its own name point here (DNS rebinding) gives that name as host; one that
+        opens a WebSocket to here gives itself as origin. What is no browser gives no origin.
+        """
+        hosts, origins = headers.get_all("Host"), headers.get_all("Origin")
+        if len(hosts) != 1:
+            return False
+        try:
+            name = urlsplit(f"//{hosts[0]}").hostname or ""
+            if name not in ("localhost", self.host.lower(), socket.gethostname().lower()):
+                ipaddress.ip_address(name)  # an address cannot be made to point elsewhere
+            return all(urlsplit(o).netloc.lower() == hosts[0].lower() for o in origins)
+        except ValueError:
+            return False
+
+    async def _meet(self, connection: ServerConnection) -> None:
+        """Talk with a viewer for as long as it stays."""
+        viewer = Viewer(next(self._numbers), connection)
+        viewer.post(self._hello(viewer))
+        for message in (self._stage, self._state):
+            if message is not None:
+                viewer.post(message)
+        self.viewers.append(viewer)
+        sender = asyncio.create_task(self._send(viewer))
+        try:
+            async for data in connection:
+                try:
+                    self._obey(viewer, read_message(data))
+                except ValueError as error:
+                    await connection.send(json.dumps({"type": "error", "text": str(error)}))
+        except ConnectionClosed:
+            pass
+        finally:
+            sender.cancel()
+            self._let_go(viewer)
+
+    async def _send(self, viewer: Viewer) -> None:
+        """Send what has been posted, then the newest frame, as fast as the viewer takes them."""
+        with suppress(ConnectionClosed):
+            while await viewer.news.wait():
+                viewer.news.clear()
+                while viewer.mail:
+                    await viewer.connection.send(viewer.mail.pop(next(iter(viewer.mail))))
+                if viewer.sent < self._frames and len(viewer.flying) < IN_FLIGHT:
+                    viewer.sent = self._frames
+                    viewer.flying.append(viewer.sent)
+                    await viewer.connection.send(self._frame)
+
+    def _look(self) -> None:
+        """Tell the viewers what is new."""
+        session, latest = self.player.session, self.player.latest
+        if session.notices:
+            self._post({"type": "notice", "text": session.notices.popleft()})
+        if latest is not None and latest is not self._shown and self.viewers:
+            if self._shown is None and self.record_first:
+                self.player.send("record", True)
+            if self._shown is None or latest[0] is not self._shown[0]:
+                self._stage = stage_message(latest[0], session.fps)
+                self._post(self._stage)
+            self._shown, self._frames = latest, self._frames + 1
+            jpeg = self._jpeg.encode(latest[1].frame)
+            self._frame = frame_message(self._frames, *latest, jpeg)
+            for viewer in self.viewers:
+                viewer.news.set()
+        if (state := self._describe()) != self._state:
+            self._state = state
+            self._post(state)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Stop time while nobody watches."""
+        if self._resting and self.viewers:
+            self._resting = False
+            self.player.send("pause")
+        elif not self._resting and not self.viewers and not self.player.session.paused:
+            self._resting = True
+            self.player.send("pause")
+
+    def _post(self, message: dict[str, Any]) -> None:
+        for viewer in self.viewers:
+            viewer.post(message)
+
+    def _hello(self, viewer: Viewer) -> dict[str, Any]:
+        commands = [
+            {
+                "keys": key_names(keys),
+                "text": text,
+                "command": SESSIONS.get(command, (command,))[0],
+            }
+            for keys, text, command, _ in COMMANDS
+        ]
+        return {
+            "type": "hello", "version": 1, "you": viewer.number, "title": self.title,
+            "pixels": self.pixels, "hud": self.hud, "commands": commands,
+        }  # fmt: skip
+
+    def _describe(self) -> dict[str, Any]:
+        """Say how the session stands."""
+        session, film, error = self.player.session, self.player.session.film, self.player.error
+        return {
+            "type": "state",
+            "driver": self.viewers[0].number if self.viewers else None,
+            "viewers": len(self.viewers),
+            "paused": session.paused,
+            "rewinding": session.rewinding,
+            "speed": session.speed,
+            "autopilot": session.autopilot,
+            "recorded": int(film.seconds) if film else None,
+            "error": f"{type(error).__name__}: {error}" if error else None,
+            "films": [str(film) for session in self.sessions for film in session.films],
+        }
+
+    def _obey(self, viewer: Viewer, message: dict[str, Any]) -> None:
+        """Do what a viewer asks, if it may.
+
+        Raises:
+            ValueError: If it may not, or if there is no such key.
+        """
+        kind = message["type"]
+        if kind == "seen":
+            viewer.flying = [number for number in viewer.flying if number > message["frame"]]
+            viewer.news.set()
+            return
+        if viewer is not self.viewers[0]:
+            raise ValueError("you are watching; whoever came first drives until they leave")
+        if kind == "prompt":
+            prompt, begin = message["text"].strip(), bool(message["begin"])
+            if self.player.latest is not None and (prompt or begin):
+                self.player.send("begin" if begin else "set_prompt", prompt)
+            return
+        name = message["key"]
+        key = None if name is None else key_codes().get(name)
+        if name is not None and key is None:
+            raise ValueError("`key` must be a name that pygame has for a key: left, a, space, …")
+        if kind == "press":
+            self._press(key)
+        else:
+            self._release(key)
+
+    def _press(self, key: int) -> None:
+        """Drive, if the env binds the key; else obey."""
+        if self.player.error is not None and key == pygame.K_r:
+            self._start_player()
+        if self.player.latest is None or self.player.error is not None:
+            return
+        if any(key in combination for combination in self.player.latest[0].bindings):
+            self.player.press(key)
+            return
+        if pygame.K_1 <= key <= pygame.K_9:
+            self.player.send("choose_prompt", key - pygame.K_1)
+        for keys, _, command, args in COMMANDS:
+            command, args = SESSIONS.get(command, (command, args))
+            if key in keys and not command.startswith("_"):
+                self.player.send(command, *args)
+
+    def _release(self, key: int | None) -> None:
+        """Let go of a key, or of all."""
+        self.player.release(key)
+        rewinds = (keys for keys, _, command, _ in COMMANDS if command == "rewind")
+        if key is None or any(key in keys for keys in rewinds):
+            self.player.send("rewind", False)
+
+    def _let_go(self, viewer: Viewer) -> None:
+        """Forget a viewer; if it drove, the next one finds no key held."""
+        if viewer is self.viewers[0]:
+            self._release(None)
+        self.viewers.remove(viewer)
+
+    def _start_player(self) -> None:
+        """Begin a fresh session on a thread of its own."""
+        self.player = Player(self.open_session())
+        self.sessions.append(self.player.session)
+        self._shown = None
+        self.player.start()
+
+
+def _readable(host: str) -> str:
+    """Return the name under which a browser finds an address that is listened on."""
+    if host in ("", "0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def _response(status: int, reason: str, body: str | bytes, kind: str = "text/plain") -> Response:
+    body = body.encode() if isinstance(body, str) else body
+    headers = Headers()
+    headers["Content-Type"] = f"{kind}; charset=utf-8"
+    headers["Content-Length"] = str(len(body))
+    headers["Content-Security-Policy"] = POLICY
+    headers["Referrer-Policy"] = "no-referrer"
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cache-Control"] = "no-store"
+    headers["Connection"] = "close"
+    return Response(status, reason, headers, body)
