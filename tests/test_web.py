@@ -27,6 +27,7 @@ from websockets import ConnectionClosed, InvalidStatus
 from websockets.asyncio.client import connect
 
 import worldsim
+from worldsim.controls import COMMANDS
 from worldsim.session import Session
 from worldsim.spaces import null_action
 from worldsim.stage import Moment
@@ -34,7 +35,6 @@ from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, open_stage
 from worldsim.web import IN_FLIGHT, Broadcast
 from worldsim.web_messages import LONGEST, SUBPROTOCOL, frame_message
-from worldsim.controls import COMMANDS
 
 needs_chromium = pytest.mark.skipif(
     bool(MISSING), reason=f"there is no {' and no '.join(MISSING)} here"

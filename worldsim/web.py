@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pygame
 
+from worldsim.controls import COMMANDS
 from worldsim.film import PIXELS
 from worldsim.player import Player
 from worldsim.screen import key_codes
@@ -38,7 +39,6 @@ from worldsim.web_messages import (
     read_message,
     stage_message,
 )
-from worldsim.controls import COMMANDS
 
 try:
     from websockets import ConnectionClosed, Headers, Request, Response
