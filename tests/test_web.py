@@ -480,7 +480,7 @@ def test_a_failing_model_is_told_and_the_driver_starts_again(tmp_path):
             def fail(*_):
                 raise RuntimeError("out of luck")
 
-            broadcast.player.session.stage.step = fail
+            broadcast.player.session.stage.env.step = fail
             await page.until(lambda: page.state("error"))
             assert page.state("error") == "RuntimeError: out of luck"
             assert len(read_video(page.state("films")[0])) > 0
