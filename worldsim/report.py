@@ -64,8 +64,9 @@ class Report:
         about: Where the figures come from: world, data, hardware, settings, the command.
         figures: Sections of measures by name; a section holds numbers or tables of numbers.
         notes: How each section was measured, one sentence or two.
-        plots: Line plots by file name.
-        strips: Film strips by file name.
+        plots: Line plots by file name, which begins with the section's name and a hyphen.
+        strips: Film strips by file name, likewise.
+        card: Table for the world's model card, Markdown; see `worldsim.card`.
     """
 
     about: dict[str, Any]
@@ -73,13 +74,14 @@ class Report:
     notes: dict[str, str] = field(default_factory=dict)
     plots: dict[str, Plot] = field(default_factory=dict)
     strips: dict[str, Strip] = field(default_factory=dict)
+    card: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return figures and circumstances as plain data; numbers that are not finite are null."""
         return _plain({"about": self.about, "figures": self.figures, "notes": self.notes})
 
     def save(self, folder: str | Path) -> Path:
-        """Write `report.json`, `index.html` and all pictures; whole or not at all.
+        """Write `report.json`, `index.html`, `card.md` and all pictures; whole or not at all.
 
         Raises:
             FileExistsError: If the folder holds something else than a report.
@@ -89,11 +91,15 @@ class Report:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         (part / "report.json").write_text(json.dumps(self.to_json(), indent=2))
+        if self.card:
+            (part / "card.md").write_text(self.card)
         for name, plot in self.plots.items():
             write_image(part / f"{name}.png", draw_plot(plot))
         for name, strip in self.strips.items():
             write_image(part / f"{name}.png", strip.image)
         (part / "index.html").write_text(_page(self, part))
+        for kept in folder.glob("*.safetensors"):  # the probe of the report that was here
+            shutil.copy2(kept, part)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(part, folder)
@@ -282,16 +288,25 @@ def _page(report: Report, folder: Path) -> str:
             _html_table(rows, head=rows[0][0] == "" or len(rows[0]) > 2)
             for rows in _tables(section)
         ]
-    parts += ["<h2>plots</h2>"] if report.plots else []
-    parts += [f"<figure>{plot_svg(plot)}</figure>" for plot in report.plots.values()]
-    parts += ["<h2>film strips</h2>"] if report.strips else []
-    for name, strip in report.strips.items():
-        data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
-        parts.append(
-            f"<figure><img src='data:image/png;base64,{data}'>"
-            f"<figcaption>{html.escape(strip.title)}</figcaption></figure>"
-        )
+        parts += _pictures(report, folder, name)
     return "\n".join(parts)
+
+
+def _pictures(report: Report, folder: Path, section: str) -> list[str]:
+    """Write a section's plots and film strips: those whose names begin with its name."""
+    parts = [
+        f"<figure>{plot_svg(plot)}</figure>"
+        for name, plot in report.plots.items()
+        if name.startswith(f"{section}-")
+    ]
+    for name, strip in report.strips.items():
+        if name.startswith(f"{section}-"):
+            data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+            parts.append(
+                f"<figure><img src='data:image/png;base64,{data}'>"
+                f"<figcaption>{html.escape(strip.title)}</figcaption></figure>"
+            )
+    return parts
 
 
 def _html_table(rows: list[list[str]], head: bool) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from worldsim.heldout import Dream, HeldOut, cut_clips, dream, encode
+from worldsim.doubt import Doubt, calibrate, observe
+from worldsim.heldout import Dream, HeldOut, cut_clips, dream, encode, film_strip
 from worldsim.metrics import (
+    auroc,
     best_lag,
     f1_score,
     first_failure,
@@ -19,6 +21,7 @@ from worldsim.metrics import (
     percentiles,
     r_squared,
 )
+from worldsim.report import Plot, Strip
 from worldsim.rollout import Rollout
 from worldsim.study import Skip, Study, hold, share
 
@@ -32,9 +35,9 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
 
     "from nothing": the prompt alone, under the world's own policy, judged over the last 16 of 24
     frames. "after a change": from a recorded start, a prompt with another time and weather takes
-    over; judged over the last 8 of 24 frames. Shown is what most of those frames show. "night" is
-    the share of prompts with night that gave night. Beside each the classifier's own accuracy on
-    real frames that it has not seen.
+    over; judged over the last 8 of 24 frames. Shown is what those frames show on average. "night"
+    is the share of prompts with night that gave night. Beside each the classifier's own accuracy,
+    on real clips of 16 frames and on single frames, of episodes that it has not seen.
     """
     probe, cfg = study.probe, study.cfg
     attributes = [name for name in cfg.probe.attributes if name in probe.classes]
@@ -57,7 +60,8 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
         name: {
             "from nothing": share(from_nothing[name]),
             "after a change": share(after_change[name]),
-            "classifier on real frames": probe.scores.get(f"{name}_accuracy", float("nan")),
+            "classifier on real clips": probe.scores.get(f"{name}_of_clips", float("nan")),
+            "on single frames": probe.scores.get(f"{name}_accuracy", float("nan")),
             "chance": 1 / len(probe.classes[name]),
         }
         for name in attributes
@@ -67,6 +71,13 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
         "shown_from_nothing": share(np.concatenate(list(from_nothing.values()))),
         "shown_after_a_change": share(np.concatenate(list(after_change.values()))),
     }
+    for name, films, said in (
+        ("from-nothing", made.frames, prompts),
+        ("changed", after.frames, later),
+    ):
+        for i in range(min(3, len(films))):
+            strip = film_strip([films[i]], 2)
+            study.strips[f"text-{name}-{i}"] = Strip(f"{name.replace('-', ' ')}: {said[i]}", strip)
     if "time" in attributes:
         for label, shown, scenes in (
             ("night_from_nothing", from_nothing, wanted),
@@ -104,15 +115,12 @@ def _asked(
 
 def _shown(study: Study, frames: np.ndarray, scenes: list[dict]) -> dict[str, list[bool]]:
     """Say for each video and attribute whether most of its frames show what was asked."""
-    reading = study.probe.read(frames).classes
-    shown: dict[str, list[bool]] = {}
-    for name, known in study.probe.classes.items():
-        if name == "action":
-            continue
-        for row, scene in zip(reading[name], scenes, strict=True):
-            most = known[np.bincount(row, minlength=len(known)).argmax()]
-            shown.setdefault(name, []).append(most == scene.get(name))
-    return shown
+    reading = study.probe.read(frames).shown
+    return {
+        name: [known[i] == scene.get(name) for i, scene in zip(reading[name], scenes, strict=True)]
+        for name, known in study.probe.classes.items()
+        if name != "action"
+    }
 
 
 def measure_drift(study: Study) -> dict[str, Any]:
@@ -136,11 +144,16 @@ def measure_drift(study: Study) -> dict[str, Any]:
     leads = torch.from_numpy(np.concatenate([lead] * len(ways))).to(world.device)
     rollout.prefill(list(range(rows)), latents, leads)
     given = torch.from_numpy(_scaled(study, _ways(study, n, k))).to(world.device)  # (3 n, k, a)
-    statistics = []
+    statistics, seen = [], []
     for i in range(k):
         now = rollout.step(torch.cat([given[:, i], rollout.policy[3 * n :]]), agent=True)
         if i % EVERY == 0:
             statistics.append(_statistics(study, now.latents))
+        if i % max(1, k // 12) == 0:
+            seen.append(world.decode(now.latents[::n]).cpu().numpy())  # one row of each way
+    films = np.stack(seen, 1)
+    about = f"{', '.join(ways)}: every {max(1, k // 12)} frames of {k}"
+    study.strips["drift-ways"] = Strip(about, film_strip(list(films)))
     lasted = np.minimum(EVERY * first_failure(np.stack(statistics, 1), low, high, WINDOW), k)
     table = {}
     for name, part in zip(ways, np.split(lasted, len(ways)), strict=True):
@@ -150,6 +163,14 @@ def measure_drift(study: Study) -> dict[str, Any]:
             "first_failure": int(failed.min()) if len(failed) else k,
             "median_frames": float(np.median(part)),
         }
+    frames = list(range(0, k + 1, max(1, k // 64)))
+    study.plots["drift-survival"] = Plot(
+        "Drift", "imagined frame", "share of rollouts still in the range of real frames",
+        {
+            name: (frames, [share((part >= f) | (part >= k)) for f in frames])
+            for name, part in zip(ways, np.split(lasted, len(ways)), strict=True)
+        },
+    )  # fmt: skip
     return {
         "frames": k,
         "rollouts": rows,
@@ -245,6 +266,74 @@ def measure_rewards(study: Study) -> dict[str, Any]:
         "endings_f1": f1_score(np.concatenate([found, false]), truth),
         "endings_found": share(found),
         "false_endings": share(false),
+    }
+
+
+def measure_doubt(study: Study) -> dict[str, Any]:
+    """Ask the hallucination alarm which frames are wrong.
+
+    The alarm is calibrated here on the clips of every second episode and tested on the others. A
+    frame is wrong when its error is above what the worst 5 % of real transitions (one step ahead
+    of real frames) exceed; a doubt of 1 stands for that error. "auroc": the chance that a wrong
+    frame gets more doubt than a right one, over rollouts of 32 frames and real transitions;
+    "at_the_same_age": the same for worse and better halves of frames equally far from the last real
+    one, where counting frames would be worth 0.5. Other signs stand beside.
+    """
+    clips = study.clips.first(min(32, study.clips.horizon))
+    odd = clips.place[:, 0] % 2 == 1
+    if odd.all() or not odd.any():
+        raise Skip("needs clips of at least 2 episodes")
+    near = clips.first(min(8, clips.horizon))
+    settings = {"steps": study.steps, "seed": study.cfg.seed}
+    learn, check = (
+        (observe(study.world, clips.rows(rows), **settings),
+         observe(study.world, near.rows(rows), real=True, **settings))
+        for rows in (~odd, odd)
+    )  # fmt: skip
+    kept = study.doubt = calibrate(*learn)
+    alarm = Doubt.read(kept)
+    imagined, real = check
+    wrong = [o.error > kept["worst"] for o in check]
+    c = (imagined.signs.shape[-1] - 4) // 2
+    views = {
+        "doubt": lambda o: alarm.of_signs(torch.from_numpy(o.signs)).numpy(),
+        "lost when encoded again": lambda o: o.lost,
+        "size of latents": lambda o: -o.signs[..., 2 * c],
+        "roughness of latents": lambda o: -o.signs[..., 2 * c + 1],
+        "change since the frame before": lambda o: -o.signs[..., 2 * c + 3],
+        "frames since a real one": lambda o: np.broadcast_to(
+            1 + np.arange(o.error.shape[1]) * (o is imagined), o.error.shape
+        ),
+    }
+    table = {}
+    for name, view in views.items():
+        seen = [view(o) for o in check]
+        by_age = [
+            auroc(seen[0][:, i], imagined.error[:, i] > np.median(imagined.error[:, i]))
+            for i in range(imagined.error.shape[1])
+        ]
+        table[name] = {
+            "auroc": auroc(*(np.concatenate([x.ravel() for x in xs]) for xs in (seen, wrong))),
+            "at_the_same_age": float(np.nanmean(by_age)),
+        }
+    doubt = views["doubt"](imagined)
+    frames = list(range(1, doubt.shape[1] + 1))
+    study.plots["doubt-over-time"] = Plot(
+        "Hallucination alarm", "imagined frame", "1 = the worst 5 % of real transitions",
+        {
+            "doubt": (frames, doubt.mean(0).tolist()),
+            "true error": (frames, (imagined.error / kept["worst"]).mean(0).tolist()),
+        },
+    )  # fmt: skip
+    return {
+        "worst_5_percent_of_255": kept["worst"],
+        "real_transitions_with_doubt_above_1": share((views["doubt"](real) > 1).ravel()),
+        "wrong_frames_of_rollouts": share(wrong[0].ravel()),
+        "doubt_to_true_error_correlation": float(
+            np.corrcoef(np.log(doubt.ravel() + 1e-6), np.log(imagined.error.ravel() + 1e-6))[0, 1]
+        ),
+        "calibrated": "yes" if study.world.cfg.doubt else "no; keep=true does it",
+        "sign": table,
     }
 
 

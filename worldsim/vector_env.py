@@ -18,6 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 from torch import Tensor
 
+from worldsim.doubt import Doubt
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout, Snapshot
 from worldsim.screen import Screen, key_codes
@@ -102,6 +103,7 @@ class WorldVectorEnv(VectorEnv):
             world, self.num_envs, sampler_steps=sampler_steps, guidance=guidance,
             frame_size=self.frame_size,
         )  # fmt: skip
+        self.doubt = Doubt.of(world)
         self.prompts = read_prompts(world, prompt, self.num_envs)
         if obs == "latents":
             shape = tuple(self.rollout.latents.shape[1:])
@@ -158,7 +160,9 @@ class WorldVectorEnv(VectorEnv):
 
         Returns:
             Observations, expected rewards, whether the world takes the episode for ended, whether
-            the horizon is reached, and infos: `prompt` in force and probability of `termination`.
+            the horizon is reached, and infos: `prompt` in force, probability of `termination` and,
+            if the world is calibrated, `doubt` about the frame: 1.0 is as wrong as the worst 5 % of
+            real transitions (see `worldsim.doubt`).
 
         Raises:
             gymnasium.error.ResetNeeded: Before `reset`, or if a row has ended and nobody reset it.
@@ -172,8 +176,12 @@ class WorldVectorEnv(VectorEnv):
         self, flat: np.ndarray
     ) -> tuple[np.ndarray | Tensor, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Do what `step` promises, by flattened actions `(b, a)`."""
+        before = self.rollout.latents
         now = self.rollout.step(torch.from_numpy(self.world.scale_actions(flat)))
-        chance = now.terminated.double().cpu().numpy()
+        told = {"termination": now.terminated.double().cpu().numpy()}
+        chance = told["termination"]
+        if self.doubt is not None:
+            told["doubt"] = self.doubt(now.latents, before).double().cpu().numpy()
         rewards = now.reward.double().cpu().numpy().copy()
         self._steps += 1
         terminated, truncated = chance > 0.5, self._steps >= self.horizon
@@ -188,11 +196,11 @@ class WorldVectorEnv(VectorEnv):
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             fresh = np.flatnonzero(self._ended)
             for row in fresh:
-                last = {"final_obs": _copy(self._seen[row]), "final_info": self._info(row, chance)}
+                last = {"final_obs": _copy(self._seen[row]), "final_info": self._info(row, told)}
                 infos = self._add_info(infos, last, row)
             if len(fresh):
                 self._begin(fresh)
-        infos = self._infos(infos, range(self.num_envs), chance, fresh)
+        infos = self._infos(infos, range(self.num_envs), told, fresh)
         self._show()
         return _copy(self._seen), rewards, terminated, truncated, infos
 
@@ -309,20 +317,20 @@ class WorldVectorEnv(VectorEnv):
             )
         return np.stack([flatten_action(self.single_action_space, action) for action in rows])
 
-    def _info(self, row: int, chance: np.ndarray | None = None) -> dict[str, Any]:
+    def _info(self, row: int, told: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
         info = {"prompt": self.rollout.prompts[row] or ""}
-        return info if chance is None else info | {"termination": float(chance[row])}
+        return info | {name: float(values[row]) for name, values in (told or {}).items()}
 
     def _infos(
         self,
         infos: dict[str, Any],
         rows: Sequence[int],
-        chance: np.ndarray | None = None,
+        told: dict[str, np.ndarray] | None = None,
         fresh: Sequence[int] = (),
     ) -> dict[str, Any]:
-        """Add each row's info; one that has just begun has no chance of termination."""
+        """Add each row's info; one that has just begun has been told nothing."""
         for row in rows:
-            infos = self._add_info(infos, self._info(row, None if row in fresh else chance), row)
+            infos = self._add_info(infos, self._info(row, None if row in fresh else told), row)
         return infos
 
     def _masked(self, mask: Any) -> list[int]:
