@@ -6,7 +6,8 @@ import pytest
 import torch
 from conftest import make_tiny_world
 
-from worldsim.doubt import Doubt, Observed, calibrate, signs
+from worldsim.calibration import Observed, calibrate
+from worldsim.doubt import Doubt, signs
 
 
 def observed(rng, error, c=2):

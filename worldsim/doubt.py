@@ -2,8 +2,8 @@
 
 A frame that a world is unsure of looks unlike a recorded one: flat, washed out, out of range, or
 jumping. Such signs cost microseconds to read. What they mean is learned from held-out recordings,
-where the truth is known: a line through the signs that predicts the logarithm of a frame's error,
-kept in the world's `config.json`.
+where the truth is known (`worldsim.calibration`): a line through the signs that predicts the
+logarithm of a frame's error, kept in the world's `config.json`.
 
 Definition: the error of a frame is the root mean square difference of its pixels from what really
 came. *Real transitions* are frames predicted from real frames, one step ahead. `doubt` is the
@@ -14,16 +14,11 @@ gives none.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from worldsim.heldout import HeldOut, encode
-from worldsim.metrics import squared_error
-from worldsim.rollout import Rollout
 from worldsim.world import World
 
-WORST = 0.05  # share of real transitions that are worse than a doubt of 1
 MOST = 10.0
 
 
@@ -74,74 +69,3 @@ class Doubt:
     def of_signs(self, seen: Tensor) -> Tensor:
         """Return the doubt `(...)` that signs `(..., s)` give rise to, at most 10."""
         return (seen @ self.weights + self.bias).exp().clamp(max=MOST)
-
-
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """Imagined frames beside what really came.
-
-    Attributes:
-        signs: `(b, k, s)`, see `signs`.
-        error: `(b, k)`, root mean square difference of pixels, of 255.
-        lost: `(b, k)`, root mean square difference of latents when a frame is encoded again.
-    """
-
-    signs: np.ndarray
-    error: np.ndarray
-    lost: np.ndarray
-
-
-@torch.inference_mode()
-def observe(
-    world: World, clips: HeldOut, *, real: bool = False, steps: int | None = None, seed: int = 0
-) -> Observed:
-    """Imagine the clips' futures under their true actions, and see how wrong each frame is.
-
-    Args:
-        world: The world.
-        clips: Held-out clips.
-        real: Predict each frame from the real ones before it: real transitions. Otherwise from the
-            given frames and the world's own.
-        steps: Sampler steps per frame; None is the world's default.
-        seed: Of the noise.
-    """
-    b, c = len(clips), clips.context
-    rows = list(range(b))
-    latents = encode(world, clips.frames)
-    actions = torch.zeros(b, clips.frames.shape[1], clips.actions.shape[-1], device=world.device)
-    actions[:, 1:] = torch.from_numpy(world.scale_actions(clips.actions))
-    rollout = Rollout(world, b, sampler_steps=steps, frame_size=clips.frames.shape[2:4])
-    rollout.seed(rows, [seed + row for row in rows])
-    parts = []
-    for t in range(c, c + clips.horizon):
-        if t == c or real:
-            rollout.prefill(rows, latents[:, t - c : t], actions[:, t - c : t])
-        before = rollout.latents
-        now = rollout.step(actions[:, t], agent=False).latents
-        frames = world.decode(now)
-        error = 255 * np.sqrt(squared_error(frames.cpu().numpy(), clips.frames[:, t]))
-        lost = (world.encode(frames).float() - now.float()).square().mean((1, 2, 3)).sqrt()
-        parts.append((signs(now, before).cpu().numpy(), error, lost.cpu().numpy()))
-    return Observed(*(np.stack(part, 1) for part in zip(*parts, strict=True)))
-
-
-def calibrate(imagined: Observed, real: Observed) -> dict:
-    """Learn what the signs mean; returns what `config.json` keeps.
-
-    A ridge regression of the logarithm of the error on the signs, over rollouts and real
-    transitions together.
-
-    Args:
-        imagined: Of rollouts.
-        real: Of real transitions, whose worst 5 % are a doubt of 1.
-    """
-    x = np.concatenate([o.signs.reshape(-1, o.signs.shape[-1]) for o in (imagined, real)])
-    y = np.log(np.concatenate([o.error.ravel() for o in (imagined, real)]) + 1e-3)
-    mean, std = x.mean(0), x.std(0) + 1e-3
-    z = (x - mean) / std
-    ridge = 0.01 * len(z) * np.eye(z.shape[1])
-    slopes = np.linalg.solve(z.T @ z + ridge, z.T @ (y - y.mean()))
-    weights = slopes / std
-    worst = float(np.quantile(real.error, 1 - WORST))
-    bias = y.mean() - mean @ weights - np.log(worst)
-    return {"weights": weights.round(5).tolist(), "bias": round(float(bias), 5), "worst": worst}

@@ -18,7 +18,7 @@ import torch
 from einops import rearrange
 from tqdm import tqdm
 
-from worldsim import control, trials
+from worldsim import calibration, control, trials
 from worldsim.benchmark import about_machine
 from worldsim.card import card_table, write_card
 from worldsim.files import write_text
@@ -286,7 +286,7 @@ SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
     "rewards": trials.measure_rewards,
     "text": trials.measure_text,
     "drift": trials.measure_drift,
-    "doubt": trials.measure_doubt,
+    "doubt": calibration.measure_doubt,
     "time": trials.measure_time,
     "probe": measure_probe,
 }

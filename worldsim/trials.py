@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from worldsim.doubt import Doubt, calibrate, observe
 from worldsim.heldout import Dream, HeldOut, cut_clips, dream, encode, film_strip
 from worldsim.metrics import (
-    auroc,
     best_lag,
     f1_score,
     first_failure,
@@ -266,74 +264,6 @@ def measure_rewards(study: Study) -> dict[str, Any]:
         "endings_f1": f1_score(np.concatenate([found, false]), truth),
         "endings_found": share(found),
         "false_endings": share(false),
-    }
-
-
-def measure_doubt(study: Study) -> dict[str, Any]:
-    """Ask the hallucination alarm which frames are wrong.
-
-    The alarm is calibrated here on the clips of every second episode and tested on the others. A
-    frame is wrong when its error is above what the worst 5 % of real transitions (one step ahead
-    of real frames) exceed; a doubt of 1 stands for that error. "auroc": the chance that a wrong
-    frame gets more doubt than a right one, over rollouts of 32 frames and real transitions;
-    "at_the_same_age": the same for worse and better halves of frames equally far from the last real
-    one, where counting frames would be worth 0.5. Other signs stand beside.
-    """
-    clips = study.clips.first(min(32, study.clips.horizon))
-    odd = clips.place[:, 0] % 2 == 1
-    if odd.all() or not odd.any():
-        raise Skip("needs clips of at least 2 episodes")
-    near = clips.first(min(8, clips.horizon))
-    settings = {"steps": study.steps, "seed": study.cfg.seed}
-    learn, check = (
-        (observe(study.world, clips.rows(rows), **settings),
-         observe(study.world, near.rows(rows), real=True, **settings))
-        for rows in (~odd, odd)
-    )  # fmt: skip
-    kept = study.doubt = calibrate(*learn)
-    alarm = Doubt.read(kept)
-    imagined, real = check
-    wrong = [o.error > kept["worst"] for o in check]
-    c = (imagined.signs.shape[-1] - 4) // 2
-    views = {
-        "doubt": lambda o: alarm.of_signs(torch.from_numpy(o.signs)).numpy(),
-        "lost when encoded again": lambda o: o.lost,
-        "size of latents": lambda o: -o.signs[..., 2 * c],
-        "roughness of latents": lambda o: -o.signs[..., 2 * c + 1],
-        "change since the frame before": lambda o: -o.signs[..., 2 * c + 3],
-        "frames since a real one": lambda o: np.broadcast_to(
-            1 + np.arange(o.error.shape[1]) * (o is imagined), o.error.shape
-        ),
-    }
-    table = {}
-    for name, view in views.items():
-        seen = [view(o) for o in check]
-        by_age = [
-            auroc(seen[0][:, i], imagined.error[:, i] > np.median(imagined.error[:, i]))
-            for i in range(imagined.error.shape[1])
-        ]
-        table[name] = {
-            "auroc": auroc(*(np.concatenate([x.ravel() for x in xs]) for xs in (seen, wrong))),
-            "at_the_same_age": float(np.nanmean(by_age)),
-        }
-    doubt = views["doubt"](imagined)
-    frames = list(range(1, doubt.shape[1] + 1))
-    study.plots["doubt-over-time"] = Plot(
-        "Hallucination alarm", "imagined frame", "1 = the worst 5 % of real transitions",
-        {
-            "doubt": (frames, doubt.mean(0).tolist()),
-            "true error": (frames, (imagined.error / kept["worst"]).mean(0).tolist()),
-        },
-    )  # fmt: skip
-    return {
-        "worst_5_percent_of_255": kept["worst"],
-        "real_transitions_with_doubt_above_1": share((views["doubt"](real) > 1).ravel()),
-        "wrong_frames_of_rollouts": share(wrong[0].ravel()),
-        "doubt_to_true_error_correlation": float(
-            np.corrcoef(np.log(doubt.ravel() + 1e-6), np.log(imagined.error.ravel() + 1e-6))[0, 1]
-        ),
-        "calibrated": "yes" if study.world.cfg.doubt else "no; keep=true does it",
-        "sign": table,
     }
 
 
