@@ -202,17 +202,21 @@ class Study:
         """What the world makes of the clips: `(b, horizon, h, w, 3)`."""
         return self.predict(self.clips.given, self.clips.actions)
 
+    @property
+    def early(self) -> np.ndarray:
+        """The numbers of those clips that begin early in their episodes, and are replayed soon."""
+        return np.sort(np.argsort(self.clips.place[:, 1], kind="stable")[:RIVALS])
+
     @cached_property
     def rivals(self) -> tuple[HeldOut, np.ndarray, np.ndarray]:
         """Clips with the simulator's frames under their own and under another clip's actions.
 
-        Frames `(b, horizon, h, w, 3)` come from replaying each recording by its seed; only clips
-        that begin early, which are replayed soon.
+        Frames `(b, horizon, h, w, 3)` come from replaying each recording by its seed.
 
         Raises:
             Skip: If recordings cannot be replayed, or come out otherwise.
         """
-        clips = self.clips.rows(np.sort(np.argsort(self.clips.place[:, 1], kind="stable")[:RIVALS]))
+        clips = self.clips.rows(self.early)
         if len(clips) < 2:
             raise Skip("needs at least 2 clips")
         other, real = other_actions(clips), ([], [])
