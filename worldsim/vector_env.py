@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 from torch import Tensor
 
-from worldsim.doubt import Doubt
+from worldsim.doubt import EVERY, Doubt, lost_again
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout, Snapshot
 from worldsim.screen import Screen, key_codes
@@ -38,6 +38,7 @@ class EnvSnapshot:
     ended: np.ndarray
     wishes: tuple[Wish, ...]
     rngs: tuple[dict, ...]
+    lost: Tensor
 
 
 class WorldVectorEnv(VectorEnv):
@@ -103,7 +104,7 @@ class WorldVectorEnv(VectorEnv):
             world, self.num_envs, sampler_steps=sampler_steps, guidance=guidance,
             frame_size=self.frame_size,
         )  # fmt: skip
-        self.doubt = Doubt.of(world)
+        self.doubt, self._lost = Doubt.of(world), torch.zeros(self.num_envs, device=world.device)
         self.prompts = read_prompts(world, prompt, self.num_envs)
         if obs == "latents":
             shape = tuple(self.rollout.latents.shape[1:])
@@ -179,12 +180,11 @@ class WorldVectorEnv(VectorEnv):
         before = self.rollout.latents
         now = self.rollout.step(torch.from_numpy(self.world.scale_actions(flat)))
         told = {"termination": now.terminated.double().cpu().numpy()}
-        chance = told["termination"]
-        if self.doubt is not None:
-            told["doubt"] = self.doubt(now.latents, before).double().cpu().numpy()
         rewards = now.reward.double().cpu().numpy().copy()
         self._steps += 1
-        terminated, truncated = chance > 0.5, self._steps >= self.horizon
+        if self.doubt is not None:
+            told["doubt"] = self._doubts(now.latents, before)
+        terminated, truncated = told["termination"] > 0.5, self._steps >= self.horizon
         over, infos = np.flatnonzero(self._ended), {}
         if self.autoreset_mode is AutoresetMode.NEXT_STEP and len(over):
             rewards[over], terminated[over], truncated[over] = 0.0, False, False
@@ -225,7 +225,7 @@ class WorldVectorEnv(VectorEnv):
         rngs = tuple(rng.bit_generator.state for rng in self.rngs)
         return EnvSnapshot(
             self.rollout.snapshot(), _copy(self._seen), self._steps.copy(), self._ended.copy(),
-            tuple(self._wishes), rngs,
+            tuple(self._wishes), rngs, self._lost.clone(),
         )  # fmt: skip
 
     def restore(self, snapshot: EnvSnapshot) -> None:
@@ -234,6 +234,7 @@ class WorldVectorEnv(VectorEnv):
         self.rollout.restore(snapshot.rollout)
         self._seen, self._wishes = _copy(snapshot.observation), list(snapshot.wishes)
         self._steps, self._ended = snapshot.steps.copy(), snapshot.ended.copy()
+        self._lost = snapshot.lost.clone()
         for rng, state in zip(self.rngs, snapshot.rngs, strict=True):
             rng.bit_generator.state = state
         self._show()
@@ -287,6 +288,14 @@ class WorldVectorEnv(VectorEnv):
             self._seen = self._observe()
         else:
             self._seen[rows] = self._observe(rows)
+
+    def _doubts(self, latents: Tensor, before: Tensor) -> np.ndarray:
+        """Ask the alarm about every row; each frame is encoded again at its row's turn."""
+        due = np.flatnonzero((self._steps - 1) % EVERY == 0)
+        if len(due):
+            self._lost[due] = lost_again(self.world, latents[due])
+        with torch.inference_mode():
+            return self.doubt(latents, before, self._lost).double().cpu().numpy()
 
     def _observe(self, rows: list[int] | None = None) -> np.ndarray | Tensor:
         latents = self.rollout.latents if rows is None else self.rollout.latents[rows]
