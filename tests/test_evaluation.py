@@ -12,17 +12,19 @@ from conftest import make_tiny_world
 from gymnasium import spaces
 
 import worldsim
+from worldsim.card import card_table, write_card
 from worldsim.evaluation import SECTIONS, compare, evaluate, rollout_quality
 from worldsim.heldout import WorldPredict, cut_clips, dream
+from worldsim.labels import LOOK, collect, true_number
 from worldsim.metrics import copy_last
-from worldsim.probes import ProbeConfig, collect, score_probe, train_probe
+from worldsim.probes import Probe, ProbeConfig, score_probe, train_probe
 from worldsim.report import Plot, Report, Strip
 from worldsim.study import EvaluateConfig, Study
 
 QUICK = {
     "clips": 4, "context": 4, "horizons": (1, 4), "starts": 3, "drive_frames": 12,
     "drift_frames": 8, "drift_rows": 1, "prompts": 3, "progress": False,
-    "probe": ProbeConfig(frames=200, train_steps=3, batch_size=8),
+    "probe": ProbeConfig(episodes=0, frames=200, train_steps=3, batch_size=8),
 }  # fmt: skip
 
 
@@ -57,9 +59,12 @@ def test_the_report_is_written_with_figures_plots_strips_and_a_page(report):
     report, folder = report
     figures = json.loads((folder / "report.json").read_text())["figures"]
     assert list(figures) == list(SECTIONS)
-    assert {path.stem for path in folder.glob("psnr*.png")} == set(report.plots)
-    assert {path.stem for path in folder.glob("strip*.png")} == set(report.strips)
-    assert len(report.plots) == 2 and len(report.strips) == 4
+    pictures = {path.stem for path in folder.glob("*.png")}
+    assert pictures == set(report.plots) | set(report.strips)
+    drawn = {name.split("-")[0] for name in pictures}
+    assert drawn == {
+        "fidelity", "actions", "counterfactual", "revisit", "text", "drift", "doubt"
+    }  # fmt: skip
     assert not folder.with_name("report.part").exists()
 
 
@@ -240,7 +245,7 @@ def test_a_world_of_discrete_actions_is_measured(drives):
     info = replace(drives.info, action_space=space, keys=[])
     acts = np.eye(3, dtype=np.float32)[np.arange(24) % 3]
     data = worldsim.MemoryDataset(info, [replace(e, actions=acts) for e in drives])
-    sections = ("fidelity", "actions", "parking", "state", "drift", "probe")
+    sections = ("fidelity", "actions", "revisit", "state", "drift", "probe")
     figures = evaluate(make_tiny_world(space), data, **QUICK | {"sections": sections}).figures
     assert not [name for name, section in figures.items() if "left out" in section]
     assert "action_f1" in figures["probe"]["score"]
@@ -368,17 +373,99 @@ def test_a_probe_reads_what_it_was_taught():
     info = worldsim.DatasetInfo(10, (32, 32), spaces.Box(-1, 1, (1,), np.float32))
     data = worldsim.MemoryDataset(info, episodes)
     cfg = ProbeConfig(train_steps=120, batch_size=16)
-    learn, check = collect(data, [0, 1], cfg), collect(data, [2, 3], cfg)
+    learn, check = (
+        collect(data, cfg.numbers, cfg.attributes, episodes=half) for half in ([0, 1], [2, 3])
+    )
     probe = train_probe(learn, check, cfg, progress=False)
     assert probe.scores["speed_r2"] > 0.8 and probe.scores["action.0_r2"] > 0.8
-    assert probe.scores["time_accuracy"] == 1
+    assert probe.scores["time_accuracy"] == probe.scores["time_of_clips"] == 1
     grey = score_probe(probe, check, lambda frames: torch.full_like(frames, 127))
     assert grey["speed_r2"] < 0.1
 
 
-def test_the_action_a_probe_reads_leads_to_its_second_frame(drives):
-    labelled = collect(drives, [0], ProbeConfig(numbers=("speed",)))
+def test_the_action_a_probe_reads_leads_to_its_last_frame(drives):
+    labelled = collect(drives, ("speed", "turn"), (), episodes=[0])
     episode = drives[0]
-    assert (labelled.frames[labelled.pairs[:, 1]].numpy() == episode.frames[1:]).all()
+    assert labelled.windows.shape == (24, LOOK)
+    assert (labelled.frames[labelled.windows[:, -1]].numpy() == episode.frames[1:]).all()
+    assert (labelled.frames[labelled.windows[3]].numpy() == episode.frames[2:5]).all()
+    assert (labelled.frames[labelled.windows[0]].numpy() == episode.frames[[0, 0, 1]]).all()
     assert (labelled.numbers["action.0"] == episode.actions[:, 0]).all()
     assert (labelled.numbers["speed"] == episode.state["speed"][1:]).all()
+    turned = np.exp(1j * np.diff(episode.state["yaw"].astype(float)))
+    assert labelled.numbers["turn"] == pytest.approx(np.angle(turned), abs=1e-4)
+
+
+def test_a_turn_across_the_half_circle_is_a_small_one():
+    state = {"yaw": np.array([3.1, -3.1, -3.0])}
+    assert true_number(state, "turn") == pytest.approx([0, 2 * np.pi - 6.2, 0.1])
+    assert true_number({"speed": state["yaw"]}, "turn") is None
+
+
+def test_what_a_clip_shows_is_judged_by_all_its_frames(drives):
+    """A probe that is right in most frames of each clip is right about every clip."""
+    labelled = collect(drives, (), ("time",))
+    assert set(labelled.names) == {"time"}
+
+    class Mostly(Probe):
+        def look(self, frames, windows):
+            chance = np.eye(len(known))[labelled.classes["time"] % len(known)]
+            chance[::3] = 1 - chance[::3]  # every third frame is misread
+            return {}, {"time": chance}
+
+    known = labelled.names["time"]
+    scores = score_probe(Mostly({}, {"time": known}, {}), labelled)
+    assert scores["time_accuracy"] < 0.7 and scores["time_of_clips"] == 1
+
+
+def test_a_probe_learns_from_recordings_of_its_own_and_judges_unseen_ones(world, drives):
+    probe = ProbeConfig(episodes=3, train_steps=2, batch_size=8)
+    study = Study(world, drives, EvaluateConfig(**QUICK | {"probe": probe}))
+    assert study.probe.learned_from == 3 * 40
+    assert len(study.probe_check) == sum(drives.lengths)
+    alone = Study(world, drives, EvaluateConfig(**QUICK))
+    assert len(alone.probe_check) == sum(drives.lengths[1::2])
+
+
+def test_a_probe_is_kept_with_the_report_and_taken_up_again(world, drives, report, monkeypatch):
+    folder = report[1]
+    cfg = EvaluateConfig(**QUICK)
+    trained = Study(world, drives, cfg, folder=folder)
+    monkeypatch.setattr("worldsim.study.train_probe", None)  # nothing is trained
+    clip = drives[0].frames[None, :5]
+    first, second = (
+        Study(world, drives, cfg, folder=folder).probe.read(clip).numbers for _ in range(2)
+    )
+    assert all((first[name] == second[name]).all() for name in first)
+    assert trained.probe.scores == pytest.approx(
+        {k: row["real"] for k, row in report[0].figures["probe"]["score"].items()}, nan_ok=True
+    )
+    other = replace(cfg, probe=replace(cfg.probe, train_steps=2))
+    with pytest.raises(TypeError):  # made from something else: it would be trained anew
+        Study(world, drives, other, folder=folder).probe  # noqa: B018
+
+
+def test_the_card_has_a_row_for_what_was_measured_and_keeps_its_words(report, tmp_path):
+    table = card_table(report[0].to_json())
+    assert (report[1] / "card.md").read_text() == table
+    assert "| PSNR at" not in table  # 16 frames were not measured
+    psnr = report[0].figures["tokenizer"]["psnr"]
+    assert f"| tokenizer, PSNR of encoding and decoding | {psnr:.1f} dB |" in table
+    assert report[0].about["command"] in table
+    card = tmp_path / "README.md"
+    card.write_text("# a world\n\nwords before\n")
+    write_card(card, "old\n")
+    card.write_text(card.read_text() + "words after\n")
+    write_card(card, table)
+    text = card.read_text()
+    assert "old" not in text and table in text
+    assert text.index("words before") < text.index(table) < text.index("words after")
+
+
+def test_figures_and_alarm_are_kept_in_the_worlds_folder(world, drives, tmp_path):
+    folder = world.save(tmp_path / "world", card="# tiny\n")
+    evaluate(folder, drives, **QUICK | {"sections": ("tokenizer", "doubt"), "keep": True})
+    assert "| tokenizer, PSNR" in (folder / "README.md").read_text()
+    assert len(worldsim.load(folder).cfg.doubt["weights"]) > 4
+    with pytest.raises(ValueError, match="`keep` writes into a world's folder"):
+        evaluate(world, drives, **QUICK | {"keep": True})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from worldsim.metrics import (
+    auroc,
     best_lag,
     copy_last,
     f1_score,
@@ -236,3 +237,11 @@ def test_a_video_that_fails_at_its_very_end_has_not_survived():
     videos[1] = 5
     assert first_failure(videos, low, high, window=5).tolist() == [5, 4]
     assert first_failure(videos, low, high, window=100).tolist() == [5, 5]
+
+
+def test_auroc_is_the_chance_that_true_outscores_false():
+    rng = np.random.default_rng(0)
+    score, real = rng.integers(0, 6, 40), rng.random(40) < 0.4
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[real] for b in score[~real]]
+    assert auroc(score, real) == pytest.approx(np.mean(pairs))
+    assert auroc(real, real) == 1 and np.isnan(auroc(score, np.ones(40, bool)))

@@ -8,91 +8,111 @@ from typing import Any
 
 import numpy as np
 
-from worldsim.heldout import HeldOut, dream
+from worldsim.heldout import dream, film_strip
 from worldsim.metrics import psnr, squared_error
+from worldsim.report import Plot, Strip
 from worldsim.spaces import action_bounds
-from worldsim.study import Skip, Study, distance, hold, share
+from worldsim.study import Skip, Study, distance, hold, other_actions, share
+
+REVISITED = 12  # starts that the simulator replays for the revisit section
 
 
 def measure_actions(study: Study) -> dict[str, Any]:
     """Predict the same clips under true, shuffled, no-op and one-frame-shifted actions.
 
     Shuffled actions are another clip's. "nearer" is the share of clips in which the dream under the
-    true actions is nearer to the true future than the dream under another clip's.
+    true actions is nearer to the true future than the dream under another clip's. The gap is how
+    many dB the shuffled actions cost at the last frame. The simulator's own gap, on those clips
+    that it replays: how far its frames under another clip's actions stay below what the dream under
+    the true ones reaches.
     """
     clips = study.short_clips
     if len(clips) < 2:
         raise Skip("needs at least 2 clips")
     c, own = clips.context, clips.actions
-    changed = {"shuffled": own.copy(), "no-op": own.copy(), "shifted": own.copy()}
-    changed["shuffled"][:, c - 1 :] = np.roll(own, len(own) // 2, 0)[:, c - 1 :]
+    changed = {"shuffled": other_actions(clips), "no-op": own.copy(), "shifted": own.copy()}
     changed["no-op"][:, c - 1 :] = study.idle
     changed["shifted"][:, c - 1 :] = own[:, c - 2 : -1]
     error = {"true": squared_error(study.imagined[:, : clips.horizon], clips.future)}
     for name, actions in changed.items():
         error[name] = squared_error(study.predict(clips.given, actions), clips.future)
-    horizons = [h for h in study.horizons if h <= clips.horizon]
+    frames = list(range(1, clips.horizon + 1))
+    lines = {f"dream, {name}": psnr(e.mean(0)) for name, e in error.items()}
+    figures = {"gap_dB": float(lines["dream, true"][-1] - lines["dream, shuffled"][-1])}
+    try:
+        some, _, other = study.rivals
+        k = clips.horizon
+        real = psnr(squared_error(other[:, :k], some.future[:, :k]).mean(0))
+        lines["simulator, shuffled"] = real
+        figures["simulator_shuffled dB"] = float(real[-1])
+        same = psnr(error["true"][study.early, -1].mean())
+        figures["simulator_gap_dB"] = float(same - real[-1])
+    except Skip as reason:
+        figures["simulator_gap_dB"] = str(reason)
+    study.plots["actions-psnr"] = Plot(
+        "What other actions cost", "imagined frame", "PSNR to what really came, dB",
+        {name: (frames, line.tolist()) for name, line in lines.items()},
+    )  # fmt: skip
     table = {
         h: {f"{name} dB": float(psnr(e[:, h - 1].mean())) for name, e in error.items()}
         | {"nearer": share(error["true"][:, h - 1] < error["shuffled"][:, h - 1])}
-        for h in horizons
+        for h in study.horizons
+        if h <= clips.horizon
     }
-    last = table[horizons[-1]]
-    return {"gap_dB": last["true dB"] - last["shuffled dB"], "frame": table}
+    return figures | {"frame": table}
 
 
 def measure_counterfactual(study: Study) -> dict[str, Any]:
     """From one start, run the simulator under actions A (recorded) and B (another clip's).
 
     A pair matches when the dream under A is nearer to real A than to real B, and the dream under B
-    nearer to real B. "visible" counts only pairs in which the real futures differ by more than
-    4 of 255. The simulator's own gap is the PSNR between real A and real B: what acting otherwise
-    costs. Frames come from replaying each recording by its seed.
+    nearer to real B; "A" and "B" are the two by themselves. "visible" counts only pairs in which
+    the real futures differ by more than 4 of 255. "jointly" asks of both dreams at once whether
+    they lie nearer to their own futures than to each other's, which forgives an error that both
+    have in common. The gaps are the PSNR between real A and real B, and between the two dreams.
+    Frames come from replaying each recording by its seed.
     """
-    clips, real_a, real_b = _counterfactuals(study)
-    c = clips.context
-    other = np.roll(clips.actions, 1, 0)
-    acts_b = np.concatenate([clips.actions[:, : c - 1], other[:, c - 1 :]], 1)
-    dream_a, dream_b = (study.predict(clips.given, acts) for acts in (clips.actions, acts_b))
+    clips, real_a, real_b = study.rivals
+    k = min(16, clips.horizon)
+    clips, real_a, real_b = clips.first(k), real_a[:, :k], real_b[:, :k]
+    dream_a, dream_b = (
+        study.predict(clips.given, a) for a in (clips.actions, other_actions(clips))
+    )
+    aa, ab, ba, bb = (
+        squared_error(dreamt, real) for dreamt in (dream_a, dream_b) for real in (real_a, real_b)
+    )
+    first, second, joint = aa < ab, bb < ba, aa + bb < ab + ba
+    visible = distance(real_a, real_b) > 4
+    apart, dreamt = squared_error(real_a, real_b).mean(0), squared_error(dream_a, dream_b).mean(0)
+    both, frames = (first.mean(0) + second.mean(0)) / 2, list(range(1, k + 1))
+    lines = {"match": both, "A alone": first.mean(0), "B alone": second.mean(0)}
+    lines |= {"jointly": joint.mean(0)}
+    study.plots["counterfactual-match"] = Plot(
+        "Counterfactual match", "imagined frame", "share of pairs",
+        {name: (frames, line.tolist()) for name, line in lines.items()},
+    )  # fmt: skip
+    for i in np.linspace(0, len(clips) - 1, min(3, len(clips))).astype(int):
+        rows = [
+            np.concatenate([clips.given[i, -1:], x[i, ::2]])
+            for x in (real_a, dream_a, real_b, dream_b)
+        ]
+        about = "from the top: real A, dream A, real B, dream B; last given frame, every second"
+        study.strips[f"counterfactual-{i:02d}"] = Strip(about, film_strip(rows))
     table = {}
-    for h in (h for h in study.horizons if h <= clips.horizon):
-        a, b, da, db = (x[:, h - 1] for x in (real_a, real_b, dream_a, dream_b))
-        first = squared_error(da, a) < squared_error(da, b)
-        second = squared_error(db, b) < squared_error(db, a)
-        visible = distance(a, b) > 4
+    for h in (h for h in study.horizons if h <= k):
+        seen = visible[:, h - 1]
+        halves = [flags[:, h - 1] for flags in (first, second)]
         table[h] = {
-            "match": share(np.concatenate([first, second])),
-            "match_visible": share(np.concatenate([first[visible], second[visible]])),
-            "visible_pairs": int(visible.sum()),
-            "simulator_gap dB": float(psnr(squared_error(a, b).mean())),
-            "dream_gap dB": float(psnr(squared_error(da, db).mean())),
+            "match": share(np.concatenate(halves)),
+            "match_visible": share(np.concatenate([half[seen] for half in halves])),
+            "visible_pairs": int(seen.sum()),
+            "A": share(halves[0]),
+            "B": share(halves[1]),
+            "jointly": share(joint[:, h - 1]),
+            "simulator_gap dB": float(psnr(apart[h - 1])),
+            "dream_gap dB": float(psnr(dreamt[h - 1])),
         }
     return {"pairs": len(clips), "frame": table}
-
-
-def _counterfactuals(study: Study, most: int = 40) -> tuple[HeldOut, np.ndarray, np.ndarray]:
-    """Return clips and the simulator's frames under their own and under others' actions."""
-    clips = study.short_clips
-    early = np.argsort(clips.place[:, 1], kind="stable")[:most]  # late starts take long to replay
-    clips = clips.rows(np.sort(early))
-    seeds = [study.data.outline(int(i)).seed for i in clips.place[:, 0]]
-    if None in seeds:
-        raise Skip("the recordings hold no seeds to replay them by")
-    if len(clips) < 2:
-        raise Skip("needs at least 2 clips")
-    real, c, keep = ([], []), clips.context, clips.horizon
-    other = np.roll(clips.actions, 1, 0)
-    for i, (episode, first) in enumerate(clips.place):
-        past = study.data.outline(int(episode)).actions[: first + c - 1]
-        for futures, actions in zip(real, (clips.actions, other), strict=True):
-            run = np.concatenate([past, actions[i, c - 1 :]])
-            futures.append(study.simulator.run(seeds[i], run, keep))
-    real_a, real_b = map(np.stack, real)
-    if psnr(squared_error(real_a, clips.future).mean()) < 28:
-        raise Skip(
-            "replaying a recording by its seed gave other frames; was the simulator changed?"
-        )
-    return clips, real_a, real_b
 
 
 def measure_steering(study: Study, within: int = 5) -> dict[str, Any]:
@@ -159,14 +179,11 @@ def _left_right(study: Study) -> tuple[np.ndarray, np.ndarray]:
 def _real_difference(study: Study, left: np.ndarray, right: np.ndarray, within: int) -> float:
     """Return how far real frames part, over a few starts."""
     starts, parted = study.starts.rows(np.arange(len(study.starts)) < 8), []
-    for episode, first in starts.place:
-        recording = study.data.outline(int(episode))
-        if recording.seed is None:
-            raise Skip("the recordings hold no seeds")
-        past = recording.actions[: first + starts.context - 1]
-        runs = [np.concatenate([past, hold(action, 1, within)[0]]) for action in (left, right)]
-        frames = [study.simulator.run(recording.seed, run, 1) for run in runs]
-        parted.append(distance(*frames)[0])
+    for place, actions in zip(starts.place, starts.actions, strict=True):
+        past = actions[: starts.context - 1]
+        runs = [np.concatenate([past, hold(a, 1, within)[0]]) for a in (left, right)]
+        frames = [study.replay(place, run, starts.context)[-1] for run in runs]
+        parted.append(distance(*frames))
     return float(np.mean(parted))
 
 
@@ -211,26 +228,70 @@ def _stays(on: np.ndarray, patience: int) -> np.ndarray:
     return windows.any(-1).all(1)
 
 
-def measure_parking(study: Study, settle: int = 48, wait: int = 64) -> dict[str, Any]:
-    """Brake, then wait: a parked world should stay as it is.
+def measure_revisit(study: Study, settle: int = 48, wait: int = 64, turn: int = 10) -> dict:
+    """Turn round and back; park and wait. What was there before should be there again.
 
-    After braking for `settle` frames, PSNR between the first parked frame and the last of the wait.
-    Held brake where the recordings have a "down" key, nothing done otherwise.
+    Turning: full left for ten frames, then full right for ten. Parking: brake for 48 frames (the
+    key "down" where there is one, else nothing done), then wait 64. "psnr" is the accuracy of the
+    last frame against the simulator's under the same actions, on a few starts; "copy" that of the
+    last given frame (turning) or of the first parked one (parking) in its place. "found again" is
+    the share of starts whose last dreamt frame is nearer to their own real last frame than to any
+    other start's. "change while parked" compares frames in a row, of 255; "after the wait" is the
+    PSNR between the first parked frame and the last.
     """
     brake = study.held("down")
     brake = study.idle if brake is None else brake
-    starts = study.starts
+    plans = {"park and wait": hold(brake, 1, settle + wait)[0]}
+    try:
+        left, right = _left_right(study)
+        sides = [hold(side, 1, turn)[0] for side in (left, right)]
+        plans = {"turn and back": np.concatenate(sides)} | plans
+    except Skip:
+        pass  # actions without sides
+    starts, table, real = study.starts, {}, {}
+    c, few = starts.context, min(REVISITED, len(starts))
+    made = {name: _follow(study, plan) for name, plan in plans.items()}
+    try:
+        for name, plan in plans.items():
+            runs = [np.concatenate([a[: c - 1], plan]) for a in starts.actions[:few]]
+            places = starts.place[:few]
+            real[name] = np.stack(
+                [study.replay(place, run, c) for place, run in zip(places, runs, strict=True)]
+            )
+    except Skip as reason:
+        table["simulator"] = {"left out": str(reason)}
+    for name, frames in made.items():
+        row, parks = {}, name == "park and wait"
+        if parks:
+            row["change while parked"] = float(
+                distance(frames[:, settle + 1 :], frames[:, settle:-1]).mean()
+            )
+            row["after the wait dB"] = float(
+                psnr(squared_error(frames[:, settle], frames[:, -1]).mean())
+            )
+        if name in real:
+            truth = real[name]
+            before = truth[:, settle] if parks else starts.given[:few, -1]
+            row["psnr"] = float(psnr(squared_error(frames[:few, -1], truth[:, -1]).mean()))
+            row["copy"] = float(psnr(squared_error(before, truth[:, -1]).mean()))
+            each = squared_error(frames[:few, None, -1], truth[None, :, -1])
+            row["found again"] = share(each.argmin(1) == np.arange(few))
+            every = max(1, frames.shape[1] // 10)
+            rows = [film[0, every - 1 :: every] for film in (truth, frames)]
+            rows = [np.concatenate([starts.given[0, -1:], row_]) for row_ in rows]
+            about = f"{name}: real above imagined, the last given frame, every {every} frames"
+            study.strips[f"revisit-{name.replace(' ', '-')}"] = Strip(about, film_strip(rows))
+        table[name] = row
+    moving = float(distance(starts.given[:, 1:], starts.given[:, :-1]).mean())
+    return {"starts": few, "change_when_driving_of_255": moving, "way": table}
+
+
+def _follow(study: Study, plan: np.ndarray) -> np.ndarray:
+    """Dream from each start under the same actions `(k, a)`: `(b, k, h, w, 3)`."""
+    starts, k = study.starts, len(plan)
     past = starts.actions[:, : starts.context - 1]
-    actions = np.concatenate([past, hold(brake, len(starts), settle + wait)], 1)
-    made = dream(
-        study.world, starts.given, actions, settle + wait,
+    actions = np.concatenate([past, np.repeat(plan[None], len(starts), 0)], 1)
+    return dream(
+        study.world, starts.given, actions, k,
         sampler_steps=study.steps, seed=study.cfg.seed, agent=False,
-    )  # fmt: skip
-    parked = made.frames[:, settle:]
-    return {
-        "psnr_after_the_wait": float(psnr(squared_error(parked[:, 0], parked[:, -1]).mean())),
-        "change_per_frame_of_255": float(distance(parked[:, 1:], parked[:, :-1]).mean()),
-        "change_per_frame_when_driving_of_255": float(
-            distance(starts.given[:, 1:], starts.given[:, :-1]).mean()
-        ),
-    }
+    ).frames  # fmt: skip

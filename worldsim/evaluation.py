@@ -7,6 +7,7 @@ takes every measure in `SECTIONS` and writes a report that opens without a serve
 """
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -17,14 +18,19 @@ import torch
 from einops import rearrange
 from tqdm import tqdm
 
-from worldsim import control, trials
+from worldsim import calibration, control, trials
 from worldsim.benchmark import about_machine
+from worldsim.card import card_table, write_card
+from worldsim.files import write_text
 from worldsim.heldout import HeldOut, cut_clips, film_strip, rollout_quality
+from worldsim.labels import LOOK, true_number
 from worldsim.metrics import (
     Predict,
     copy_last,
     fidelity,
     frechet_distance,
+    macro_f1,
+    moving_half,
     psnr,
     r_squared,
     squared_error,
@@ -33,8 +39,8 @@ from worldsim.metrics import (
 from worldsim.probes import score_probe
 from worldsim.report import Plot, Report, Strip, check_folder
 from worldsim.rollout import Rollout
-from worldsim.study import EvaluateConfig, Skip, Study
-from worldsim.world import World, load
+from worldsim.study import EvaluateConfig, Skip, Study, copy_error
+from worldsim.world import World, find_world, load
 
 __all__ = ["EvaluateConfig", "Report", "compare", "cut_clips", "evaluate", "rollout_quality"]
 
@@ -73,13 +79,16 @@ def evaluate(
         check_folder(out)
     data, probe_data = _open(data), _open(cfg.probe_data) if cfg.probe_data else None
     _check_lengths(data, cfg)
+    folder = None if isinstance(world, World) else find_world(world)
+    if cfg.keep and folder is None:
+        raise ValueError("`keep` writes into a world's folder, got a `World`; pass its folder")
     if not isinstance(world, World):
-        world = load(world, device=cfg.device or None)
+        world = load(folder, device=cfg.device or None)
     _check_fit(world, data, "data")
     if probe_data is not None:
         _check_fit(world, probe_data, "probe_data")
     Rollout(world, 1, sampler_steps=cfg.sampler_steps or None, frame_size=data.info.frame_size)
-    study = Study(world, data, cfg, probe_data)
+    study = Study(world, data, cfg, probe_data, Path(out) if out else None)
     report = Report(_about(study))
     chosen = {name: f for name, f in SECTIONS.items() if not cfg.sections or name in cfg.sections}
     chosen |= extras
@@ -89,11 +98,24 @@ def evaluate(
         except Skip as reason:
             report.figures[name] = {"left out": str(reason)}
         report.notes[name] = " ".join((inspect.getdoc(measure) or "").split())
-    if "fidelity" in chosen:
-        _illustrate(study, report)
+    report.plots, report.strips = study.plots, study.strips
+    report.card = card_table(report.to_json())
     if out:
         report.save(out)
+        study.keep_probe()
+    if cfg.keep:
+        _keep(study, folder, report)
     return report
+
+
+def _keep(study: Study, folder: Path, report: Report) -> None:
+    """Write the card's table and the alarm's calibration into the world's folder."""
+    write_card(folder / "README.md", report.card)
+    if "doubt" in report.figures:
+        config = json.loads((folder / "config.json").read_text())
+        write_text(
+            folder / "config.json", json.dumps(config | {"doubt": study.doubt}, indent=2) + "\n"
+        )
 
 
 def compare(
@@ -141,14 +163,49 @@ def measure_fidelity(study: Study) -> dict[str, Any]:
 
     The error is pooled over clips before PSNR is taken. "copy" is the last given frame repeated,
     "gain" the difference, "moving" the half of the clips whose copy error at that horizon is above
-    the median, "ceiling" the tokenizer alone.
+    the median, "ceiling" the tokenizer alone. "simulator astray" is the simulator itself under
+    another clip's actions, on those clips that it replays: knowing the world without obeying.
     """
-    table = compare(lambda *_: study.imagined, study.clips, study.horizons)
-    real = study.clips.future[:, [h - 1 for h in study.horizons]]
-    ceiling = psnr(squared_error(_round_trip(study, real), real).mean(0))
-    for row, best in zip(table.values(), ceiling, strict=True):
-        row["ceiling"] = float(best)
-    return {"clips": len(study.clips), "given_frames": study.clips.context, "frame": table}
+    clips, made = study.clips, study.imagined
+    table = compare(lambda *_: made, clips, study.horizons)
+    at = [h - 1 for h in study.horizons]
+    real = clips.future[:, at]
+    coded = _round_trip(study, real)
+    error, copy = squared_error(made, clips.future), copy_error(clips)
+    lines = {"dream": error, "copy last": copy}
+    for row, again, truth in zip(
+        table.values(), coded.swapaxes(0, 1), real.swapaxes(0, 1), strict=True
+    ):
+        row["ceiling"] = float(psnr(squared_error(again, truth).mean()))
+        row["ceiling_ssim"] = float(ssim(again, truth).mean())
+    figures = {"clips": len(clips), "given_frames": clips.context}
+    try:
+        some, _, other = study.rivals
+        lines["simulator astray"] = squared_error(other, some.future)
+        for h, row in table.items():
+            row["simulator_astray"] = float(psnr(lines["simulator astray"][:, h - 1].mean()))
+            row["simulator_astray_ssim"] = float(
+                ssim(other[:, h - 1], some.future[:, h - 1]).mean()
+            )
+    except Skip as reason:
+        figures["simulator_astray"] = str(reason)
+    frames, fast = list(range(1, clips.horizon + 1)), moving_half(copy.mean(1))
+    drawn = {name: (frames, psnr(line.mean(0)).tolist()) for name, line in lines.items()}
+    drawn["tokenizer"] = (list(study.horizons), [row["ceiling"] for row in table.values()])
+    study.plots["fidelity-all-clips"] = Plot(
+        "Fidelity, all clips", "imagined frame", "PSNR, dB", drawn
+    )
+    lines = {name: lines[name][fast] for name in ("dream", "copy last") if fast.any()}
+    study.plots["fidelity-moving-half"] = Plot(
+        "Fidelity, moving half", "imagined frame", "PSNR, dB",
+        {name: (frames, psnr(line.mean(0)).tolist()) for name, line in lines.items()},
+    )  # fmt: skip
+    every = max(1, clips.horizon // 12)
+    for i in np.linspace(0, len(clips) - 1, min(6, len(clips))).astype(int):
+        strip = film_strip([clips.future[i][every - 1 :], made[i][every - 1 :]], every)
+        about = f"real above imagined, every {every} frames; {clips.captions[i] or 'no caption'}"
+        study.strips[f"fidelity-{i:02d}"] = Strip(about, strip)
+    return figures | {"frame": table}
 
 
 def measure_state(study: Study) -> dict[str, Any]:
@@ -156,16 +213,19 @@ def measure_state(study: Study) -> dict[str, Any]:
 
     Root mean square errors against the recorded truth, at the last horizon: read off the dream, off
     the last given frame in its place, and off the real frame itself (the probe's own error).
-    Inverse dynamics: how well the actions can be told from imagined frames (R2, 16 frames), beside
-    the same on real frames.
+    Inverse dynamics: how well the actions can be told from imagined frames (R2 of numbers, macro F1
+    of classes, 16 frames), beside the same on real frames.
     """
     clips, probe = study.clips, study.probe
-    made = np.concatenate([clips.given[:, -1:], study.imagined], 1)
-    views = {"dream": made[:, -2:], "copy": clips.given[:, -2:], "real": clips.frames[:, -2:]}
-    readings = {name: probe.read(frames).numbers for name, frames in views.items()}
+    made = np.concatenate([clips.given[:, -LOOK:], study.imagined], 1)
+    views = {"dream": made, "copy": clips.given, "real": clips.frames}
+    readings = {name: probe.read(frames[:, -LOOK:]).numbers for name, frames in views.items()}
     table = {}
-    for number in (n for n in probe.numbers if n in clips.state):
-        truth = probe.within(number, clips.state[number][:, -1])
+    for number in probe.numbers:
+        truth = true_number(clips.state, number)
+        if truth is None:
+            continue
+        truth = probe.within(number, truth[:, -1])
         table[number] = {
             f"error_of_{name}": float(np.sqrt(np.square(r[number][:, -1] - truth).mean()))
             for name, r in readings.items()
@@ -174,16 +234,25 @@ def measure_state(study: Study) -> dict[str, Any]:
     if table:
         figures["number"] = table
     k = min(16, clips.horizon)
-    dreamt = probe.read(made[:, : k + 1]).numbers
-    real = probe.read(clips.frames[:, clips.context - 1 : clips.context + k]).numbers
+    views = made[:, : LOOK + k], clips.frames[:, max(0, clips.context - LOOK) : clips.context + k]
+    read = {name: probe.read(view) for name, view in zip(("dream", "real"), views, strict=True)}
+    actions = clips.actions[:, clips.context - 1 : clips.context - 1 + k]
     inverse = {}
-    for i in range(clips.actions.shape[-1]):
-        if f"action.{i}" in dreamt:
-            done = clips.actions[:, clips.context - 1 : clips.context - 1 + k, i].ravel()
+    for i in range(actions.shape[-1]):
+        if f"action.{i}" in probe.numbers:
             inverse[f"action.{i}"] = {
-                "r2_on_dream": r_squared(dreamt[f"action.{i}"].ravel(), done),
-                "r2_on_real": r_squared(real[f"action.{i}"].ravel(), done),
+                f"r2_on_{name}": r_squared(
+                    r.numbers[f"action.{i}"][:, -k:].ravel(), actions[..., i].ravel()
+                )
+                for name, r in read.items()
             }
+    if "action" in probe.classes:
+        known = probe.classes["action"]
+        done = actions.argmax(-1).astype(str).ravel()
+        inverse["action"] = {
+            f"f1_on_{name}": macro_f1(np.array(known)[r.classes["action"][:, -k:].ravel()], done)
+            for name, r in read.items()
+        }
     return figures | ({"inverse_dynamics": inverse} if inverse else {})
 
 
@@ -204,6 +273,7 @@ def measure_probe(study: Study) -> dict[str, Any]:
     return {"frames_learned_from": study.probe.learned_from, "score": rows}
 
 
+NOT_ASKED = ("world", "data", "out", "device", "progress", "keep")  # settings that change no figure
 SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
     "tokenizer": measure_tokenizer,
     "fidelity": measure_fidelity,
@@ -211,11 +281,12 @@ SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
     "counterfactual": control.measure_counterfactual,
     "steering": control.measure_steering,
     "driving": control.measure_driving,
-    "parking": control.measure_parking,
+    "revisit": control.measure_revisit,
     "state": measure_state,
     "rewards": trials.measure_rewards,
     "text": trials.measure_text,
     "drift": trials.measure_drift,
+    "doubt": calibration.measure_doubt,
     "time": trials.measure_time,
     "probe": measure_probe,
 }
@@ -273,32 +344,6 @@ def _signed(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames) / 127.5 - 1
 
 
-def _illustrate(study: Study, report: Report) -> None:
-    """Add plots of PSNR over time and film strips, real above imagined."""
-    clips = study.clips
-    made = study.imagined
-    frames = list(range(1, clips.horizon + 1))
-    error = squared_error(made, clips.future)
-    copy = squared_error(copy_last(clips.given, clips.actions), clips.future)
-    for name, rows in (("all clips", np.ones(len(clips), bool)), ("moving half", _moving(copy))):
-        report.plots[f"psnr-{name.replace(' ', '-')}"] = Plot(
-            f"Fidelity, {name}", "imagined frame", "PSNR, dB",
-            {
-                "dream": (frames, psnr(error[rows].mean(0)).tolist()),
-                "copy last": (frames, psnr(copy[rows].mean(0)).tolist()),
-            },
-        )  # fmt: skip
-    every = max(1, clips.horizon // 12)
-    for i in np.linspace(0, len(clips) - 1, min(6, len(clips))).astype(int):
-        strip = film_strip([clips.future[i][every - 1 :], made[i][every - 1 :]], every)
-        about = f"real above imagined, every {every} frames; {clips.captions[i] or 'no caption'}"
-        report.strips[f"strip-{i:02d}"] = Strip(about, strip)
-
-
-def _moving(copy: np.ndarray) -> np.ndarray:
-    return copy.mean(1) > np.median(copy.mean(1))
-
-
 def _about(study: Study) -> dict[str, Any]:
     world, data, cfg = study.world, study.data, study.cfg
     path = Path(getattr(data, "path", "data"))
@@ -320,7 +365,7 @@ def _overrides(cfg: Any, default: Any, prefix: str = "") -> list[str]:
         value, usual = getattr(cfg, name), getattr(default, name)
         if is_dataclass(value):
             said += _overrides(value, usual, f"{name}.")
-        elif value != usual and name not in ("world", "data", "out", "device", "progress"):
+        elif value != usual and name not in NOT_ASKED:
             text = f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else value
             said.append(f"{prefix}{name}={text}")
     return said

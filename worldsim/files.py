@@ -1,4 +1,4 @@
-"""Safetensors files that are whole or absent."""
+"""Files that are whole or absent."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,13 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file: the old one stays until the new one is whole."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
 
 
 def write_tensors(

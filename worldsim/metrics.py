@@ -189,3 +189,17 @@ def first_failure(
     median = np.median(windows, -1)  # (b, t - window + 1, k)
     outside = ((median < low) | (median > high)).any(-1)
     return np.where(outside.any(1), outside.argmax(1) + window - 1, t)
+
+
+def auroc(score: np.ndarray, real: np.ndarray) -> float:
+    """Return the chance that a True item of `real` `(n,)` scores above a False one.
+
+    Ties count half; NaN where all are True or all are False.
+    """
+    real = np.asarray(real, bool)
+    true, false = int(real.sum()), int((~real).sum())
+    if not true or not false:
+        return float("nan")
+    _, rank, count = np.unique(score, return_inverse=True, return_counts=True)
+    middle = np.cumsum(count) - (count - 1) / 2  # mean rank of equal scores, from 1
+    return float((middle[rank][real].sum() - true * (true + 1) / 2) / (true * false))

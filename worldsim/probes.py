@@ -1,43 +1,48 @@
 """A small network that reads the truth off frames: the judge of imagined videos.
 
-It is trained on real, labelled frames only and looks at two frames in a row. From them it tells
-numbers (speed, offset, heading, how much of the car is on the road), attributes of the scene
-(biome, time, weather) and the action between the two (an inverse dynamics model). Numbers count
-only up to the limits within which nine frames in ten lie: how far beside the road a lost car is,
-nobody can see. What the probe says of a dream is worth what it is worth on real frames, so its
-held-out scores travel with it.
+It is trained on real, labelled frames only and looks at three frames in a row. From them it tells
+numbers (speed, turn, offset, heading, how much of the car is on the road), attributes of the scene
+(biome, time, weather) and the action before the last of them (an inverse dynamics model). Numbers
+count only up to the limits within which nine frames in ten lie: how far beside the road a lost car
+is, nobody can see. What a clip shows of a scene is what its frames show on average. What the probe
+says of a dream is worth what it is worth on real frames, so its held-out scores travel with it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from gymnasium import spaces
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from worldsim.files import read_tensors, write_tensors
+from worldsim.labels import LOOK, Labelled, look_back
 from worldsim.metrics import macro_f1, r_squared
 from worldsim.world import has_bf16
 
-FADE = 12  # frames that a change of scene may take to show
+CLIP = 16  # frames that a clip is judged by
 
 
 @dataclass
 class ProbeConfig:
-    """What the probe reads, and how long it learns."""
+    """What the probe reads, what it learns from, and how long."""
 
-    numbers: tuple[str, ...] = ("speed", "offset", "heading", "on_road", "curvature")
+    numbers: tuple[str, ...] = ("speed", "turn", "offset", "heading", "on_road", "curvature")
     """Names of `state.*` columns to read; those a data set lacks are left out."""
     attributes: tuple[str, ...] = ("biome", "time", "weather")
     """Attributes of the scene to read; those a data set lacks are left out."""
-    frames: int = 24000
+    episodes: int = 640
+    """Short episodes to record for the probe alone where the simulator can be made."""
+    frames: int = 26000
     """Real frames to learn from, at most."""
-    train_steps: int = 900
+    train_steps: int = 1500
     batch_size: int = 64
-    """Pairs of frames in a batch."""
+    """Windows of frames in a batch."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,109 +55,25 @@ class Reading:
 
     Attributes:
         numbers: `(b, t - 1)` each, in the units of the recording.
-        classes: `(b, t - 1)` integers each, into `Probe.classes`.
+        chances: `(b, t - 1, k)` each: the probability of each of `Probe.classes`.
     """
 
     numbers: dict[str, np.ndarray]
-    classes: dict[str, np.ndarray]
+    chances: dict[str, np.ndarray]
 
+    @property
+    def classes(self) -> dict[str, np.ndarray]:
+        """What each frame shows, `(b, t - 1)` integers each."""
+        return {name: chance.argmax(-1) for name, chance in self.chances.items()}
 
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Real frames with what is true of them.
-
-    Attributes:
-        frames: `(n, h, w, 3)` uint8.
-        pairs: `(m, 2)`, indices of a frame and the one after it.
-        numbers: `(m,)` each, at the second frame; `action.i` is the action between the two.
-        classes: `(m,)` integers each, -1 where not known.
-        names: The values that the integers stand for.
-    """
-
-    frames: Tensor
-    pairs: Tensor
-    numbers: dict[str, np.ndarray]
-    classes: dict[str, np.ndarray]
-    names: dict[str, tuple[str, ...]]
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-
-def collect(dataset, episodes: Sequence[int], cfg: ProbeConfig) -> Labelled:
-    """Gather labelled pairs of frames from some episodes of a data set."""
-    lengths = dataset.lengths
-    share = min(1.0, cfg.frames / max(1, sum(lengths[i] + 1 for i in episodes)))
-    rng = np.random.default_rng(cfg.seed)
-    keys = [name for name in cfg.numbers if name in dataset.state_keys]
-    frames, pairs, count = [], [], 0
-    numbers: dict[str, list] = {}
-    values: dict[str, list] = {}
-    scenes = {name: scene_values(dataset, episodes, name) for name in cfg.attributes}
-    for index in episodes:
-        episode = dataset[index]
-        t = len(episode)
-        take = max(1, round(share * t))
-        first = int(rng.integers(t - take + 1))
-        part = slice(first, first + take)  # transitions; their second frames are one later
-        frames.append(torch.from_numpy(episode.frames[first : first + take + 1]))
-        pairs.append(count + torch.arange(take)[:, None] + torch.arange(2))
-        count += take + 1
-        for key in keys:
-            numbers.setdefault(key, []).append(episode.state[key][1:][part])
-        if isinstance(dataset.info.action_space, spaces.Discrete):
-            actions = episode.actions[part].argmax(1).astype(str).astype(object)
-            values.setdefault("action", []).append(
-                np.where(episode.action_known[part], actions, "")
-            )
-        else:
-            for i in range(episode.actions.shape[1]):
-                action = np.where(episode.action_known[part], episode.actions[part, i], np.nan)
-                numbers.setdefault(f"action.{i}", []).append(action)
-        for name, columns in scenes.items():
-            values.setdefault(name, []).append(columns[index][1:][part])
-    labels = {name: np.concatenate(parts) for name, parts in values.items()}
-    names = {name: tuple(sorted(set(column) - {""})) for name, column in labels.items()}
-    names = {name: known for name, known in names.items() if len(known) > 1}
-    classes = {name: _indices(labels[name], known) for name, known in names.items()}
-    numbers = {name: np.concatenate(parts).astype(np.float32) for name, parts in numbers.items()}
-    return Labelled(torch.cat(frames), torch.cat(pairs), numbers, classes, names)
-
-
-def scene_values(dataset, episodes: Sequence[int], name: str) -> dict[int, np.ndarray]:
-    """Return an attribute of the scene at each frame, `(t + 1,)` strings, "" where not known.
-
-    `episode.scene` holds names at reset, `state[name]` a number per frame where the attribute can
-    change: what the numbers mean is learned from the first frames. Frames just after a change, when
-    the new look is still coming, count as unknown.
-    """
-    outlines = {i: dataset.outline(i) for i in episodes}
-    numbered = name in dataset.state_keys
-    meaning = {
-        int(e.state[name][0]): e.scene[name]
-        for e in outlines.values()
-        if numbered and isinstance(e.scene.get(name), str)
-    }
-    columns = {}
-    for i, episode in outlines.items():
-        value = episode.scene.get(name, "")
-        column = np.full(len(episode) + 1, value if isinstance(value, str) else "", object)
-        if numbered:
-            number = episode.state[name].astype(int)
-            column = np.array([meaning.get(n, "") for n in number], object)
-            for change in np.flatnonzero(np.diff(number)):
-                column[change + 1 : change + 1 + FADE] = ""
-        columns[i] = column
-    return columns
-
-
-def _indices(column: np.ndarray, known: tuple[str, ...]) -> np.ndarray:
-    place = {value: i for i, value in enumerate(known)}
-    return np.array([place.get(value, -1) for value in column])
+    @property
+    def shown(self) -> dict[str, np.ndarray]:
+        """What each video shows, `(b,)` integers each: the mean of its frames' probabilities."""
+        return {name: chance.mean(1).argmax(-1) for name, chance in self.chances.items()}
 
 
 class Probe(nn.Module):
-    """Convolutional reader of pairs of frames.
+    """Convolutional reader of windows of frames.
 
     Args:
         numbers: Mean and standard deviation of each number, by name.
@@ -170,18 +91,18 @@ class Probe(nn.Module):
         self.numbers, self.classes, self.limits = numbers, classes, limits
         self.scores: dict[str, float] = {}
         self.learned_from = 0
-        layers, width = [nn.PixelUnshuffle(2)], 24
-        for out, stride in ((32, 1), (64, 2), (96, 2), (128, 2)):
-            layers += [nn.Conv2d(width, out, 3, stride, 1), nn.GroupNorm(8, out), nn.ReLU()]
+        layers, width = [nn.PixelUnshuffle(2)], 12 * LOOK
+        for out in (64, 96, 128):
+            layers += [nn.Conv2d(width, out, 3, 2, 1), nn.GroupNorm(8, out), nn.ReLU()]
             width = out
         self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
         self.hidden = nn.Linear(16 * width, 256)
         self.sizes = [len(numbers)] + [len(known) for known in classes.values()]
         self.head = nn.Linear(256, sum(self.sizes))
 
-    def forward(self, pairs: Tensor) -> Tensor:
-        """Map pairs `(m, 2, h, w, 3)` uint8 to `(m, outputs)`: numbers, then class logits."""
-        x = rearrange(pairs, "m two h w c -> m (two c) h w")
+    def forward(self, windows: Tensor) -> Tensor:
+        """Map `(m, LOOK, h, w, 3)` uint8 to `(m, outputs)`: numbers, then class logits."""
+        x = rearrange(windows, "m t h w c -> m (t c) h w")
         x = x.float().contiguous(memory_format=torch.channels_last) / 127.5 - 1
         fast = has_bf16(torch.device("cpu"))  # 1.5 times as fast; the probe lives on the CPU
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
@@ -192,21 +113,46 @@ class Probe(nn.Module):
         """Clip the true values of a number to what counts."""
         return np.clip(values, *self.limits.get(name, (-np.inf, np.inf)))
 
-    @torch.inference_mode()
     def read(self, frames: np.ndarray) -> Reading:
         """Read videos `(b, t, h, w, 3)` uint8 of at least two frames."""
-        b, t = frames.shape[:2]
+        windows = look_back(frames.shape[1])[1:]
         videos = torch.from_numpy(np.ascontiguousarray(frames))
-        parts = []
-        for video in videos:
-            pairs = torch.stack([video[:-1], video[1:]], 1)
-            parts += [self(part) for part in pairs.split(256)]
-        numbers, *logits = torch.cat(parts).unflatten(0, (b, t - 1)).split(self.sizes, -1)
-        scale = zip(self.numbers.items(), numbers.unbind(-1), strict=True)
+        parts = [self.look(video, windows) for video in videos]
         return Reading(
+            *({name: np.stack([part[i][name] for part in parts]) for name in parts[0][i]}
+              for i in range(2))
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def look(self, frames: Tensor, windows: Tensor) -> tuple[dict, dict]:
+        """Return numbers `(m,)` and chances `(m, k)` by name, for windows of frames."""
+        outputs = torch.cat([self(frames[rows]) for rows in windows.split(256)])
+        told, *logits = outputs.split(self.sizes, -1)
+        scale = zip(self.numbers.items(), told.unbind(-1), strict=True)
+        return (
             {n: self.within(n, (x * std + mean).numpy()) for (n, (mean, std)), x in scale},
-            {n: x.argmax(-1).numpy() for n, x in zip(self.classes, logits, strict=True)},
+            {n: x.softmax(-1).numpy() for n, x in zip(self.classes, logits, strict=True)},
         )
+
+    def save(self, path: str | Path, key: str) -> None:
+        """Write the probe; `key` says what it was made from."""
+        made = {"numbers": self.numbers, "classes": self.classes, "limits": self.limits}
+        about = made | {"scores": self.scores, "learned_from": self.learned_from}
+        write_tensors(Path(path), self.state_dict(), {"key": key, "about": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path, key: str) -> "Probe | None":
+        """Read a probe back; None if there is none that was made from `key`."""
+        if not Path(path).exists():
+            return None
+        tensors, meta = read_tensors(Path(path))
+        if meta.get("key") != key:
+            return None
+        about = json.loads(meta["about"])
+        probe = cls(*(about[name] for name in ("numbers", "classes", "limits")))
+        probe.load_state_dict(tensors)
+        probe.scores, probe.learned_from = about["scores"], about["learned_from"]
+        return probe.to(memory_format=torch.channels_last).eval()
 
 
 def train_probe(train: Labelled, test: Labelled, cfg: ProbeConfig, progress: bool = True) -> Probe:
@@ -224,7 +170,7 @@ def train_probe(train: Labelled, test: Labelled, cfg: ProbeConfig, progress: boo
     g = torch.Generator().manual_seed(cfg.seed)
     for _ in tqdm(range(cfg.train_steps), "probe", disable=not progress, leave=False):
         rows = torch.randint(len(train), (cfg.batch_size,), generator=g)
-        outputs = probe(train.frames[train.pairs[rows]])
+        outputs = probe(train.frames[train.windows[rows]])
         loss = _loss(outputs, wanted[rows], [column[rows] for column in labels], probe.sizes)
         optimizer.zero_grad()
         loss.backward()
@@ -253,7 +199,9 @@ def _loss(outputs: Tensor, numbers: Tensor, labels: list[Tensor], sizes: list[in
     return loss
 
 
-def score_probe(probe: Probe, test: Labelled, through=None) -> dict[str, float]:
+def score_probe(
+    probe: Probe, test: Labelled, through: Callable[[Tensor], Tensor] | None = None
+) -> dict[str, float]:
     """Score a probe on labelled frames.
 
     Args:
@@ -263,60 +211,50 @@ def score_probe(probe: Probe, test: Labelled, through=None) -> dict[str, float]:
             round trip, to see what that costs.
 
     Returns:
-        R2 of each number (for `on_road` also the accuracy at 0.5), accuracy of each attribute,
-        macro F1 of a discrete action.
+        R2 of each number (for `on_road` also the accuracy at 0.5), accuracy of each attribute on
+        single frames and on clips of 16 frames in which it does not change, macro F1 of a discrete
+        action.
     """
     frames = test.frames if through is None else through(test.frames)
-    with torch.inference_mode():
-        outputs = torch.cat([probe(frames[rows]) for rows in test.pairs.split(256)])
-    told, *logits = outputs.split(probe.sizes, -1)
+    numbers, chances = probe.look(frames, test.windows)
     scores = {}
-    for (name, (mean, std)), column in zip(probe.numbers.items(), told.unbind(-1), strict=True):
+    for name, read in numbers.items():
         real = probe.within(name, test.numbers[name])
-        read = probe.within(name, column.numpy() * std + mean)
         seen = ~np.isnan(real)
         scores[f"{name}_r2"] = r_squared(read[seen], real[seen])
         if name == "on_road":
             scores["on_road_accuracy"] = float(((read > 0.5) == (real > 0.5)).mean())
-    for name, one in zip(probe.classes, logits, strict=True):
+    for name, chance in chances.items():
         if name not in test.classes:
             continue
-        order = [
-            probe.classes[name].index(v) if v in probe.classes[name] else -2
-            for v in test.names[name]
-        ]
+        known = probe.classes[name]
+        order = [known.index(v) if v in known else -2 for v in test.names[name]]
         real = np.array([*order, -1])[test.classes[name]]
-        seen, read = real != -1, one.argmax(-1).numpy()
+        seen, read = real != -1, chance.argmax(-1)
         hit = read[seen] == real[seen]
-        scores[f"{name}_accuracy"] = float(hit.mean()) if seen.any() else float("nan")
         if name == "action":
             scores["action_f1"] = macro_f1(read[seen], real[seen])
+        else:
+            clips = _clips(test.stretch, real)
+            right = [chance[clip].mean(0).argmax() == real[clip.start] for clip in clips]
+            scores[f"{name}_of_clips"] = float(np.mean(right)) if right else float("nan")
+        scores[f"{name}_accuracy"] = float(hit.mean()) if seen.any() else float("nan")
     return scores
 
 
-def probe_for(
-    dataset, cfg: ProbeConfig, others=None, progress: bool = True
-) -> tuple[Probe, Labelled]:
-    """Train a probe and return it with the held-out frames it was scored on.
+def _clips(stretch: np.ndarray, labels: np.ndarray) -> list[slice]:
+    """Cut runs of one stretch and one known label into clips."""
+    breaks = np.flatnonzero(np.diff(stretch) | np.diff(labels)) + 1
+    bounds = [0, *breaks.tolist(), len(labels)]
+    return [
+        slice(at, at + CLIP)
+        for first, last in zip(bounds[:-1], bounds[1:], strict=True)
+        for at in range(first, last - CLIP + 1, CLIP)
+        if labels[first] != -1
+    ]
 
-    Args:
-        dataset: Its episodes are the held-out ones; without `others` only every second of them,
-            and the probe learns from the rest.
-        cfg: What to read.
-        others: Data set to learn from.
-        progress: Whether to show a bar.
 
-    Raises:
-        ValueError: If there are too few episodes.
-    """
-    every = list(range(len(dataset)))
-    if others is None and len(every) < 2:
-        raise ValueError(
-            f"a probe needs at least 2 episodes, one to learn from and one to be tested on, got "
-            f"{len(every)}; record more or set `probe_data`"
-        )
-    learn = (
-        collect(others, range(len(others)), cfg) if others else collect(dataset, every[::2], cfg)
-    )
-    check = collect(dataset, every if others else every[1::2], cfg)
-    return train_probe(learn, check, cfg, progress), check
+def probe_key(cfg: ProbeConfig, info, source: str) -> str:
+    """Say what a probe is made from, to know it again."""
+    about = {"probe": asdict(cfg), "env": info.env_id, "kwargs": dict(info.env_kwargs)}
+    return json.dumps(about | {"size": list(info.frame_size), "source": source, "look": LOOK})

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 
 from worldsim.video import write_image
 
-WIDTH, HEIGHT = 560, 320
+WIDTH, HEIGHT = 560, 340
 COLOURS = ("#3465c0", "#d9822b", "#3a9d5d", "#b03a5b", "#7a5cc0", "#777777")
 STYLE = """
 body {font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1200px; margin: 2em auto;
@@ -64,8 +65,9 @@ class Report:
         about: Where the figures come from: world, data, hardware, settings, the command.
         figures: Sections of measures by name; a section holds numbers or tables of numbers.
         notes: How each section was measured, one sentence or two.
-        plots: Line plots by file name.
-        strips: Film strips by file name.
+        plots: Line plots by file name, which begins with the section's name and a hyphen.
+        strips: Film strips by file name, likewise.
+        card: Table for the world's model card, Markdown; see `worldsim.card`.
     """
 
     about: dict[str, Any]
@@ -73,13 +75,14 @@ class Report:
     notes: dict[str, str] = field(default_factory=dict)
     plots: dict[str, Plot] = field(default_factory=dict)
     strips: dict[str, Strip] = field(default_factory=dict)
+    card: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return figures and circumstances as plain data; numbers that are not finite are null."""
         return _plain({"about": self.about, "figures": self.figures, "notes": self.notes})
 
     def save(self, folder: str | Path) -> Path:
-        """Write `report.json`, `index.html` and all pictures; whole or not at all.
+        """Write `report.json`, `index.html`, `card.md` and all pictures; whole or not at all.
 
         Raises:
             FileExistsError: If the folder holds something else than a report.
@@ -89,11 +92,15 @@ class Report:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         (part / "report.json").write_text(json.dumps(self.to_json(), indent=2))
+        if self.card:
+            (part / "card.md").write_text(self.card)
         for name, plot in self.plots.items():
             write_image(part / f"{name}.png", draw_plot(plot))
         for name, strip in self.strips.items():
             write_image(part / f"{name}.png", strip.image)
         (part / "index.html").write_text(_page(self, part))
+        for kept in folder.glob("*.safetensors"):  # the probe of the report that was here
+            shutil.copy2(kept, part)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(part, folder)
@@ -180,35 +187,40 @@ def _show(value: Any) -> str:
 
 def _marks(plot: Plot) -> tuple[list, list]:
     """Turn a plot into lines `(points, colour, width)` and words `(x, y, text, anchor, colour)`."""
-    left, right, top, bottom = 62, WIDTH - 16, 38, HEIGHT - 62
+    left, right, top, bottom = 62, WIDTH - 16, 52, HEIGHT - 82
     points = [(x, y) for xs, ys in plot.series.values() for x, y in zip(xs, ys, strict=True)]
     xs, ys = zip(
         *[p for p in points if all(map(math.isfinite, p))] or [(0, 0), (1, 1)], strict=True
     )
-    x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(ys), max(ys))
+    x_low, x_high = min(xs), max(xs)
+    y_ticks = _ticks(min(ys), max(ys))
+    x_ticks = [x for x in _ticks(x_low, x_high, (1, 2, 5, 10)) if x_low <= x <= x_high]
 
     def at(x: float, y: float) -> tuple[float, float]:
-        u = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
+        u = (x - x_low) / ((x_high - x_low) or 1)
         v = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
         return left + u * (right - left), bottom - v * (bottom - top)
 
     lines, words = [], [(WIDTH / 2, 22, plot.title, "middle", "#222222")]
     for tick in y_ticks:
-        y = at(x_ticks[0], tick)[1]
+        y = at(x_low, tick)[1]
         lines.append(([(left, y), (right, y)], "#e4e4e4", 1))
         words.append((left - 8, y + 4, f"{tick:g}", "end", "#666666"))
     for tick in x_ticks:
         words.append((at(tick, y_ticks[0])[0], bottom + 18, f"{tick:g}", "middle", "#666666"))
     words.append((right, bottom + 34, plot.x, "end", "#666666"))
-    words.append((left, top - 8, plot.y, "start", "#666666"))
-    place = left
+    words.append((left, top - 10, plot.y, "start", "#666666"))
+    place, row = left, 0
     for (name, (xs, ys)), colour in zip(plot.series.items(), _cycle(COLOURS), strict=False):
         path = [
             at(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y)
         ]
         lines.append((path, colour, 2))
-        lines.append(([(place, HEIGHT - 14), (place + 18, HEIGHT - 14)], colour, 3))
-        words.append((place + 23, HEIGHT - 10, name, "start", "#444444"))
+        if place > left and place + 23 + 6.6 * len(name) > right:
+            place, row = left, row + 1
+        y = HEIGHT - 32 + 18 * row
+        lines.append(([(place, y), (place + 18, y)], colour, 3))
+        words.append((place + 23, y + 4, name, "start", "#444444"))
         place += 40 + 6.6 * len(name)
     return lines, words
 
@@ -218,11 +230,11 @@ def _cycle(colours: tuple[str, ...]):
         yield from colours
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def _ticks(low: float, high: float, steps: Sequence[float] = (1, 2, 2.5, 5, 10)) -> list[float]:
     """Return some round numbers that enclose `[low, high]`."""
     span = (high - low) or max(abs(high), 1.0)
     step = 10 ** math.floor(math.log10(span / 4))
-    step *= next(m for m in (1, 2, 2.5, 5, 10) if span / (step * m) <= 6)
+    step *= next(m for m in steps if span / (step * m) <= 8)
     first, last = math.floor(low / step), math.ceil(high / step)
     return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
 
@@ -282,16 +294,25 @@ def _page(report: Report, folder: Path) -> str:
             _html_table(rows, head=rows[0][0] == "" or len(rows[0]) > 2)
             for rows in _tables(section)
         ]
-    parts += ["<h2>plots</h2>"] if report.plots else []
-    parts += [f"<figure>{plot_svg(plot)}</figure>" for plot in report.plots.values()]
-    parts += ["<h2>film strips</h2>"] if report.strips else []
-    for name, strip in report.strips.items():
-        data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
-        parts.append(
-            f"<figure><img src='data:image/png;base64,{data}'>"
-            f"<figcaption>{html.escape(strip.title)}</figcaption></figure>"
-        )
+        parts += _pictures(report, folder, name)
     return "\n".join(parts)
+
+
+def _pictures(report: Report, folder: Path, section: str) -> list[str]:
+    """Write a section's plots and film strips: those whose names begin with its name."""
+    parts = [
+        f"<figure>{plot_svg(plot)}</figure>"
+        for name, plot in report.plots.items()
+        if name.startswith(f"{section}-")
+    ]
+    for name, strip in report.strips.items():
+        if name.startswith(f"{section}-"):
+            data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+            parts.append(
+                f"<figure><img src='data:image/png;base64,{data}'>"
+                f"<figcaption>{html.escape(strip.title)}</figcaption></figure>"
+            )
+    return parts
 
 
 def _html_table(rows: list[list[str]], head: bool) -> str:

@@ -3,16 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from worldsim.heldout import HeldOut, WorldPredict, cut_clips
-from worldsim.metrics import copy_last, squared_error
-from worldsim.probes import Labelled, Probe, ProbeConfig, probe_for
+from worldsim.labels import Labelled, collect
+from worldsim.metrics import copy_last, psnr, squared_error
+from worldsim.probes import Probe, ProbeConfig, probe_key, train_probe
+from worldsim.recording import record
+from worldsim.report import Plot, Strip
 from worldsim.spaces import flatten_action, null_action, unflatten_action
 from worldsim.world import World
+
+PROBE_SEED = 2_000_000  # first seed of what is recorded for the probe: no training uses it
+PROBE_STEPS = 40
+RIVALS = 40  # clips for which the simulator is asked what other actions would have brought
+PROBE_FILE = "probe.safetensors"  # in a report's folder: the next evaluation need not train one
 
 
 @dataclass
@@ -24,7 +33,8 @@ class EvaluateConfig:
     data: str = "data/drive-test"
     """Held-out recordings."""
     probe_data: str = ""
-    """Recordings that the probe learns from; by default every second episode of `data`."""
+    """Recordings that the probe learns from; by default the simulator records some, and where it
+    cannot be made every second episode of `data` serves."""
     out: str = "report"
     """Folder of the report; empty for none."""
     sections: tuple[str, ...] = ()
@@ -53,6 +63,9 @@ class EvaluateConfig:
     """TorchScript file `(n, 3, h, w) x 2 -> (n,)` on [-1, 1]; empty leaves LPIPS out."""
     fvd: str = ""
     """TorchScript file `(n, 3, t, h, w) -> (n, d)` on [-1, 1]; empty leaves FVD out."""
+    keep: bool = False
+    """Write the figures into the world's model card and the hallucination alarm's calibration into
+    its config.json."""
     seed: int = 0
     device: str = ""
     """Where to run; empty chooses."""
@@ -80,13 +93,21 @@ class Study:
         world: The world.
         data: Held-out data set.
         cfg: What to measure.
-        probe_data: Data set for the probe to learn from; None splits `data`.
+        probe_data: Data set for the probe to learn from; None records one or splits `data`.
+        folder: Of an earlier report, whose probe is taken if it was made from the same.
+        plots: What sections draw, by file name; it begins with the section's name.
+        strips: Likewise.
+        doubt: Calibration of the hallucination alarm, once it was measured.
     """
 
     world: World
     data: Any
     cfg: EvaluateConfig
     probe_data: Any = None
+    folder: Path | None = None
+    plots: dict[str, Plot] = field(default_factory=dict)
+    strips: dict[str, Strip] = field(default_factory=dict)
+    doubt: dict = field(default_factory=dict)
 
     @property
     def steps(self) -> int | None:
@@ -114,16 +135,62 @@ class Study:
     @cached_property
     def probe(self) -> Probe:
         """The judge of imagined frames."""
-        return self._probe[0]
+        kept = Probe.load(self.folder / PROBE_FILE, self.probe_key) if self.folder else None
+        if kept is not None:
+            return kept
+        cfg, (data, episodes) = self.cfg.probe, self._lessons
+        learn = collect(
+            data, cfg.numbers, cfg.attributes, frames=cfg.frames, episodes=episodes, seed=cfg.seed
+        )
+        return train_probe(learn, self.probe_check, cfg, self.cfg.progress)
+
+    def keep_probe(self) -> None:
+        """Save the probe, if one was needed, beside the report."""
+        if "probe" in vars(self):
+            self.probe.save(self.folder / PROBE_FILE, self.probe_key)
+
+    @property
+    def probe_key(self) -> str:
+        """What the probe is made from and tested on."""
+        sets = [self.data] if self.probe_data is None else [self.data, self.probe_data]
+        sources = [f"{getattr(d, 'path', 'memory')} {len(d)} {sum(d.lengths)}" for d in sets]
+        return probe_key(self.cfg.probe, self.data.info, ", ".join(sources))
 
     @cached_property
     def probe_check(self) -> Labelled:
         """Real frames that the probe has not seen."""
-        return self._probe[1]
+        cfg = self.cfg.probe
+        episodes = range(1, len(self.data), 2) if self._splits else None
+        return collect(self.data, cfg.numbers, cfg.attributes, episodes=episodes)
 
     @cached_property
-    def _probe(self) -> tuple[Probe, Labelled]:
-        return probe_for(self.data, self.cfg.probe, self.probe_data, self.cfg.progress)
+    def _splits(self) -> bool:
+        """Whether the probe has only the held-out data to learn from: then every second episode."""
+        if self.probe_data is not None:
+            return False
+        try:
+            alone = self.cfg.probe.episodes < 1 or self.simulator is None
+        except Skip:
+            alone = True
+        if alone and len(self.data) < 2:
+            raise ValueError(
+                "a probe needs at least 2 episodes, one to learn from and one to be tested on, got "
+                f"{len(self.data)}; record more or set `probe_data`"
+            )
+        return alone
+
+    @cached_property
+    def _lessons(self) -> tuple[Any, range]:
+        """What the probe learns from: a data set, and which of its episodes."""
+        if self._splits:
+            return self.data, range(0, len(self.data), 2)
+        data = self.probe_data
+        if data is None:
+            data = record(
+                self.simulator.env, episodes=self.cfg.probe.episodes, max_steps=PROBE_STEPS,
+                seed=PROBE_SEED, policy=self.simulator.policy, progress=self.cfg.progress,
+            )  # fmt: skip
+        return data, range(len(data))
 
     @cached_property
     def predict(self) -> WorldPredict:
@@ -134,6 +201,49 @@ class Study:
     def imagined(self) -> np.ndarray:
         """What the world makes of the clips: `(b, horizon, h, w, 3)`."""
         return self.predict(self.clips.given, self.clips.actions)
+
+    @property
+    def early(self) -> np.ndarray:
+        """The numbers of those clips that begin early in their episodes, and are replayed soon."""
+        return np.sort(np.argsort(self.clips.place[:, 1], kind="stable")[:RIVALS])
+
+    @cached_property
+    def rivals(self) -> tuple[HeldOut, np.ndarray, np.ndarray]:
+        """Clips with the simulator's frames under their own and under another clip's actions.
+
+        Frames `(b, horizon, h, w, 3)` come from replaying each recording by its seed.
+
+        Raises:
+            Skip: If recordings cannot be replayed, or come out otherwise.
+        """
+        clips = self.clips.rows(self.early)
+        if len(clips) < 2:
+            raise Skip("needs at least 2 clips")
+        other, real = other_actions(clips), ([], [])
+        for i, place in enumerate(clips.place):
+            for futures, actions in zip(real, (clips.actions, other), strict=True):
+                futures.append(self.replay(place, actions[i], clips.context))
+        real_a, real_b = map(np.stack, real)
+        if psnr(squared_error(real_a, clips.future).mean()) < 28:
+            raise Skip(
+                "replaying a recording by its seed gave other frames; was the simulator changed?"
+            )
+        return clips, real_a, real_b
+
+    def replay(self, place: np.ndarray, actions: np.ndarray, given: int) -> np.ndarray:
+        """Take the simulator to a clip's last given frame, then on under `actions[given - 1:]`.
+
+        Where its episode ends before the actions do, its last frame stays.
+
+        Raises:
+            Skip: If the simulator cannot be made, or the recording has no seed.
+        """
+        episode, first = map(int, place)
+        recording = self.data.outline(episode)
+        if recording.seed is None:
+            raise Skip("the recordings hold no seeds to replay them by")
+        run = np.concatenate([recording.actions[: first + given - 1], actions[given - 1 :]])
+        return self.simulator.run(recording.seed, run, len(actions) - given + 1)
 
     @cached_property
     def starts(self) -> HeldOut:
@@ -198,14 +308,21 @@ class Simulator:
             self.env = gymnasium.make(info.env_id, render_mode="rgb_array", **info.env_kwargs)
         except Exception as error:
             raise Skip(f"the simulator {info.env_id!r} cannot be made here: {error}") from error
+        if self.env.action_space != info.action_space:
+            raise Skip(f"the simulator {info.env_id!r} takes other actions than were recorded")
         self.space = info.action_space
+        scripted = hasattr(self.env.unwrapped, "scripted_action")
+        self.policy = "scripted" if scripted else "sticky"
 
     def run(self, seed: int, actions: np.ndarray, keep: int) -> np.ndarray:
         """Reset with `seed`, act `(n, a)`; return the last `keep` frames `(keep, h, w, 3)`."""
         observation, _ = self.env.reset(seed=seed)
         frames = [self._frame(observation)] if keep > len(actions) else []
+        over = False
         for i, action in enumerate(actions):
-            observation, *_ = self.env.step(unflatten_action(self.space, action))
+            if not over:
+                step = self.env.step(unflatten_action(self.space, action))
+                observation, over = step[0], step[2] or step[3]
             if i >= len(actions) - keep:
                 frames.append(self._frame(observation))
         return np.stack(frames)
@@ -220,6 +337,12 @@ class Simulator:
 def hold(action: np.ndarray, rows: int, steps: int) -> np.ndarray:
     """Repeat one action `(a,)` as `(rows, steps, a)`."""
     return np.broadcast_to(action, (rows, steps, len(action))).astype(np.float32)
+
+
+def other_actions(clips: HeldOut) -> np.ndarray:
+    """Return the clips' actions `(b, t - 1, a)` with another clip's after the given frames."""
+    own, c = clips.actions, clips.context
+    return np.concatenate([own[:, : c - 1], np.roll(own, len(own) // 2, 0)[:, c - 1 :]], 1)
 
 
 def copy_error(clips: HeldOut) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from worldsim.heldout import Dream, HeldOut, cut_clips, dream, encode
+from worldsim.heldout import Dream, HeldOut, cut_clips, dream, encode, film_strip
 from worldsim.metrics import (
     best_lag,
     f1_score,
@@ -19,6 +19,7 @@ from worldsim.metrics import (
     percentiles,
     r_squared,
 )
+from worldsim.report import Plot, Strip
 from worldsim.rollout import Rollout
 from worldsim.study import Skip, Study, hold, share
 
@@ -32,9 +33,9 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
 
     "from nothing": the prompt alone, under the world's own policy, judged over the last 16 of 24
     frames. "after a change": from a recorded start, a prompt with another time and weather takes
-    over; judged over the last 8 of 24 frames. Shown is what most of those frames show. "night" is
-    the share of prompts with night that gave night. Beside each the classifier's own accuracy on
-    real frames that it has not seen.
+    over; judged over the last 8 of 24 frames. Shown is what those frames show on average. "night"
+    is the share of prompts with night that gave night. Beside each the classifier's own accuracy,
+    on real clips of 16 frames and on single frames, of episodes that it has not seen.
     """
     probe, cfg = study.probe, study.cfg
     attributes = [name for name in cfg.probe.attributes if name in probe.classes]
@@ -57,7 +58,8 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
         name: {
             "from nothing": share(from_nothing[name]),
             "after a change": share(after_change[name]),
-            "classifier on real frames": probe.scores.get(f"{name}_accuracy", float("nan")),
+            "classifier on real clips": probe.scores.get(f"{name}_of_clips", float("nan")),
+            "on single frames": probe.scores.get(f"{name}_accuracy", float("nan")),
             "chance": 1 / len(probe.classes[name]),
         }
         for name in attributes
@@ -67,6 +69,13 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
         "shown_from_nothing": share(np.concatenate(list(from_nothing.values()))),
         "shown_after_a_change": share(np.concatenate(list(after_change.values()))),
     }
+    for name, films, said in (
+        ("from-nothing", made.frames, prompts),
+        ("changed", after.frames, later),
+    ):
+        for i in range(min(3, len(films))):
+            strip = film_strip([films[i]], 2)
+            study.strips[f"text-{name}-{i}"] = Strip(f"{name.replace('-', ' ')}: {said[i]}", strip)
     if "time" in attributes:
         for label, shown, scenes in (
             ("night_from_nothing", from_nothing, wanted),
@@ -104,15 +113,12 @@ def _asked(
 
 def _shown(study: Study, frames: np.ndarray, scenes: list[dict]) -> dict[str, list[bool]]:
     """Say for each video and attribute whether most of its frames show what was asked."""
-    reading = study.probe.read(frames).classes
-    shown: dict[str, list[bool]] = {}
-    for name, known in study.probe.classes.items():
-        if name == "action":
-            continue
-        for row, scene in zip(reading[name], scenes, strict=True):
-            most = known[np.bincount(row, minlength=len(known)).argmax()]
-            shown.setdefault(name, []).append(most == scene.get(name))
-    return shown
+    reading = study.probe.read(frames).shown
+    return {
+        name: [known[i] == scene.get(name) for i, scene in zip(reading[name], scenes, strict=True)]
+        for name, known in study.probe.classes.items()
+        if name != "action"
+    }
 
 
 def measure_drift(study: Study) -> dict[str, Any]:
@@ -136,11 +142,16 @@ def measure_drift(study: Study) -> dict[str, Any]:
     leads = torch.from_numpy(np.concatenate([lead] * len(ways))).to(world.device)
     rollout.prefill(list(range(rows)), latents, leads)
     given = torch.from_numpy(_scaled(study, _ways(study, n, k))).to(world.device)  # (3 n, k, a)
-    statistics = []
+    statistics, seen = [], []
     for i in range(k):
         now = rollout.step(torch.cat([given[:, i], rollout.policy[3 * n :]]), agent=True)
         if i % EVERY == 0:
             statistics.append(_statistics(study, now.latents))
+        if i % max(1, k // 12) == 0:
+            seen.append(world.decode(now.latents[::n]).cpu().numpy())  # one row of each way
+    films = np.stack(seen, 1)
+    about = f"{', '.join(ways)}: every {max(1, k // 12)} frames of {k}"
+    study.strips["drift-ways"] = Strip(about, film_strip(list(films)))
     lasted = np.minimum(EVERY * first_failure(np.stack(statistics, 1), low, high, WINDOW), k)
     table = {}
     for name, part in zip(ways, np.split(lasted, len(ways)), strict=True):
@@ -150,6 +161,14 @@ def measure_drift(study: Study) -> dict[str, Any]:
             "first_failure": int(failed.min()) if len(failed) else k,
             "median_frames": float(np.median(part)),
         }
+    frames = list(range(0, k + 1, max(1, k // 64)))
+    study.plots["drift-survival"] = Plot(
+        "Drift", "imagined frame", "share of rollouts still in the range of real frames",
+        {
+            name: (frames, [share((part >= f) | (part >= k)) for f in frames])
+            for name, part in zip(ways, np.split(lasted, len(ways)), strict=True)
+        },
+    )  # fmt: skip
     return {
         "frames": k,
         "rollouts": rows,

@@ -58,6 +58,8 @@ class WorldConfig:
     """Examples of what to ask for."""
     horizon: int = 1000
     """Imagined steps before truncation."""
+    doubt: dict = field(default_factory=dict)
+    """Calibration of the hallucination alarm, see `worldsim.doubt`; empty for none."""
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
