@@ -234,6 +234,17 @@ TASKS = {
 }
 
 
+def make(cfg: Any) -> None:
+    """Make a world and say how to play it."""
+    settings = {k: v for k, v in vars(cfg).items() if k not in ("env", "out")}
+    worldsim.make_world(cfg.env, cfg.out, **settings)
+    card = (Path(cfg.out) / "README.md").read_text()
+    print(card.partition("## How true it is")[2].partition("Real frames")[0].strip())
+    print(
+        f"\n{cfg.out}: a world; look at its README.md, and play it: worldsim play world={cfg.out}"
+    )
+
+
 def _later(path: str) -> Callable[[Any], int | None]:
     """Return a function that is imported when it is called."""
     module, _, name = path.partition(":")
@@ -285,6 +296,10 @@ COMMANDS = {
         "train a tokenizer, then the dynamics of a world; resumes what was interrupted",
         "worldsim.launch:LaunchConfig", _later("worldsim.launch:launch"),
         "stage=tokenizer data=data/drive out=runs/tok model=small",
+    ),
+    "make": Command(
+        "make a playable world of any env: record, train, measure; resumes what was interrupted",
+        "worldsim.making:MakeConfig", make, "env=ALE/Breakout-v5 out=worlds/breakout minutes=30",
     ),
     "generate": Command(
         "film a world: from text, from a picture, before, after or between given frames",
