@@ -18,6 +18,8 @@ _MODULES = {
     "episodes": ("Episode",),
     "recording": ("record", "record_episode"),
     "inspection": ("inspect", "preview"),
+    "conversion": ("SourceFaults", "convert"),
+    "splicing": ("merge", "split"),
     "captions": ("EXAMPLE_PROMPTS", "caption", "expand_prompt", "recaption"),
     "text": ("TextEncoder",),
     "tokenizer": ("Tokenizer", "TokenizerConfig"),

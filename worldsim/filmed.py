@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import Env, spaces
 
 ENV_ID = "worldsim/Filmed-v0"
+STRIDE = 16  # pixels that a token covers: a cell of 8, patches of 2
 EXTRAS = {"ALE": ("ale_py", "atari")}  # namespaces of envs, what registers them, our extra
 
 
@@ -148,3 +149,18 @@ def load_function(name: str, role: str) -> Callable:
             "not there; run the command where the module lies, or install it"
         )
     return found
+
+
+def choose_size(native: tuple[int, int], most_pixels: int) -> tuple[int, int]:
+    """Choose the `(h, w)` of a world's frames: small, of about the shape of `native` `(h, w)`.
+
+    What counts is the scale of the axis that is squeezed most; within a tenth of the best, fewer
+    pixels win.
+    """
+    sides = range(STRIDE, 16 * STRIDE + 1, STRIDE)
+    scales = {
+        (h, w): min(1.0, h / native[0], w / native[1])
+        for h in sides for w in sides if h * w <= most_pixels
+    }  # fmt: skip
+    best = max(scales.values())
+    return min((s for s in scales if scales[s] >= 0.9 * best), key=lambda s: (s[0] * s[1], s))

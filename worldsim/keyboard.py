@@ -47,11 +47,16 @@ def key_bindings(env: gymnasium.Env) -> Bindings:
 
 
 def named_bindings(env: gymnasium.Env) -> list[Any]:
-    """Return the keys of `env` as a world stores them, `[["left", "up"], action]` each."""
+    """Return the keys of `env` as a world stores them."""
+    return name_bindings(key_bindings(env))
+
+
+def name_bindings(bindings: Bindings) -> list[Any]:
+    """Write bindings as a world stores them, `[["left", "up"], action]` each."""
     names = {code: name for name, code in key_codes().items()}
     return [
         [[names[key] for key in keys], _plain(action)]
-        for keys, action in key_bindings(env).items()
+        for keys, action in bindings.items()
         if all(key in names for key in keys)
     ]
 

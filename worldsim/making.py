@@ -28,7 +28,7 @@ from worldsim.card import save_with_card
 from worldsim.data import DatasetWriter, DiskDataset, open_dataset
 from worldsim.episodes import DatasetInfo
 from worldsim.evaluation import evaluate
-from worldsim.filmed import ENV_ID, Filmed, open_env
+from worldsim.filmed import ENV_ID, STRIDE, Filmed, choose_size, open_env
 from worldsim.objective import ObjectiveConfig
 from worldsim.policies import choose_policy
 from worldsim.recipes import model_config, train_dynamics, train_tokenizer
@@ -41,9 +41,8 @@ PARTS = {"recording": 0.15, "tokenizer": 0.15, "dynamics": 0.62, "evaluating": 0
 MOST_FRAMES = 30_000  # to learn from: more than a short training can look at
 TEST_SHARE, TEST_SEED = 0.1, 1_000_000  # of the recordings, and where their seeds begin
 MOTION = 0.5  # half of each loss belongs to what moves, however small it is
-# convolutions alone learn at an eighth of the cost how things move: they get most of a short training
+# convolutions alone learn how things move at an eighth of the cost: most of a short training
 OBJECTIVE = ObjectiveConfig(motion=MOTION, local_until=0.6, bootstrap_from=0.6)
-STRIDE = 16  # pixels that a token covers: a cell of 8, patches of 2
 
 
 @dataclass
@@ -243,8 +242,7 @@ class Notes:
                 self.write()
                 last = now
             self._bar.set_description(name, refresh=False)
-            self._bar.n = 100 * (before + part * min(share, 1.0))
-            self._bar.refresh() if now - self._bar.last_print_t > 0.5 else None
+            self._bar.update(100 * (before + part * min(share, 1.0)) - self._bar.n)
 
         show(0.0)
         try:
@@ -274,21 +272,6 @@ def film(env: str | Env | Callable[[], Env], cfg: MakeConfig, most_pixels: int) 
         )
     size = cfg.frame_size or choose_size(Filmed(env).frame_size, most_pixels)
     return Filmed(env, size, repeat=int(np.ceil((env.metadata.get("render_fps") or 30) / 30)))
-
-
-def choose_size(native: tuple[int, int], most_pixels: int) -> tuple[int, int]:
-    """Choose the `(h, w)` of a world's frames: small, of about the shape of `native` `(h, w)`.
-
-    What counts is the scale of the axis that is squeezed most; within a tenth of the best, fewer
-    pixels win.
-    """
-    sides = range(STRIDE, 16 * STRIDE + 1, STRIDE)
-    scales = {
-        (h, w): min(1.0, h / native[0], w / native[1])
-        for h in sides for w in sides if h * w <= most_pixels
-    }  # fmt: skip
-    best = max(scales.values())
-    return min((s for s in scales if scales[s] >= 0.9 * best), key=lambda s: (s[0] * s[1], s))
 
 
 def choose_model(device: str, minutes: float) -> str:
