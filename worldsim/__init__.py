@@ -18,6 +18,8 @@ _MODULES = {
     "episodes": ("Episode",),
     "recording": ("record", "record_episode"),
     "inspection": ("inspect", "preview"),
+    "conversion": ("SourceFaults", "convert"),
+    "splicing": ("merge", "split"),
     "captions": ("EXAMPLE_PROMPTS", "caption", "expand_prompt", "recaption"),
     "text": ("TextEncoder",),
     "tokenizer": ("Tokenizer", "TokenizerConfig"),
@@ -31,6 +33,7 @@ _MODULES = {
     "viewer": ("PlayConfig", "play"),
     "training": ("TrainConfig", "WandbConfig", "fit"),
     "recipes": ("ModelConfig", "model_config", "train_dynamics", "train_tokenizer"),
+    "making": ("MakeConfig", "make_world"),
     "evaluation": ("EvaluateConfig", "Report", "compare", "evaluate", "rollout_quality"),
     "benchmark": ("Bench", "BenchConfig", "bench"),
 }
@@ -43,6 +46,8 @@ if (_root / "pyproject.toml").exists() and (_root / "envs" / "__init__.py").exis
 
 if "worldsim/Drive-v0" not in gymnasium.registry:
     gymnasium.register("worldsim/Drive-v0", "worldsim.envs.drive:DriveEnv", max_episode_steps=1000)
+if "worldsim/Filmed-v0" not in gymnasium.registry:
+    gymnasium.register("worldsim/Filmed-v0", "worldsim.filmed:open_filmed")
 if "worldsim/World-v0" not in gymnasium.registry:
     gymnasium.register(
         "worldsim/World-v0",

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command is chosen. Adding a command is adding
 `COMMANDS`.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,6 +15,14 @@ import numpy as np
 from omegaconf import MISSING
 
 import worldsim  # its public names load what they need when they are used
+
+
+def read_size(size: str) -> tuple[int, int]:
+    """Read `(h, w)` from width x height such as 96x64."""
+    width, _, height = size.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise ValueError(f"`size` must be width x height such as 96x64, got {size!r}")
+    return int(height), int(width)
 
 
 @dataclass
@@ -98,6 +107,80 @@ def preview_data(cfg: PreviewConfig) -> None:
 
 
 @dataclass
+class ConvertConfig:
+    """What to convert, and into what."""
+
+    path: str = MISSING
+    """A folder of videos with what is known of them, or a LeRobot v3 data set."""
+    out: str = MISSING
+    """Folder of the new data set; an interrupted conversion goes on where it stopped."""
+    fps: int = 0
+    """Frames per second; 0 takes the slowest video's, at most 30."""
+    size: str | None = None
+    """Width x height such as 96x64; null chooses."""
+    video_key: str | None = None
+    """Which of a LeRobot data set's videos to take; null takes the first."""
+
+
+def convert_data(cfg: ConvertConfig) -> int | None:
+    """Convert recordings, or print a table of what is wrong with them."""
+    from worldsim.conversion import SourceFaults
+
+    size = read_size(cfg.size) if cfg.size else None
+    try:
+        dataset = worldsim.convert(
+            cfg.path, cfg.out, fps=cfg.fps, frame_size=size, video_key=cfg.video_key
+        )
+    except SourceFaults as faults:
+        print(faults, file=sys.stderr)
+        return 1
+    print(f"{cfg.out}: {len(dataset)} episodes, {sum(dataset.lengths):,} steps")
+    print(f"look at them: worldsim data preview path={cfg.out}")
+
+
+@dataclass
+class MergeConfig:
+    """Which data sets to join."""
+
+    paths: tuple[str, ...] = ()
+    """Folders of data sets, such as [data/a,data/b]."""
+    out: str = MISSING
+    """Folder of the new data set."""
+
+
+def merge_data(cfg: MergeConfig) -> int | None:
+    """Join data sets, or print a table of how they differ."""
+    from worldsim.conversion import SourceFaults
+
+    try:
+        dataset = worldsim.merge(cfg.paths, cfg.out)
+    except SourceFaults as faults:
+        print(faults, file=sys.stderr)
+        return 1
+    print(f"{cfg.out}: {len(dataset)} episodes, {sum(dataset.lengths):,} steps")
+
+
+@dataclass
+class SplitConfig:
+    """How to part a data set."""
+
+    path: str = MISSING
+    """Folder of the data set, which stays as it is."""
+    out: str = ""
+    """The parts become <out>-train and <out>-test; `path` if empty."""
+    test: float = 0.1
+    """Share of the episodes to judge by."""
+    seed: int = 0
+    """Chooses them."""
+
+
+def split_data(cfg: SplitConfig) -> None:
+    """Part a data set in two."""
+    for part in worldsim.split(cfg.path, cfg.out or cfg.path, test=cfg.test, seed=cfg.seed):
+        print(f"{part.path}: {len(part)} episodes, {sum(part.lengths):,} steps")
+
+
+@dataclass
 class GenerateConfig:
     """What to film."""
 
@@ -153,10 +236,7 @@ class GenerateConfig:
         """`(h, w)` of `size`."""
         if self.size is None:
             return None
-        width, _, height = self.size.lower().partition("x")
-        if not (width.isdigit() and height.isdigit()):
-            raise ValueError(f"`size` must be width x height such as 96x64, got {self.size!r}")
-        return int(height), int(width)
+        return read_size(self.size)
 
     @property
     def hidden(self) -> slice:
@@ -234,6 +314,17 @@ TASKS = {
 }
 
 
+def make(cfg: Any) -> None:
+    """Make a world and say how to play it."""
+    settings = {k: v for k, v in vars(cfg).items() if k not in ("env", "out")}
+    worldsim.make_world(cfg.env, cfg.out, **settings)
+    card = (Path(cfg.out) / "README.md").read_text()
+    print(card.partition("## How true it is")[2].partition("Real frames")[0].strip())
+    print(
+        f"\n{cfg.out}: a world; look at its README.md, and play it: worldsim play world={cfg.out}"
+    )
+
+
 def _later(path: str) -> Callable[[Any], int | None]:
     """Return a function that is imported when it is called."""
     module, _, name = path.partition(":")
@@ -281,10 +372,26 @@ COMMANDS = {
         "draw a data set: a contact sheet or a film, with the actions drawn in",
         "worldsim.commands:PreviewConfig", preview_data, "path=data/drive out=out/preview.mp4",
     ),
+    "data convert": Command(
+        "convert a folder of videos, or anybody's LeRobot v3 data set",
+        "worldsim.commands:ConvertConfig", convert_data, "path=videos out=data/mine fps=15",
+    ),
+    "data merge": Command(
+        "join data sets into a new one",
+        "worldsim.commands:MergeConfig", merge_data, "paths=[data/a,data/b] out=data/both",
+    ),
+    "data split": Command(
+        "part a data set: episodes to learn from, episodes to judge by",
+        "worldsim.commands:SplitConfig", split_data, "path=data/drive test=0.1",
+    ),
     "train": Command(
         "train a tokenizer, then the dynamics of a world; resumes what was interrupted",
         "worldsim.launch:LaunchConfig", _later("worldsim.launch:launch"),
         "stage=tokenizer data=data/drive out=runs/tok model=small",
+    ),
+    "make": Command(
+        "make a playable world of any env: record, train, measure; resumes what was interrupted",
+        "worldsim.making:MakeConfig", make, "env=ALE/Breakout-v5 out=worlds/breakout minutes=30",
     ),
     "generate": Command(
         "film a world: from text, from a picture, before, after or between given frames",

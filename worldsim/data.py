@@ -45,7 +45,7 @@ class DiskDataset:
         self.folder = LeRobotFolder(self.path, video_key)
         own = self.folder.meta.get("worldsim")
         self.info = DatasetInfo.from_json(own) if own else _foreign_info(self.folder)
-        self._is_ours = own is not None
+        self.is_ours = own is not None
 
     def __len__(self) -> int:
         return len(self.folder.episodes)
@@ -163,7 +163,7 @@ class DatasetWriter:
             )
         self.existing = DiskDataset(self.path) if (self.path / "meta").exists() else None
         if self.existing is not None:
-            if not self.existing._is_ours:
+            if not self.existing.is_ours:
                 raise ValueError(
                     f"only data sets recorded by worldsim can be extended, got {self.path}; "
                     "record into another folder"

@@ -26,6 +26,7 @@ from worldsim.heldout import HeldOut, cut_clips, film_strip, rollout_quality
 from worldsim.labels import LOOK, true_number
 from worldsim.metrics import (
     Predict,
+    changed_fidelity,
     copy_last,
     fidelity,
     frechet_distance,
@@ -129,13 +130,16 @@ def compare(
         horizons: Which predicted frames to judge.
 
     Returns:
-        By horizon: PSNR, copy-last's, the gain, all three on the moving half, and SSIM of both.
+        By horizon: PSNR, copy-last's, the gain, all three on the moving half and on the pixels
+        that changed by more than 8 levels, and SSIM of both.
     """
     made = predict(clips.given, clips.actions)
     still = copy_last(clips.given, clips.actions)
     error, copy = squared_error(made, clips.future), squared_error(still, clips.future)
     table = fidelity(error, copy, horizons)
+    changed = changed_fidelity(made, clips.future, clips.given[:, -1], horizons)
     for h, row in table.items():
+        row |= changed[h]
         row["ssim"] = float(ssim(made[:, h - 1], clips.future[:, h - 1]).mean())
         row["copy_ssim"] = float(ssim(still[:, h - 1], clips.future[:, h - 1]).mean())
     return table
@@ -163,8 +167,9 @@ def measure_fidelity(study: Study) -> dict[str, Any]:
 
     The error is pooled over clips before PSNR is taken. "copy" is the last given frame repeated,
     "gain" the difference, "moving" the half of the clips whose copy error at that horizon is above
-    the median, "ceiling" the tokenizer alone. "simulator astray" is the simulator itself under
-    another clip's actions, on those clips that it replays: knowing the world without obeying.
+    the median, "changed" the pixels that differ from the last given frame by more than 8 levels,
+    "ceiling" the tokenizer alone. "simulator astray" is the simulator itself under another clip's
+    actions, on those clips that it replays: knowing the world without obeying.
     """
     clips, made = study.clips, study.imagined
     table = compare(lambda *_: made, clips, study.horizons)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldsim.metrics import copy_last, fidelity, squared_error
+from worldsim.metrics import changed_fidelity, copy_last, fidelity, squared_error
 from worldsim.rollout import Rollout
 from worldsim.world import World
 
@@ -309,8 +309,9 @@ def rollout_quality(
         seed: Of the noise.
 
     Returns:
-        `psnr_h`, `gain_h`, `moving_gain_h` in dB for each horizon `h`, and `score`: the mean of
-        all gains, which chooses checkpoints.
+        `psnr_h`, `gain_h`, `moving_gain_h` and `changed_gain_h` (on the pixels that changed by
+        more than 8 levels) in dB for each horizon `h`, and `score`: the mean of all gains, which
+        chooses checkpoints.
     """
     clips = clips.first(min(clips.horizon, max(horizons)))
     made = dream(
@@ -320,11 +321,13 @@ def rollout_quality(
     error = squared_error(made.frames, clips.future)
     copy = squared_error(copy_last(clips.given, clips.actions), clips.future)
     table = fidelity(error, copy, horizons)
+    changed = changed_fidelity(made.frames, clips.future, clips.given[:, -1], horizons)
     scores = {}
     for horizon, row in table.items():
+        row |= changed[horizon]
         scores |= {
             f"{name}_{horizon}": row[name]
-            for name in ("psnr", "gain", "moving_gain")
+            for name in ("psnr", "gain", "moving_gain", "changed_gain")
             if name in row
         }
     gains = [value for name, value in scores.items() if "gain" in name]

@@ -67,7 +67,7 @@ def launch(cfg: LaunchConfig) -> None:
 
 
 def _tokenizer(cfg: LaunchConfig, shared: dict) -> str:
-    train_tokenizer(cfg.data, cfg.out, **shared)
+    train_tokenizer(cfg.data, cfg.out, motion=cfg.objective.motion, **shared)
     return (
         f"{cfg.out}: a tokenizer; go on with "
         f"worldsim train stage=dynamics data={cfg.data} tokenizer={cfg.out}"

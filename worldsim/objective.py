@@ -77,6 +77,14 @@ class ObjectiveConfig:
     reward_weight: float = 0.02
     termination_weight: float = 0.1
     policy_weight: float = 0.02
+    motion: float = 0.0
+    """Share of the loss's weight that goes to cells that change, however few they are."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.motion < 1:
+            raise ValueError(
+                f"`motion` must lie within [0, 1), got {self.motion}; try 0.5 where little moves"
+            )
 
 
 @dataclass(frozen=True)
@@ -185,8 +193,10 @@ def dynamics_loss(
     if c.move.any():
         target = _with_bootstrap(teacher, frames, prompts, x, c, view)
     said = model(frames, prompts, **view.look(), isolated=c.isolated, agent=view.drafts)
-    error = (said.latents - target).square().mean((2, 3, 4))  # (b, t)
-    loss = _mean((0.5 * c.tau + 0.5) * error, c.imagined)
+    square = (said.latents - target).square().mean(2)  # (b, t, h, w)
+    error = square.mean((2, 3))  # (b, t)
+    weighted = (motion_weight(x, cfg.motion) * square).mean((2, 3)) if cfg.motion else error
+    loss = _mean((0.5 * c.tau + 0.5) * weighted, c.imagined)
     metrics = {"x_loss": loss.item()}
     guessed = (c.tau < 0.25) & ~c.isolated[:, None] & ~c.move & (c.past >= CLEAN)
     if causal and guessed[:, 1:].any():
@@ -195,6 +205,22 @@ def dynamics_loss(
         return loss, metrics
     extra, more = _agent_loss(config_of(model), said, clips, c, cfg)
     return loss + extra, metrics | more
+
+
+def motion_weight(latents: Tensor, share: float) -> Tensor:
+    """Weigh cells by whether they change, so that a small ball counts as much as a large wall.
+
+    Args:
+        latents: `(b, t, c, h, w)`, clean; what differs from the frame before has changed.
+        share: Of the weight that goes by change; the rest is spread evenly.
+
+    Returns:
+        `(b, t, h, w)` of mean 1.
+    """
+    change = latents.diff(dim=1).square().mean(2)
+    change = torch.cat([change[:, :1], change], 1)
+    moving = change / (change + change.mean()).clamp(min=1e-9)  # near 0 or 1, whatever the scale
+    return 1 - share + share * moving / moving.mean().clamp(min=1e-9)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ def train_tokenizer(
     init: str | Path | None = None,
     device: str = "cpu",
     train: TrainConfig | None = None,
+    motion: float = 0.0,
+    progress: Callable[[float], None] | None = None,
     **overrides,
 ) -> Tokenizer:
     """Train a tokenizer on every frame of a data set.
@@ -76,6 +78,8 @@ def train_tokenizer(
         init: World or run whose tokenizer's weights to start from.
         device: Where to train.
         train: Budget and learning rates.
+        motion: Share of the loss's weight that goes to pixels that change, however few they are.
+        progress: Told the share of the budget that is spent, in place of a bar.
         **overrides: Fields of `TrainConfig`, for short (`minutes=10`).
 
     Returns:
@@ -94,8 +98,9 @@ def train_tokenizer(
     if init:
         tokenizer.load_state_dict(load_tokenizer(init).state_dict())
 
-    def sample(g: torch.Generator) -> Tensor:
-        return frames[torch.randint(len(frames), (train.batch_size,), generator=g)]
+    def sample(g: torch.Generator) -> _Pixels:
+        index = torch.randint(len(frames), (train.batch_size,), generator=g)
+        return _Pixels(frames[index], pixel_weight(frames, index, motion) if motion else None)
 
     @torch.no_grad()
     def evaluate(ema: Tokenizer) -> dict[str, float]:
@@ -104,14 +109,40 @@ def train_tokenizer(
         return {"psnr": psnr, "score": psnr}
 
     best = fit(
-        tokenizer, sample, lambda m, _e, batch, _p, _g: getattr(m, "module", m).loss(batch),
-        train, out, evaluate=evaluate, name="tokenizer",
+        tokenizer, sample,
+        lambda m, _e, batch, _p, _g: getattr(m, "module", m).loss(batch.frames, batch.weight),
+        train, out, evaluate=evaluate, name="tokenizer", progress=progress,
     )  # fmt: skip
     some = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))[:4096]
     best.fit_statistics(frames[some].to(device))
     write_tensors(out / "tokenizer.safetensors", best.state_dict())
     (out / "tokenizer.json").write_text(json.dumps(asdict(cfg.tokenizer), indent=2))
     return best
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    frames: Tensor
+    weight: Tensor | None
+
+
+def pixel_weight(frames: Tensor, index: Tensor, share: float) -> Tensor:
+    """Weigh the pixels of some frames by whether they differ from the frame before or after.
+
+    Args:
+        frames: `(n, h, w, 3)` uint8, in the order of time.
+        index: `(b,)`, which of them to weigh.
+        share: Of the weight that goes by change; the rest is spread evenly.
+
+    Returns:
+        `(b, h, w)` of mean 1.
+    """
+    now = frames[index].short()
+    near = [frames[(index + lag).clamp(0, len(frames) - 1)].short() for lag in (-1, 1)]
+    moving = torch.stack([(now - other).abs().amax(-1) > 8 for other in near]).any(0).float()
+    boost = (moving / moving.mean().clamp(min=1e-9)).clamp(max=50)
+    weight = 1 - share + share * boost
+    return weight / weight.mean()
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -140,6 +171,7 @@ def train_dynamics(
     device: str = "cpu",
     train: TrainConfig | None = None,
     objective: ObjectiveConfig | None = None,
+    progress: Callable[[float], None] | None = None,
     **overrides,
 ):
     """Train a world's dynamics on a data set and save the world.
@@ -154,6 +186,7 @@ def train_dynamics(
         device: Where to train.
         train: Budget and learning rates.
         objective: Mix of the batches and weights of the losses.
+        progress: Told the share of the budget that is spent, in place of a bar.
         **overrides: Fields of `TrainConfig`, for short (`minutes=10`).
 
     Returns:
@@ -164,7 +197,7 @@ def train_dynamics(
     train, objective = _budget(train, overrides, "dynamics"), objective or ObjectiveConfig()
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     train_on, held_out = _split(data, test)
-    latents = _tokenised(train_on, tokenizer, out / "latents.safetensors", device)
+    latents = _tokenised(train_on, tokenizer, out / "latents.safetensors", device, not progress)
     shape = latents.latents.shape[1:], latents.actions.shape[1]
     cfg = replace(cfg.dynamics, channels=shape[0][0], action_dim=shape[1])
     torch.manual_seed(train.seed)
@@ -187,7 +220,7 @@ def train_dynamics(
 
     best = fit(
         dynamics, sample, loss, train, out,
-        evaluate=evaluate, pictures=pictures, name="dynamics",
+        evaluate=evaluate, pictures=pictures, name="dynamics", progress=progress,
     )  # fmt: skip
     world = world_of(best)
     world.save(out / "world")
@@ -248,7 +281,7 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
     return evaluate, pictures, world_of
 
 
-def _tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str) -> LatentDataset:
+def _tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str, bar: bool) -> LatentDataset:
     """Encode a data set, or read what an interrupted run encoded."""
     if path.exists():
         return LatentDataset.from_file(read_tensors(path)[0])
@@ -259,7 +292,7 @@ def _tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str) -> Laten
     if has_bf16(torch.device(device)):
         fast = Tokenizer(tokenizer.cfg).to(device, torch.bfloat16)
         fast.load_state_dict(tokenizer.state_dict())
-    latents = encode_dataset(episodes, fast, TextEncoder().encode)
+    latents = encode_dataset(episodes, fast, TextEncoder().encode, bar)
     write_tensors(path, latents.to_file())
     return latents
 

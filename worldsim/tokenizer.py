@@ -150,11 +150,12 @@ class Tokenizer(nn.Module):
         x = rearrange(x, "b c h w -> b h w c").contiguous()
         return x.reshape(*latents.shape[:-3], *x.shape[1:])
 
-    def loss(self, frames: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, frames: Tensor, weight: Tensor | None = None) -> tuple[Tensor, dict[str, float]]:
         """Reconstruct a batch.
 
         Args:
             frames: `(b, h, w, 3)` uint8.
+            weight: `(b, h, w)` of mean 1, how much each pixel counts; None counts all alike.
 
         Returns:
             The scalar loss and metrics (`mse` in [0, 1] pixel units squared, `psnr` in dB).
@@ -163,9 +164,13 @@ class Tokenizer(nn.Module):
         y = self.decoder(self._encode(self._to_float(frames))).float()
         error = y - x
         mse = error.square().mean()
-        edges = sum(torch.diff(error, dim=d).square().mean() for d in (2, 3))
         psnr = -10 * torch.log10(mse.detach() / 4)
-        return mse + self.cfg.edge_weight * edges, {"mse": mse.item() / 4, "psnr": psnr.item()}
+        metrics = {"mse": mse.item() / 4, "psnr": psnr.item()}
+        if weight is not None:
+            error = error * weight[:, None].sqrt()
+            mse = error.square().mean()
+        edges = sum(torch.diff(error, dim=d).square().mean() for d in (2, 3))
+        return mse + self.cfg.edge_weight * edges, metrics
 
     @torch.no_grad()
     def fit_statistics(self, frames: Tensor) -> None:

@@ -163,6 +163,7 @@ def fit(
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     pictures: Callable[[nn.Module], Tensor] | None = None,
     name: str = "train",
+    progress: Callable[[float], None] | None = None,
 ) -> nn.Module:
     """Train `model` until the budget is spent.
 
@@ -175,6 +176,7 @@ def fit(
         evaluate: Judges the moving average; its `"score"` (higher is better) chooses `best`.
         pictures: Film strips `(h, w, 3)` uint8 to log with each evaluation.
         name: Label of the progress bar.
+        progress: Told the share of the budget that is spent, in place of a bar.
 
     Returns:
         The moving average with the best score, or the last one without `evaluate`.
@@ -192,13 +194,16 @@ def fit(
     trained = _distributed(torch.compile(model) if cfg.compile else model, device)
     log = _Log(out, cfg, name, run.step)
     clock = last_save = last_eval = time.monotonic()
-    bar = tqdm(total=100, desc=name, unit="%", disable=_rank() > 0, bar_format=_BAR)
+    hidden = _rank() > 0 or progress is not None
+    bar = tqdm(total=100, desc=name, unit="%", disable=hidden, bar_format=_BAR)
     with _catch_signals() as stopped:
         while run.progress < 1 and not stopped:
             metrics = _train_step(run, trained, sample, loss)
             now = time.monotonic()
             run.elapsed, clock = _agree(run.elapsed + now - clock, stopped), now
             log.step(run, metrics, bar)
+            if progress:
+                progress(run.progress)
             if evaluate and now - last_eval > 60 * cfg.evaluate_minutes and run.progress < 1:
                 _judge(run, evaluate, pictures, out, log)
                 last_eval = clock = time.monotonic()

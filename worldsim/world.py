@@ -311,7 +311,7 @@ def build_world(
         env_id=dataset.info.env_id, env_kwargs=dict(dataset.info.env_kwargs),
         keys=dataset.info.keys, tokenizer=tokenizer.cfg, dynamics=dynamics.cfg,
     )  # fmt: skip
-    clips = _start_clips(dataset, starts, frames)
+    clips = _start_clips(dataset, starts, min(frames, max(dataset.lengths) + 1))
     empty = Starts(torch.zeros(0), torch.zeros(0), (), ())
     world = World(cfg, tokenizer, dynamics, empty)
     latents = torch.stack([world.encode(f) for f, _, _ in clips]).cpu()

@@ -1,0 +1,315 @@
+"""Anybody's recordings become a data set, or a table says what is wrong with them."""
+
+import json
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from gymnasium import spaces
+
+import worldsim
+from worldsim.cli import main
+from worldsim.conversion import SourceFaults, convert
+from worldsim.data import open_dataset
+from worldsim.splicing import merge, split
+
+H, W = 48, 64
+
+
+def write_foreign(path, greys, fps, size=(H, W)):
+    """Write what cameras write: yuv420p with B-frames and few key frames, a grey per frame."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        options = {"crf": "16", "g": "30", "bf": "2"}
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        for grey in greys:
+            picture = np.full((*size, 3), grey, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def ramp(n, start=20):
+    return (start + 3 * np.arange(n)).astype(np.uint8)
+
+
+def greys(episode):
+    return episode.frames.astype(float).mean((1, 2, 3))
+
+
+def write_rows(path, columns):
+    path.write_text(
+        "\n".join(
+            [",".join(columns), *map(str.strip, map(_row, zip(*columns.values(), strict=True)))]
+        )
+    )
+
+
+def _row(values):
+    return ",".join("" if v is None else str(v) for v in values)
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Two videos with actions and captions, one without."""
+    root = tmp_path / "videos"
+    write_foreign(root / "a.mp4", ramp(30), 30)
+    write_foreign(root / "sub/b.mkv", ramp(30, 100), 30)
+    write_foreign(root / "c.mp4", ramp(20), 15)
+    write_rows(root / "a.csv", {"steer": np.linspace(-1, 1, 29), "gas": np.arange(29) % 2})
+    table = {"frame": [4, 5], "steer": [0.5, 0.25], "gas": [1.0, None], "reward": [2.0, 0.0]}
+    pq.write_table(pa.table(table), root / "sub/b.parquet")
+    (root / "c.txt").write_text("a quiet street\n")
+    rows = [["video", "frame", "caption"], ["a.mp4", 0, "day"], ["a.mp4", 14, "night"]]
+    (root / "captions.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
+    return root
+
+
+def test_a_folder_of_videos_is_resampled_with_its_actions_and_captions(videos, tmp_path):
+    dataset = convert(videos, tmp_path / "set", progress=False)
+    info = dataset.info
+    assert (info.fps, info.frame_size) == (15, (H, W)) and len(dataset) == 3
+    assert info.action_space == spaces.Box(np.float32([-1, 0]), np.float32([1, 1]))
+    a, c, b = dataset
+    np.testing.assert_allclose(greys(a), ramp(30)[::2], atol=3)
+    steer = np.linspace(-1, 1, 29)
+    np.testing.assert_allclose(a.actions[:, 0], (steer[:-1:2] + steer[1::2]) / 2, atol=1e-5)
+    np.testing.assert_allclose(a.actions[:, 1], 0.5)
+    assert a.action_known.all() and len(a) == 14
+    assert [a.captions[i] for i in a.caption_index] == ["day"] * 7 + ["night"] * 8
+    assert c.captions == ("a quiet street",) and not c.action_known.any() and len(c) == 19
+    assert not b.action_known.any()  # an action is known where both frames that it covers say so
+    assert b.rewards.tolist() == [0, 0, 2] + [0] * 11
+    assert info.keys[0] == [["left"], [-1.0, 0.0]]
+
+
+def test_clips_without_labels_train_beside_labelled_ones(videos, tmp_path):
+    for name in ("captions.csv", "c.txt"):  # without words, no text encoder has to load
+        (videos / name).unlink()
+    convert(videos, tmp_path / "set", fps=10, frame_size=(16, 16), progress=False)
+    world = _train(tmp_path / "set", tmp_path / "run")
+    assert world.cfg.fps == 10 and world.cfg.frame_size == (16, 16)
+
+
+def test_whole_numbers_in_one_column_are_choices(tmp_path):
+    write_foreign(tmp_path / "videos/a.mp4", ramp(12), 10)
+    (tmp_path / "videos/actions.csv").write_text(
+        "video,action\n" + "\n".join(f"a.mp4,{i % 3}" for i in range(12))
+    )
+    dataset = convert(tmp_path / "videos", tmp_path / "set", progress=False)
+    assert dataset.info.action_space == spaces.Discrete(3)
+    assert dataset[0].actions.argmax(1).tolist() == [i % 3 for i in range(11)]
+
+
+def test_long_videos_are_cut_where_one_part_ends_the_next_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr("worldsim.conversion.MOST_FRAMES", 10)
+    write_foreign(tmp_path / "videos/a.mp4", ramp(35), 10)
+    dataset = convert(tmp_path / "videos", tmp_path / "set", progress=False)
+    assert dataset.lengths == [10, 10, 10, 4]
+    joined = np.concatenate([greys(dataset[0]), *(greys(e)[1:] for e in list(dataset)[1:])])
+    np.testing.assert_allclose(joined, ramp(35), atol=3)
+
+
+def test_all_faults_are_told_file_by_file_before_anything_is_written(videos, tmp_path, capsys):
+    (videos / "broken.mp4").write_bytes((videos / "a.mp4").read_bytes()[:900])
+    write_foreign(videos / "slow.mp4", ramp(9), 5)
+    write_foreign(videos / "short.mp4", ramp(30), 30)
+    write_rows(videos / "short.csv", {"steer": [0.0] * 9, "gas": [0.0] * 9})
+    write_foreign(videos / "other.mp4", ramp(10), 30)
+    write_rows(videos / "other.csv", {"steer": [0.0] * 9})
+    write_foreign(videos / "words.mp4", ramp(4), 30)
+    write_rows(videos / "words.csv", {"steer": ["left"] * 3, "gas": [0] * 3})
+    (videos / "captions.csv").write_text("video,caption\nnowhere.mp4,a town\n")
+    with pytest.raises(SourceFaults) as caught:
+        convert(videos, tmp_path / "set", fps=15, progress=False)
+    told = dict(caught.value.faults)
+    assert "cannot be read" in told["broken.mp4"]
+    assert "5 frames a second, which is less than fps=15" in told["slow.mp4"]
+    assert "29 or 30 rows of actions fit, got 9" in told["short.mp4"]
+    assert "lack the columns ['gas']" in told["other.mp4"]
+    assert "must be numbers" in told["words.mp4"]
+    assert "nowhere.mp4" in told["captions.csv"] and len(told) == 6
+    assert not (tmp_path / "set").exists() and not (tmp_path / "set.partial").exists()
+    assert main(["data", "convert", f"path={videos}", f"out={tmp_path / 'set'}", "fps=15"]) == 1
+    assert "\n  broken.mp4    " in capsys.readouterr().err
+
+
+def test_an_interrupted_conversion_goes_on(videos, tmp_path, monkeypatch):
+    from worldsim import conversion
+
+    resample = conversion.resample
+
+    def fail(take, info, first):
+        if take.name == "c.mp4":
+            raise KeyboardInterrupt
+        return resample(take, info, first)
+
+    monkeypatch.setattr(conversion, "resample", fail)
+    with pytest.raises(KeyboardInterrupt):
+        convert(videos, tmp_path / "set", progress=False)
+    assert not (tmp_path / "set").exists()
+    seen = []
+    monkeypatch.setattr(conversion, "resample", lambda *a: seen.append(a) or resample(*a))
+    assert len(convert(videos, tmp_path / "set", progress=False)) == 3 and len(seen) == 2
+
+
+def write_lerobot(root, lengths=(12, 9, 15), fps=10):
+    """Write a LeRobot v3 data set as others do: two cameras, tasks, chunks of one or two episodes.
+
+    Nothing of ours is used: float64 lists, `observation.state`, tasks named by pandas' index, two
+    episodes in a video file, a parquet file per episode, statistics left out.
+    """
+    tasks = ["pick the red cube", "open the drawer"]
+    cameras = {"observation.images.top": (H, W), "observation.images.wrist": (32, 32)}
+    files = [[0, 1], [2]]
+    rows, index = [], 0
+    for episode, n in enumerate(lengths):
+        table = {
+            "action": pa.array(
+                [[0.1 * i, -i, 0.5, episode] for i in range(n)], pa.list_(pa.float64())
+            ),
+            "observation.state": pa.array([[float(i)] * 2 for i in range(n)]),
+            "timestamp": (np.arange(n) / fps).astype(np.float32),
+            "frame_index": np.arange(n), "episode_index": np.full(n, episode),
+            "index": np.arange(index, index + n),
+            "task_index": np.full(n, episode % 2),
+        }  # fmt: skip
+        path = root / f"data/chunk-00{episode // 2}/file-00{episode % 2}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(table), path)
+        chunk = next(i for i, part in enumerate(files) if episode in part)
+        begin = sum(lengths[e] for e in files[chunk] if e < episode) / fps
+        row = {"episode_index": episode, "tasks": [tasks[episode % 2]], "length": n}
+        row |= {"data/chunk_index": episode // 2, "data/file_index": episode % 2}
+        row |= {"dataset_from_index": index, "dataset_to_index": index + n}
+        for camera in cameras:
+            row |= {
+                f"videos/{camera}/chunk_index": chunk, f"videos/{camera}/file_index": 0,
+                f"videos/{camera}/from_timestamp": begin,
+                f"videos/{camera}/to_timestamp": begin + n / fps,
+            }  # fmt: skip
+        rows.append(row)
+        index += n
+    for chunk, part in enumerate(files):
+        shown = np.concatenate([ramp(lengths[e], 20 + 60 * e) for e in part])
+        for camera, size in cameras.items():
+            write_foreign(root / f"videos/{camera}/chunk-00{chunk}/file-000.mp4", shown, fps, size)
+    path = root / "meta/episodes/chunk-000/file-000.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    pq.write_table(
+        pa.table({"task_index": [0, 1], "__index_level_0__": tasks}), root / "meta/tasks.parquet"
+    )
+    features = {
+        camera: {"dtype": "video", "shape": [*size, 3], "names": ["height", "width", "channel"]}
+        for camera, size in cameras.items()
+    }
+    names = {"motors": ["base", "elbow", "wrist", "grip"]}
+    features |= {"action": {"dtype": "float32", "shape": [4], "names": names}}
+    features |= {"observation.state": {"dtype": "float32", "shape": [2], "names": None}}
+    for name in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
+        features[name] = {"dtype": "int64", "shape": [1], "names": None}
+    video_path = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+    info = {
+        "codebase_version": "v3.0", "robot_type": "so101", "fps": fps, "features": features,
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": video_path, "total_episodes": len(lengths),
+    }  # fmt: skip
+    (root / "meta/info.json").write_text(json.dumps(info))
+    return root
+
+
+@pytest.mark.parametrize("camera, size", [(None, (H, W)), ("observation.images.wrist", (32, 32))])
+def test_a_lerobot_data_set_of_foreign_origin_is_converted(tmp_path, camera, size):
+    root = write_lerobot(tmp_path / "robot")
+    dataset = convert(root, tmp_path / "set", fps=5, video_key=camera, progress=False)
+    assert dataset.info.frame_size == size and dataset.lengths == [5, 4, 7]
+    assert dataset.info.recording["names"] == ["base", "elbow", "wrist", "grip"]
+    for number, episode in enumerate(dataset):
+        n = len(episode) + 1
+        np.testing.assert_allclose(greys(episode), ramp(30, 20 + 60 * number)[: 2 * n : 2], atol=3)
+        np.testing.assert_allclose(
+            episode.actions[:, 0], 0.1 * (2 * np.arange(n - 1) + 0.5), rtol=1e-5
+        )
+        assert (episode.actions[:, 3] == number).all() and episode.action_known.all()
+    said = [episode.captions[0] for episode in dataset]
+    assert said == ["pick the red cube", "open the drawer", "pick the red cube"]
+
+
+def test_a_lerobot_data_set_of_foreign_origin_trains_as_it_is(tmp_path):
+    root = write_lerobot(tmp_path / "robot")
+    dataset = open_dataset(root, "observation.images.wrist")
+    world = _train(dataset, tmp_path / "run")
+    assert world.cfg.frame_size == (32, 32) and world.action_space.shape == (4,)
+    assert set(world.starts.captions) <= {"pick the red cube", "open the drawer"}
+
+
+def test_what_is_wrong_with_a_lerobot_data_set_is_told(tmp_path):
+    root = write_lerobot(tmp_path / "robot")
+    (root / "videos/observation.images.top/chunk-001/file-000.mp4").unlink()
+    write_foreign(root / "videos/observation.images.top/chunk-000/file-000.mp4", ramp(15), 10)
+    with pytest.raises(SourceFaults) as caught:
+        convert(root, tmp_path / "set", progress=False)
+    told = "\n".join(f"{name} {what}" for name, what in caught.value.faults)
+    assert "file-000.mp4 must hold 21 frames for episode 1, got 15" in told
+    assert (
+        "chunk-001/file-000.mp4 episode 2: is not there" in told and not (tmp_path / "set").exists()
+    )
+
+
+def test_merging_and_splitting_lose_nothing(videos, tmp_path):
+    whole = convert(videos, tmp_path / "one", progress=False)
+    both = merge([tmp_path / "one", tmp_path / "one"], tmp_path / "two")
+    assert len(both) == 6
+    for i in range(6):
+        _assert_same(both[i], whole[i % 3])
+    train, test = split(tmp_path / "two", tmp_path / "two", test=0.34)
+    assert (len(train), len(test)) == (4, 2) and test.path == tmp_path / "two-test"
+    parts = [greys(e).tolist() for e in (*train, *test)]
+    assert sorted(parts) == sorted(greys(e).tolist() for e in both)
+    again = merge([train.path, test.path], tmp_path / "three")
+    assert sorted(again.lengths) == sorted(both.lengths)
+    with pytest.raises(FileExistsError):
+        split(tmp_path / "two", tmp_path / "two", test=0.34)
+
+
+def test_data_sets_of_different_kinds_are_not_merged(videos, tmp_path):
+    convert(videos, tmp_path / "one", progress=False)
+    convert(videos, tmp_path / "slow", fps=5, frame_size=(16, 16), progress=False)
+    with pytest.raises(SourceFaults, match="has fps=5, the first 15"):
+        merge([tmp_path / "one", tmp_path / "slow"], tmp_path / "two")
+    assert not (tmp_path / "two").exists()
+    with pytest.raises(ValueError, match="worldsim data convert"):
+        merge([tmp_path / "one", write_lerobot(tmp_path / "robot")], tmp_path / "two")
+    with pytest.raises(ValueError, match="leave an episode for each part"):
+        split(tmp_path / "one", tmp_path / "parts", test=1.0)
+
+
+@pytest.mark.parametrize(
+    "change, error, says",
+    [
+        ({"path": "nowhere"}, FileNotFoundError, "no folder"),
+        ({"frame_size": (20, 32)}, ValueError, "multiples of 16"),
+        ({"path": "."}, SourceFaults, "holds no video"),
+    ],
+)
+def test_what_cannot_be_a_source_is_refused(tmp_path, monkeypatch, change, error, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=says):
+        convert(**{"path": ".", "out": "set", "progress": False} | change)
+
+
+def _assert_same(one, other):
+    for name in ("frames", "actions", "rewards", "terminated", "action_known", "caption_index"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert one.captions == other.captions
+
+
+def _train(data, out):
+    quiet = {"steps": 2, "minutes": 0.0, "wandb": worldsim.WandbConfig("disabled")}
+    worldsim.train_tokenizer(data, out / "tok", model="tiny", **quiet)
+    return worldsim.train_dynamics(
+        data, out / "tok", out / "dyn", model="tiny", batch_size=2, **quiet
+    )

@@ -1,0 +1,184 @@
+"""Anybody's recordings to a data set that a world can learn from.
+
+`convert` takes a folder of videos or a LeRobot v3 data set (see `worldsim.takes`), resamples pace
+and picture, and writes a data set of ours.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from gymnasium import spaces
+from tqdm import tqdm
+
+from worldsim.data import DatasetWriter, DiskDataset, open_dataset
+from worldsim.episodes import DatasetInfo, Episode
+from worldsim.filmed import STRIDE, choose_size
+from worldsim.takes import Fault, Take, read_folder, read_lerobot
+from worldsim.video import iterate_video
+
+MOST_FRAMES = 1000  # of an episode: longer takes are cut, each part beginning where one ends
+
+
+class SourceFaults(ValueError):
+    """What is wrong with a source, file by file; nothing was written.
+
+    Attributes:
+        faults: `(file, what is wrong)` each.
+    """
+
+    def __init__(self, root: Path, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        wide = max(len(name) for name, _ in faults)
+        rows = [f"  {name:<{wide}}  {what}" for name, what in faults]
+        head = f"{root} cannot be converted, {len(faults)} faults; mend or remove these files:"
+        super().__init__("\n".join([head, *rows]))
+
+
+def convert(
+    path: str | Path,
+    out: str | Path,
+    *,
+    fps: int = 0,
+    frame_size: tuple[int, int] | None = None,
+    video_key: str | None = None,
+    progress: bool = True,
+) -> DiskDataset:
+    """Convert a folder of videos, or a LeRobot v3 data set, into a data set of ours.
+
+    Args:
+        path: The source.
+        out: Folder of the new data set; an interrupted conversion goes on where it stopped.
+        fps: Frames per second of the new data set; 0 takes that of the slowest video, at most 30.
+        frame_size: `(h, w)` of its frames; None chooses something small of the same shape.
+        video_key: Which of a LeRobot data set's videos to take; None takes the first.
+        progress: Show a progress bar.
+
+    Returns:
+        The new data set. Actions become a `Box` between the least and the greatest values, or
+        `Discrete` where there is one column `action` of whole numbers from 0.
+
+    Raises:
+        FileNotFoundError: If there is no such source.
+        SourceFaults: If anything is wrong with it; nothing is written then.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder at {root}; check the path")
+    if frame_size and any(side < STRIDE or side % STRIDE for side in frame_size):
+        raise ValueError(
+            f"frames must be multiples of {STRIDE} wide and high, got (h, w) = {frame_size}; try "
+            f"{[max(STRIDE, side // STRIDE * STRIDE) for side in frame_size]}"
+        )
+    if (root / "meta/info.json").is_file():
+        takes, names, faults = read_lerobot(root, video_key)
+    else:
+        takes, names, faults = read_folder(root)
+    rate = fps or max(1, min([30, *(round(take.fps) for take in takes)]))
+    faults += [
+        (take.name, f"shows {take.fps:g} frames a second, which is less than fps={rate}")
+        for take in takes if take.fps < 0.99 * rate
+    ]  # fmt: skip
+    if faults or not takes:
+        raise SourceFaults(root, faults or [(str(root), "holds no recording")])
+    space = action_space(takes, names)
+    info = DatasetInfo(
+        fps=rate,
+        frame_size=frame_size or choose_size(takes[0].size, 96 * 64),
+        action_space=space,
+        keys=_keys(space) if names else [],
+        recording={"source": root.name, "names": names},
+    )
+    jobs = [
+        (take, first) for take in takes for first in range(0, _shown(take, rate) - 1, MOST_FRAMES)
+    ]
+    with DatasetWriter(out, info) as writer:
+        missing = set(writer.missing(len(jobs)))
+        for index, (take, first) in enumerate(tqdm(jobs, "convert", disable=not progress)):
+            if index in missing:
+                writer.append(resample(take, info, first))
+    return open_dataset(out)
+
+
+def action_space(takes: Sequence[Take], names: Sequence[str]) -> spaces.Space:
+    """Return the space of all actions in `takes`; one idle number where there are none."""
+    every = np.concatenate([take.actions for take in takes])
+    every = every[np.isfinite(every).all(1)]
+    if not names or not len(every):
+        return spaces.Box(-1, 1, (1,), np.float32)
+    if list(names) == ["action"] and (every == every.round()).all() and every.min() >= 0:
+        return spaces.Discrete(int(every.max()) + 1)
+    low, high = every.min(0), every.max(0)
+    return spaces.Box(
+        low.astype(np.float32), np.where(high > low, high, low + 1).astype(np.float32)
+    )
+
+
+def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
+    """Read up to `MOST_FRAMES` steps of a take at a data set's pace and size.
+
+    An action of the episode is the mean of the take's actions between two of its frames (of
+    classes, the first), its reward their sum.
+
+    Args:
+        take: The recording.
+        info: Of the data set.
+        first: Frame to begin at, counted at the data set's pace.
+    """
+    last = min(first + MOST_FRAMES, _shown(take, info.fps) - 1)
+    at = np.round(np.arange(first, last + 1) * take.fps / info.fps).astype(int)
+    spans = [slice(a, b) for a, b in zip(at, at[1:], strict=False)]
+    actions, known = _actions(take, info, spans)
+    captions = take.captions
+    return Episode(
+        frames=_frames(take, info, at),
+        actions=actions,
+        action_known=known,
+        rewards=np.array([take.rewards[span].sum() for span in spans], np.float32),
+        terminated=np.array([take.terminated[span].any() for span in spans]),
+        captions=captions,
+        caption_index=None if take.caption_index is None else take.caption_index[at],
+    )
+
+
+def _shown(take: Take, fps: float) -> int:
+    """Count the frames of a take at another pace."""
+    return int((len(take) - 1) * fps / take.fps + 1e-6) + 1
+
+
+def _frames(take: Take, info: DatasetInfo, at: np.ndarray) -> np.ndarray:
+    """Decode the frames `at` of a take, in the data set's size."""
+    wanted, (h, w) = set(at.tolist()), info.frame_size
+    begin = max(0.0, take.start + (at[0] - 0.5) / take.fps)
+    frames = []
+    for number, frame in enumerate(iterate_video(take.path, begin), int(at[0])):
+        if number in wanted:
+            frames.append(cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA))
+        if number >= at[-1]:
+            return np.stack(frames)
+    raise ValueError(
+        f"{take.path} must hold frame {at[-1]} of {take.name}, but ends before; it is damaged: "
+        "remove it"
+    )
+
+
+def _actions(take: Take, info: DatasetInfo, spans: list[slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the flattened actions `(t, a)` over some spans of frames, and which are known."""
+    parts = [take.actions[span] for span in spans]
+    known = np.array([part.size > 0 and np.isfinite(part).all() for part in parts])
+    actions = np.zeros((len(parts), info.action_dim), np.float32)
+    for i in np.flatnonzero(known):
+        if isinstance(info.action_space, spaces.Discrete):
+            actions[i, int(parts[i][0, 0])] = 1
+        else:
+            actions[i] = parts[i].mean(0)
+    return actions, known
+
+
+def _keys(space: spaces.Space) -> list[Any]:
+    """Return the keys that a world of this space would have."""
+    from worldsim.keyboard import default_bindings, name_bindings
+
+    return name_bindings(default_bindings(space))

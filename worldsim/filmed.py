@@ -1,0 +1,166 @@
+"""Any env, in the size and at the pace that a world of it has.
+
+The observation becomes a frame: the env's own where that is a picture, else what it renders. As
+`worldsim/Filmed-v0` the same can be rebuilt from plain data wherever the recorded env is wanted
+again, as by the viewer and by measures that replay a recording.
+"""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import cv2
+import gymnasium
+import numpy as np
+from gymnasium import Env, spaces
+
+ENV_ID = "worldsim/Filmed-v0"
+STRIDE = 16  # pixels that a token covers: a cell of 8, patches of 2
+EXTRAS = {"ALE": ("ale_py", "atari")}  # namespaces of envs, what registers them, our extra
+
+
+class Filmed(gymnasium.Wrapper):
+    """An env whose observations are frames.
+
+    Args:
+        env: Made with `render_mode="rgb_array"`, with whatever wrappers.
+        frame_size: `(h, w)` of the frames; None leaves them as they are.
+        repeat: Steps of the env per action; rewards add up.
+
+    Attributes:
+        observed: The env's own latest observation, which a policy may need.
+    """
+
+    def __init__(self, env: Env, frame_size: tuple[int, int] | None = None, repeat: int = 1):
+        super().__init__(env)
+        own = env.observation_space
+        is_image = isinstance(own, spaces.Box) and len(own.shape) == 3 and own.shape[2] == 3
+        self.is_image = is_image and own.dtype == np.uint8
+        self.frame_size = tuple(frame_size) if frame_size else self._look(env.reset()[0]).shape[:2]
+        self.repeat, self.observed = repeat, None
+        self.observation_space = spaces.Box(0, 255, (*self.frame_size, 3), np.uint8)
+        fps = env.metadata.get("render_fps") or 30
+        self.metadata = env.metadata | {"render_fps": max(1, round(fps / repeat))}
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode."""
+        self.observed, info = self.env.reset(**kwargs)
+        return self.render(), info
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Take `repeat` steps, fewer if the episode ends."""
+        total = 0.0
+        for _ in range(self.repeat):
+            self.observed, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return self.render(), total, terminated, truncated, info
+
+    def render(self) -> np.ndarray:
+        """Return the current frame `(h, w, 3)` uint8."""
+        frame = self._look(self.observed)
+        if frame.shape[:2] == self.frame_size:
+            return frame.copy()
+        return cv2.resize(frame, self.frame_size[::-1], interpolation=cv2.INTER_AREA)
+
+    def _look(self, observation: Any) -> np.ndarray:
+        frame = np.asarray(observation if self.is_image else self.env.render())
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            got = "None" if frame.dtype == object else f"{frame.dtype} {frame.shape}"
+            raise ValueError(
+                f"an env must render uint8 pixels of shape (h, w, 3), got {got} from "
+                f'{type(self.env.unwrapped).__name__}; make it with render_mode="rgb_array"'
+            )
+        return frame
+
+
+def open_filmed(
+    env: str,
+    frame_size: tuple[int, int] | None = None,
+    repeat: int = 1,
+    render_mode: str | None = "rgb_array",
+    **env_kwargs: Any,
+) -> Filmed:
+    """Make `env` and film it; the entry point of `worldsim/Filmed-v0`.
+
+    Args:
+        env: An id for `gymnasium.make`, or `module:function` that makes an env.
+        frame_size: `(h, w)` of the frames; None leaves them as they are.
+        repeat: Steps of the env per action.
+        render_mode: Frames are arrays in any case.
+        **env_kwargs: Given on to the env.
+    """
+    return Filmed(open_env(env, **env_kwargs), frame_size, repeat)
+
+
+def open_env(name: str, **env_kwargs: Any) -> Env:
+    """Make an env that renders arrays.
+
+    Args:
+        name: An id for `gymnasium.make`, or `module:function` that makes an env.
+        **env_kwargs: For the one or the other.
+
+    Raises:
+        ImportError: If the env's package is not installed.
+        gymnasium.error.Error: If there is no such env.
+        TypeError: If the function makes something else.
+    """
+    if name in gymnasium.registry or "/" in name or ":" not in name:
+        package, extra = EXTRAS.get(name.split("/")[0], (None, None))
+        if package:
+            try:
+                import_module(package)
+            except ImportError as error:
+                raise ImportError(
+                    f"{name} needs {package}: `pip install worldsim-sdk[{extra}]`"
+                ) from error
+        kwargs = {"render_mode": "rgb_array", "disable_env_checker": True} | env_kwargs
+        return gymnasium.make(name, **kwargs)
+    env = load_function(name, "env")(**env_kwargs)
+    if not isinstance(env, Env):
+        raise TypeError(
+            f"`env={name}` must make a gymnasium.Env, got {type(env).__name__}; return the env"
+        )
+    return env
+
+
+def load_function(name: str, role: str) -> Callable:
+    """Import `module:function`, also from the working directory.
+
+    Raises:
+        ValueError: If there is none of this name.
+    """
+    module, _, function = name.partition(":")
+    before = list(sys.path)
+    sys.path.insert(0, "")
+    try:
+        found = getattr(import_module(module), function, None)
+    except ModuleNotFoundError as error:
+        if error.name != module.split(".")[0] and error.name != module:
+            raise
+        found = None
+    finally:
+        sys.path[:] = before
+    if not callable(found):
+        raise ValueError(
+            f"`{role}` must be module:function such as my_game:make_env, got {name!r}, which is "
+            "not there; run the command where the module lies, or install it"
+        )
+    return found
+
+
+def choose_size(native: tuple[int, int], most_pixels: int) -> tuple[int, int]:
+    """Choose the `(h, w)` of a world's frames: small, of about the shape of `native` `(h, w)`.
+
+    What counts is the scale of the axis that is squeezed most; within a tenth of the best, fewer
+    pixels win.
+    """
+    sides = range(STRIDE, 16 * STRIDE + 1, STRIDE)
+    scales = {
+        (h, w): min(1.0, h / native[0], w / native[1])
+        for h in sides for w in sides if h * w <= most_pixels
+    }  # fmt: skip
+    best = max(scales.values())
+    return min((s for s in scales if scales[s] >= 0.9 * best), key=lambda s: (s[0] * s[1], s))

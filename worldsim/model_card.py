@@ -1,0 +1,99 @@
+"""The model card of a world that `make_world` made: what it is, how true it is, how to play it."""
+
+from pathlib import Path
+from typing import Any
+
+from worldsim.benchmark import about_machine
+from worldsim.data import DiskDataset
+from worldsim.report import Report
+from worldsim.video import write_image
+from worldsim.world import World
+
+STRIPS = 3  # film strips in a card
+
+
+def save_with_card(
+    world: World, out: Path, report: Report, data: DiskDataset, notes: dict[str, Any]
+) -> None:
+    """Save a world with its card and film strips.
+
+    Args:
+        world: The world.
+        out: Its folder.
+        report: Its evaluation, of the sections "tokenizer", "fidelity" and "actions".
+        data: What it learned from.
+        notes: "settings" of the make, the "model"'s size, and seconds "spent" by stage.
+    """
+    strips = dict(list(report.strips.items())[:STRIPS])
+    parts = [_what(world, data, notes), _measures(report, out), _play(out, strips)]
+    world.save(out, "\n".join([f"# {world.cfg.name}", "", *parts]))
+    for name, strip in strips.items():
+        write_image(out / f"{name}.png", strip.image)
+
+
+def _what(world: World, data: DiskDataset, notes: dict[str, Any]) -> str:
+    cfg, given = world.cfg, notes["settings"]
+    h, w = cfg.frame_size
+    counts = [
+        sum(p.numel() for p in m.parameters()) / 1e6 for m in (world.tokenizer, world.dynamics)
+    ]
+    seconds = notes["spent"]
+    times = ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
+    words = [f"env={given['env']}", f"minutes={given['minutes']:g}"]
+    words += [f"{k}={given[k]}" for k in ("policy", "size", "model") if given[k]]
+    rows = {
+        "frames": f"{w}x{h} RGB, {cfg.fps} a second",
+        "actions": f"`{world.action_space}`",
+        "models": f"tokenizer {counts[0]:.2f} M parameters, dynamics {counts[1]:.2f} M "
+        f"(`{notes['model']}`), bfloat16",
+        "learned from": f"{len(data)} episodes, {sum(data.lengths) + len(data):,} frames, policy "
+        f"{data.info.recording['policy']}",
+        "minutes": f"{sum(seconds.values()) / 60:.1f}: {times}",
+        "machine": about_machine(world)["device"],
+        "made by": f"`worldsim make {' '.join(words)}`",
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return (
+        f"What `{given['env']}` shows, imagined by a network.\n\n|  |  |\n| --- | --- |\n{table}\n"
+    )
+
+
+def _measures(report: Report, out: Path) -> str:
+    fidelity, actions = report.figures["fidelity"], report.figures["actions"]
+    frame, acted = fidelity["frame"], actions.get("frame", {})
+    horizons = " / ".join(map(str, frame))
+
+    def row(what: str, table: dict, key: str, sign: str = "+", scale: float = 1.0) -> str:
+        values = [f"{scale * r[key]:{sign}.1f}" if key in r else "-" for r in table.values()]
+        return f"| {what} | {' / '.join(values)} |"
+
+    lines = [
+        f"| tokenizer, PSNR, dB | {report.figures['tokenizer']['psnr']:.1f} |",
+        row("PSNR, dB", frame, "psnr", ""),
+        row("above copy-the-last-frame, dB", frame, "gain"),
+        row("the same on pixels that changed by more than 8 levels, dB", frame, "changed_gain"),
+        row("such pixels, %", frame, "changed_share", "", 100),
+        row("PSNR under the true actions, dB", acted, "true dB", ""),
+        row("under another clip's actions, dB", acted, "shuffled dB", ""),
+        row("clips nearer to the truth than under those, %", acted, "nearer", "", 100),
+    ]
+    command = (
+        f"worldsim evaluate world={out} data={out}.making/test context={fidelity['given_frames']} "
+        f"sections=[tokenizer,fidelity,actions] horizons=[{','.join(map(str, frame))}]"
+    )
+    return (
+        f"## How true it is\n\n{fidelity['clips']} clips of episodes kept for this, "
+        f"{fidelity['given_frames']} real frames given, true actions, figures at {horizons} "
+        f"imagined frames; errors pooled over clips. All by\n`{command}`.\n\n"
+        "| measure | value |\n| --- | --- |\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _play(out: Path, strips: dict[str, Any]) -> str:
+    pictures = "\n\n".join(f"![{s.title}]({name}.png)" for name, s in strips.items())
+    return (
+        f"Real frames above imagined ones:\n\n{pictures}\n\n"
+        f"## How to play\n\n`worldsim play world={out}`\n\n"
+        "The weights may be used as the env's licence and its assets' allow; the code that made "
+        "them is Apache-2.0.\n"
+    )
