@@ -138,7 +138,7 @@ def test_a_world_can_be_compared_like_any_predictor(world, clips, report, drives
 def test_rollout_quality_is_the_mean_gain(world, clips):
     scores = rollout_quality(world, clips, (1, 4))
     table = compare(WorldPredict(world), clips.first(4), (1, 4))
-    gains = [table[h][name] for h in (1, 4) for name in ("gain", "moving_gain")]
+    gains = [table[h][name] for h in (1, 4) for name in ("gain", "moving_gain", "changed_gain")]
     assert scores["score"] == pytest.approx(np.mean(gains))
     assert scores["psnr_4"] == pytest.approx(table[4]["psnr"])
 
