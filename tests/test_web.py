@@ -167,7 +167,7 @@ def test_a_websocket_needs_the_token_the_right_site_and_the_protocol(tmp_path):
         assert await status_of(broadcast, origin=f"http://{here}") == 101
         for origin in ("http://evil.example", "null", f"http://127.0.0.1.evil.example:{port}"):
             assert await status_of(broadcast, origin=origin) == 403
-        for token in ("", "wrong", broadcast.token[:-1]):
+        for token in ("", "wrong", broadcast.door.token[:-1]):
             assert await status_of(broadcast, uri=f"ws://{here}/ws?token={token}") == 403
         assert await status_of(broadcast, subprotocols=["worldsim.v0"]) == 400
         assert await status_of(broadcast, subprotocols=None) == 400
@@ -181,7 +181,7 @@ def test_a_name_that_was_made_to_point_here_is_refused(tmp_path):
     async def scenario(broadcast):
         port = int(broadcast.url.split("/")[2].split(":")[1])
         for name, status in (("evil.example", 403), ("localhost", 101), ("[::1]", 101)):
-            uri = f"ws://{name}:{port}/ws?token={broadcast.token}"
+            uri = f"ws://{name}:{port}/ws?token={broadcast.door.token}"
             origin = f"http://{name}:{port}"
             got = await status_of(broadcast, uri=uri, origin=origin, host="127.0.0.1", port=port)
             assert got == status

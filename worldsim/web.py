@@ -7,20 +7,15 @@ describes the messages.
 """
 
 import asyncio
-import hmac
-import ipaddress
 import itertools
 import json
 import logging
-import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pygame
 
@@ -41,8 +36,10 @@ from worldsim.web_messages import (
 )
 
 try:
-    from websockets import ConnectionClosed, Headers, Request, Response
+    from websockets import ConnectionClosed
     from websockets.asyncio.server import ServerConnection, serve
+
+    from worldsim.web_door import Door
 except ImportError:
     raise ImportError(
         "playing in a browser needs websockets: `pip install 'worldsim-sdk[web]'`"
@@ -50,10 +47,6 @@ except ImportError:
 
 GLANCE = 0.004  # seconds between two looks for news
 IN_FLIGHT = 4  # frames that a viewer may not have drawn yet
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: "
-    "blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 # what of the window's own commands is done here; the page does others itself
 SESSIONS = {"_record": ("record", (True,)), "open_gallery": ("_open_gallery", ())}
 
@@ -100,11 +93,10 @@ class Broadcast:
     ) -> None:
         self.open_session, self.title, self.host, self.port = open_session, title, host, port
         self.pixels, self.hud, self.record_first = pixels, hud, record
-        self.token, self.url = secrets.token_urlsafe(16), ""
+        self.door, self.url = Door(host), ""
         self.viewers: list[Viewer] = []  # the first one drives
         self.sessions: list[Session] = []
         self.player: Player | None = None
-        self._page = files("worldsim").joinpath("web_page.html").read_bytes()
         self._numbers = itertools.count(1)
         self._jpeg = JpegEncoder()
         self._shown: tuple[Stage, Moment] | None = None
@@ -138,7 +130,7 @@ class Broadcast:
         log = logging.Logger("worldsim.web")
         log.addFilter(lambda record: "handshake" not in record.msg)  # strangers cause no noise
         listen = partial(
-            serve, self._meet, self.host, self.port, process_request=self._admit, logger=log,
+            serve, self._meet, self.host, self.port, process_request=self.door.admit, logger=log,
             subprotocols=[SUBPROTOCOL], max_size=LONGEST, compression=None, server_header=None,
             close_timeout=2,
         )  # fmt: skip
@@ -151,7 +143,7 @@ class Broadcast:
             ) from error
         async with server:
             port = server.sockets[0].getsockname()[1]
-            self.url = f"http://{_readable(self.host)}:{port}/?token={self.token}"
+            self.url = f"http://{_readable(self.host)}:{port}/?token={self.door.token}"
             print(f"{self.title} plays at {self.url}\nCtrl-C ends it", flush=True)
             self._start_player()
             while self.player.error is None or self.player.latest is not None:
@@ -164,37 +156,6 @@ class Broadcast:
             for session in self.sessions:
                 session.close()
                 print(*session.notices, sep="\n", end="\n" if session.notices else "")
-
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer a request with the page or a refusal; None lets a WebSocket open."""
-        path, _, query = request.path.partition("?")
-        token = parse_qs(query).get("token", [""])[0].encode(errors="replace")
-        if not hmac.compare_digest(token, self.token.encode()):
-            return _response(403, "Forbidden", "open the whole address that worldsim printed")
-        if not self._trusts(request.headers):
-            return _response(403, "Forbidden", "open this by address, by localhost or by host name")
-        if path == "/ws":
-            return None
-        if path != "/":
-            return _response(404, "Not Found", "there is only / and /ws")
-        return _response(200, "OK", self._page, "text/html")
-
-    def _trusts(self, headers: Headers) -> bool:
-        """Return whether a request was meant for this machine, by a page from this machine.
-
-        A site that has its own name point here (DNS rebinding) gives that name as host; one that
-        opens a WebSocket to here gives itself as origin. What is no browser gives no origin.
-        """
-        hosts, origins = headers.get_all("Host"), headers.get_all("Origin")
-        if len(hosts) != 1:
-            return False
-        try:
-            name = urlsplit(f"//{hosts[0]}").hostname or ""
-            if name not in ("localhost", self.host.lower(), socket.gethostname().lower()):
-                ipaddress.ip_address(name)  # an address cannot be made to point elsewhere
-            return all(urlsplit(o).netloc.lower() == hosts[0].lower() for o in origins)
-        except ValueError:
-            return False
 
     async def _meet(self, connection: ServerConnection) -> None:
         """Talk with a viewer for as long as it stays."""
@@ -362,16 +323,3 @@ def _readable(host: str) -> str:
     if host in ("", "0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
-
-
-def _response(status: int, reason: str, body: str | bytes, kind: str = "text/plain") -> Response:
-    body = body.encode() if isinstance(body, str) else body
-    headers = Headers()
-    headers["Content-Type"] = f"{kind}; charset=utf-8"
-    headers["Content-Length"] = str(len(body))
-    headers["Content-Security-Policy"] = POLICY
-    headers["Referrer-Policy"] = "no-referrer"
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Cache-Control"] = "no-store"
-    headers["Connection"] = "close"
-    return Response(status, reason, headers, body)
