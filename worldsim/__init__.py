@@ -43,6 +43,8 @@ if (_root / "pyproject.toml").exists() and (_root / "envs" / "__init__.py").exis
 
 if "worldsim/Drive-v0" not in gymnasium.registry:
     gymnasium.register("worldsim/Drive-v0", "worldsim.envs.drive:DriveEnv", max_episode_steps=1000)
+if "worldsim/Doom-v0" not in gymnasium.registry:
+    gymnasium.register("worldsim/Doom-v0", "worldsim.envs.doom:DoomEnv", max_episode_steps=525)
 if "worldsim/World-v0" not in gymnasium.registry:
     gymnasium.register(
         "worldsim/World-v0",

@@ -149,6 +149,10 @@ def caption(
             f"`length` must be one of {', '.join(LENGTHS)} and `split` train or test, "
             f"got {length!r}, {split!r}"
         )
+    if scene.get("simulator") == "doom":
+        from worldsim.envs import doom_captions
+
+        return doom_captions.caption(scene, state, rng, length, split)
     known = [key for key in WORDS if scene.get(key) in WORDS[key]]
     if not {"biome", "time", "weather"} <= set(known):
         return _plain(scene, rng)
