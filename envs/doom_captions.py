@@ -47,7 +47,7 @@ WORDS = {
     "monster": {
         "none": (
             "no monsters", "nobody else around", "no enemies", "not a soul about",
-            "no creature in sight", "empty of monsters",
+            "no creature in sight", "no living thing",
         ),
         "imp": (
             "imps", "imps that throw fireballs", "brown imps", "a group of imps",
@@ -196,7 +196,7 @@ def caption(
 ) -> str:
     """Describe a moment: "short" a few words, "sentence", or "paragraph" of at most 135 words."""
     say = {key: _pick(WORDS[key][scene[key]], rng, split) for key in WORDS}
-    who = f"with {say['monster']}" if say["monster"][:2] != "em" else say["monster"]
+    who = f"with {say['monster']}"
     plain = scene["air"] == "plain"
     if length == "short":
         parts = [say["theme"], who] + ([] if plain and rng.random() < 0.8 else [say["air"]])
@@ -258,6 +258,12 @@ def _pick(options: tuple[str, ...], rng: np.random.Generator, split: str) -> str
     held = [option for i, option in enumerate(options) if i % 5 == 4]
     rest = [option for i, option in enumerate(options) if i % 5 != 4]
     return str(rng.choice(held if split == "test" and held else rest))
+
+
+def complete(named: dict[str, str]) -> dict[str, str]:
+    """Fill with what is likely what a prompt does not name."""
+    likely = {"scenario": "my_way_home", "theme": "brick hall", "monster": "none", "air": "plain"}
+    return {"simulator": "doom"} | likely | named
 
 
 _WORDINGS = _wordings()

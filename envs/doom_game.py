@@ -52,7 +52,8 @@ def start_game(size: tuple[int, int], level: str) -> Any:
     """Start the engine and load a map.
 
     Maps, settings and launcher lie in a temporary folder that is gone once the engine has read
-    them, so nothing is left even if this process is killed.
+    them, and the memory it shares with this process loses its name, so nothing is left even if
+    this process is killed.
 
     Args:
         size: Width and height of its picture, one of `RESOLUTIONS`.
@@ -86,6 +87,7 @@ def start_game(size: tuple[int, int], level: str) -> Any:
         game.set_render_weapon(True)
         game.add_game_args("+sv_cheats 1 +movebob 0 +r_visibility 20")
         game.init()
+        _unlink_memory((home / "arguments").read_text())
     finally:
         shutil.rmtree(home, ignore_errors=True)
     return game
@@ -97,7 +99,15 @@ def _launcher(home: Path, package: Path) -> Path:
     script = home / "vizdoom"
     engine = shlex.quote(str(package / "vizdoom"))
     script.write_text(
-        f'#!/bin/sh\ncd {shlex.quote(str(home))}\nexec {launch} {engine} "$@" >/dev/null 2>&1\n'
+        f'#!/bin/sh\ncd {shlex.quote(str(home))}\necho "$@" > arguments\n'
+        f'exec {launch} {engine} "$@" > /dev/null 2>&1\n'
     )
     script.chmod(0o700)
     return script
+
+
+def _unlink_memory(arguments: str) -> None:
+    """Take the names from the shared memory that both processes have opened by now."""
+    name = arguments.partition("+viz_instance_id ")[2].split()[0]
+    for part in ("SM", "MQCtr", "MQDoom"):
+        Path(f"/dev/shm/ViZDoom{part}{name}").unlink(missing_ok=True)

@@ -173,9 +173,9 @@ def air_item(theme: str, air: str) -> str:
 
 def _air(theme: str, air: str) -> list[str]:
     look = THEMES[theme]
-    light = look.light * (9 if air == "darkness" else 16) // 16
+    light = {"darkness": max(96, look.light * 7 // 16), "fog": 120}.get(air, look.light)
     tint = 0xFF4838 if air == "red alarm" else look.tint
-    fog = 0xA8A8B0 if air == "fog" else look.fog
+    fog = {"darkness": 0, "fog": 0xA8A8B0}.get(air, look.fog)  # the less light, the thicker
     return [
         f"Light_ChangeToValue({SECTOR}, {light})",
         f"Sector_SetColor({SECTOR}, {_rgb(tint)})",

@@ -41,7 +41,7 @@ THEMES = {
     "toxic sewer": Theme(("A-MOSBRI", "BROWNGRN", "SLADWALL"), "NUKAGE1", "FLAT1_1", 255, 0xC0FFA0),
     "marble temple outdoors": Theme(("MARBLE2", "GSTONE1", "MARBLE1"), "FLOOR7_2", "F_SKY1", 255),
     "foggy wooden house": Theme(
-        ("WOOD3", "A-MYWOOD", "WOODVERT"), "CEIL3_1", "CEIL1_1", 208, fog=0xB0B0B8
+        ("WOOD3", "A-MYWOOD", "WOODVERT"), "CEIL3_1", "CEIL1_1", 168, fog=0xB0B0B8
     ),
     "red metal corridor": Theme(
         ("METAL1", "REDWALL", "SUPPORT3"), "FLOOR4_8", "MFLR8_1", 240, 0xFFA898, fog=0x601010
