@@ -48,6 +48,8 @@ if "worldsim/Drive-v0" not in gymnasium.registry:
     gymnasium.register("worldsim/Drive-v0", "worldsim.envs.drive:DriveEnv", max_episode_steps=1000)
 if "worldsim/Filmed-v0" not in gymnasium.registry:
     gymnasium.register("worldsim/Filmed-v0", "worldsim.filmed:open_filmed")
+if "worldsim/Doom-v0" not in gymnasium.registry:
+    gymnasium.register("worldsim/Doom-v0", "worldsim.envs.doom:DoomEnv", max_episode_steps=525)
 if "worldsim/World-v0" not in gymnasium.registry:
     gymnasium.register(
         "worldsim/World-v0",

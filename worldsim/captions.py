@@ -14,6 +14,8 @@ import re
 
 import numpy as np
 
+from worldsim.envs import doom_captions
+
 LENGTHS = ("short", "sentence", "paragraph")
 
 WORDS = {
@@ -149,6 +151,8 @@ def caption(
             f"`length` must be one of {', '.join(LENGTHS)} and `split` train or test, "
             f"got {length!r}, {split!r}"
         )
+    if scene.get("simulator") == "doom":
+        return doom_captions.caption(scene, state, rng, length, split)
     known = [key for key in WORDS if scene.get(key) in WORDS[key]]
     if not {"biome", "time", "weather"} <= set(known):
         return _plain(scene, rng)
@@ -229,11 +233,13 @@ def expand_prompt(prompt: str, rng: np.random.Generator | None = None) -> str:
     """
     if not isinstance(prompt, str):
         raise TypeError(f"a prompt must be a string, got {type(prompt).__name__}: {prompt!r}")
-    named = attributes(prompt)
+    named, rng = attributes(prompt), rng or np.random.default_rng(0)
+    in_doom = doom_captions.attributes(prompt)
+    if {"theme", "monster"} & set(in_doom) and "biome" not in named:
+        return caption(doom_captions.complete(in_doom), {}, rng, "sentence")
     if not named:
         return prompt
     likely = {"biome": "green countryside", "time": "day", "weather": "clear", "traffic": "light"}
-    rng = rng or np.random.default_rng(0)
     for _ in range(20):  # a sentence may leave out the traffic
         text = caption(likely | named, {}, rng, "sentence")
         if named.items() <= attributes(text).items():
