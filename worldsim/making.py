@@ -39,6 +39,7 @@ from worldsim.world import World, load
 
 PARTS = {"recording": 0.15, "tokenizer": 0.15, "dynamics": 0.62, "evaluating": 0.08}
 MOST_FRAMES = 30_000  # to learn from: more than a short training can look at
+CLIPS = 64  # to judge by
 TEST_SHARE, TEST_SEED = 0.1, 1_000_000  # of the recordings, and where their seeds begin
 MOTION = 0.5  # half of each loss belongs to what moves, however small it is
 # convolutions alone learn how things move at an eighth of the cost: most of a short training
@@ -355,7 +356,7 @@ def judge(world: World, test: DiskDataset, out: Path) -> Report:
     horizons = tuple(h for h in (1, 4, 16) if h <= longest - context)
     return evaluate(
         world, test, out, sections=("tokenizer", "fidelity", "actions"), horizons=horizons,
-        context=context, progress=False,
+        clips=CLIPS, context=context, progress=False,
     )  # fmt: skip
 
 
