@@ -70,7 +70,7 @@ def brighter(observation, rng):
     return DICT.sample() | {"move": np.float32([1, 0])}
 
 
-SHORT = {"model": "tiny", "minutes": 0.02, "progress": False}
+SHORT = {"model_size": "tiny", "minutes": 0.02, "progress": False}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -237,7 +237,7 @@ def test_frames_are_small_and_of_the_envs_shape(native, most, chosen):
         ({"policy": "scripted"}, "scripted_action"),
         ({"minutes": 0}, "`minutes` must be above 0"),
         ({"size": "50x50"}, "multiples of 16"),
-        ({"model": "huge"}, "`model` must be one of"),
+        ({"model_size": "huge"}, "`model` must be one of"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_recorded(tmp_path, capsys, settings, says):

@@ -60,7 +60,7 @@ class MakeConfig:
     """scripted, random, sticky, module:function, or a Stable-Baselines3 .zip; chosen if empty."""
     size: str = ""
     """Width x height of the frames such as 64x64; chosen if empty."""
-    model: str = ""
+    model_size: str = ""
     """tiny, quick, small or base; chosen if empty."""
     max_steps: int = 500
     """Truncate episodes after so many actions."""
@@ -135,7 +135,7 @@ def make_world(
     filmed = film(env, cfg, most_pixels=96 * 64 if device == "cpu" else 128 * 96)
     acting = choose_policy(policy, filmed)
     info = describe_film(filmed, cfg, isinstance(env, str), acting)
-    model = cfg.model or choose_model(device, cfg.minutes)
+    model = cfg.model_size or choose_model(device, cfg.minutes)
     shared = {
         "model": model_config(model),
         "device": device,
@@ -156,7 +156,7 @@ def make_world(
             with notes.stage("dynamics") as (minutes, show):
                 train_dynamics(
                     data, tokenizer, dynamics, minutes=minutes, progress=show,
-                    objective=OBJECTIVE, evaluate_minutes=max(4, minutes / 2),
+                    objective=OBJECTIVE, evaluate_minutes=minutes,
                     batch_size=4 if device == "cpu" else 16, **shared,
                 )  # fmt: skip
         with notes.stage("evaluating"):
