@@ -39,6 +39,7 @@ from worldsim.world import World, load
 
 PARTS = {"recording": 0.15, "tokenizer": 0.15, "dynamics": 0.62, "evaluating": 0.08}
 MOST_FRAMES = 30_000  # to learn from: more than a short training can look at
+CLIPS = 64  # to judge by
 TEST_SHARE, TEST_SEED = 0.1, 1_000_000  # of the recordings, and where their seeds begin
 MOTION = 0.5  # half of each loss belongs to what moves, however small it is
 # convolutions alone learn how things move at an eighth of the cost: most of a short training
@@ -59,7 +60,7 @@ class MakeConfig:
     """scripted, random, sticky, module:function, or a Stable-Baselines3 .zip; chosen if empty."""
     size: str = ""
     """Width x height of the frames such as 64x64; chosen if empty."""
-    model: str = ""
+    model_size: str = ""
     """tiny, quick, small or base; chosen if empty."""
     max_steps: int = 500
     """Truncate episodes after so many actions."""
@@ -134,7 +135,7 @@ def make_world(
     filmed = film(env, cfg, most_pixels=96 * 64 if device == "cpu" else 128 * 96)
     acting = choose_policy(policy, filmed)
     info = describe_film(filmed, cfg, isinstance(env, str), acting)
-    model = cfg.model or choose_model(device, cfg.minutes)
+    model = cfg.model_size or choose_model(device, cfg.minutes)
     shared = {
         "model": model_config(model),
         "device": device,
@@ -155,7 +156,7 @@ def make_world(
             with notes.stage("dynamics") as (minutes, show):
                 train_dynamics(
                     data, tokenizer, dynamics, minutes=minutes, progress=show,
-                    objective=OBJECTIVE, evaluate_minutes=max(4, minutes / 2),
+                    objective=OBJECTIVE, evaluate_minutes=minutes,
                     batch_size=4 if device == "cpu" else 16, **shared,
                 )  # fmt: skip
         with notes.stage("evaluating"):
@@ -355,7 +356,7 @@ def judge(world: World, test: DiskDataset, out: Path) -> Report:
     horizons = tuple(h for h in (1, 4, 16) if h <= longest - context)
     return evaluate(
         world, test, out, sections=("tokenizer", "fidelity", "actions"), horizons=horizons,
-        context=context, progress=False,
+        clips=CLIPS, context=context, progress=False,
     )  # fmt: skip
 
 

@@ -43,6 +43,11 @@ def choose_policy(policy: str | Policy, env: Filmed) -> str | Policy:
     if not policy:
         return "scripted" if hasattr(env.unwrapped, "scripted_action") else "sticky"
     if isinstance(policy, str):
+        if policy == "scripted" and not hasattr(env.unwrapped, "scripted_action"):
+            raise ValueError(
+                "`policy=scripted` needs an env with scripted_action(rng), which "
+                f"{type(env.unwrapped).__name__} lacks; try sticky"
+            )
         if policy in NAMES:
             return policy
         if policy.endswith(".zip"):

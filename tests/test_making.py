@@ -1,0 +1,274 @@
+"""From any env to a playable world in one call, whatever its actions, also after interruptions."""
+
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import worldsim
+from worldsim import making
+from worldsim.cli import main
+from worldsim.filmed import Filmed, choose_size, open_env
+from worldsim.keyboard import action_from_keys, default_bindings, key_bindings
+from worldsim.policies import choose_policy
+from worldsim.recording import record_episode
+from worldsim.spaces import flatten_action
+
+DICT = spaces.Dict(
+    {
+        "move": spaces.Box(-1, 1, (2,), np.float32),
+        "jump": spaces.Discrete(2),
+        "gear": spaces.Discrete(3),
+    }
+)
+SPACES = {
+    "discrete": spaces.Discrete(5, start=1),
+    "multidiscrete": spaces.MultiDiscrete([3, 2]),
+    "multibinary": spaces.MultiBinary(3),
+    "box": spaces.Box(np.float32([-1, 0]), np.float32([1, 2])),
+    "unbounded": spaces.Box(-np.inf, np.inf, (2, 2), np.float32),
+    "dict": DICT,
+    "tuple": spaces.Tuple((spaces.Discrete(3), spaces.MultiBinary(2))),
+}
+
+
+class Lamp(gymnasium.Env):
+    """A lamp that actions make lighter; it is observed as a number and seen by `render` alone."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 60}
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+
+    def __init__(self, action_space=DICT, size=(40, 24)):
+        self.action_space, self.size, self.render_mode = action_space, size, "rgb_array"
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.level, self.steps = float(self.np_random.uniform(60, 200)), 0
+        return self._observe(), {}
+
+    def step(self, action):
+        push = flatten_action(self.action_space, action)
+        self.level = float(np.clip(self.level + 8 * np.clip(push[0], -1, 1) - 2, 0, 255))
+        self.steps += 1
+        return self._observe(), 1.0, False, self.steps >= 60, {}
+
+    def render(self):
+        return np.full((*self.size, 3), round(self.level), np.uint8)
+
+    def _observe(self):
+        return np.float32([self.level / 255])
+
+
+def make_lamp():
+    return Lamp()
+
+
+def brighter(observation, rng):
+    assert observation.shape == (1,)  # a policy sees what the env says, not the frame
+    return DICT.sample() | {"move": np.float32([1, 0])}
+
+
+SHORT = {"model_size": "tiny", "minutes": 0.02, "progress": False}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """Record and judge little: what is tested here is the way, not the world."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(making, "MOST_FRAMES", 150)
+        patch.setattr(making, "CLIPS", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("made") / "lamp"
+    return worldsim.make_world(Lamp, out, policy=brighter, **SHORT), out
+
+
+def test_an_env_with_dict_actions_becomes_a_playable_world(made):
+    world, out = made
+    assert world.cfg.name == "lamp" and world.cfg.frame_size == (48, 32)
+    assert world.cfg.fps == 30 and world.action_space == DICT
+    env = gymnasium.make("worldsim:worldsim/World-v0", world=out)
+    env.reset(seed=0)
+    for action in (DICT.sample(), *env.unwrapped.get_keys_to_action().values()):
+        frame, *_ = env.step(action)
+    assert frame.shape == (48, 32, 3)
+    assert len(key_bindings(env)) >= 7
+
+
+def test_the_card_says_what_was_measured_how_and_how_to_play(made):
+    _, out = made
+    card = (out / "README.md").read_text()
+    for part in ("learned from | 4 episodes", "pixels that changed", "another clip's actions",
+                 f"worldsim evaluate world={out} data={out}.making/test",
+                 f"worldsim play world={out}"):  # fmt: skip
+        assert part in card
+    for picture in [line.split("(")[1][:-1] for line in card.splitlines() if line.startswith("![")]:
+        assert (out / picture).is_file()
+
+
+def test_episodes_to_judge_by_are_not_those_to_learn_from(made):
+    _, out = made
+    seeds = [
+        {episode.seed for episode in worldsim.open_dataset(f"{out}.making/{name}")}
+        for name in ("data", "test")
+    ]
+    assert seeds[0] == {0, 1, 2, 3} and min(seeds[1]) == making.TEST_SEED
+
+
+def test_a_finished_make_is_not_done_again_and_other_settings_are_refused(made, monkeypatch):
+    _, out = made
+    monkeypatch.setattr(making, "film", None)  # would be needed for anything
+    worldsim.make_world(Lamp, out, policy=brighter, **SHORT)
+    with pytest.raises(ValueError, match="minutes=0.02 there, 5 here.*another `out`"):
+        worldsim.make_world(Lamp, out, policy=brighter, **SHORT | {"minutes": 5})
+    with pytest.raises(ValueError, match="policy="):
+        worldsim.make_world(Lamp, out, policy="random", **SHORT)
+
+
+def test_an_interrupted_make_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    out, calls = tmp_path / "lamp", []
+
+    def watch(name, stop=None):
+        whole = getattr(making, name)
+
+        def run(*args, **kwargs):
+            calls.append(name)
+            if calls.count(name) == stop:
+                raise KeyboardInterrupt
+            return whole(*args, **kwargs)
+
+        monkeypatch.setattr(making, name, run)
+
+    stages = ("record_episode", "train_tokenizer", "train_dynamics", "judge")
+    for name, stop in zip(stages, (6, 1, 1, 1), strict=True):
+        with monkeypatch.context(), pytest.raises(KeyboardInterrupt, match="the same again"):
+            watch(name, stop)
+            worldsim.make_world(Lamp, out, **SHORT)
+        monkeypatch.undo()
+        monkeypatch.setattr(making, "MOST_FRAMES", 150)
+        monkeypatch.setattr(making, "CLIPS", 4)
+        assert not (out / "config.json").exists()
+    recorded = [path.stat().st_mtime_ns for path in (tmp_path / "lamp.making").glob("*/data/*/*")]
+    for name in stages:
+        watch(name)
+    calls.clear()
+    worldsim.make_world(Lamp, out, **SHORT)
+    assert calls == ["judge"] and (out / "config.json").exists()
+    after = [path.stat().st_mtime_ns for path in (tmp_path / "lamp.making").glob("*/data/*/*")]
+    assert recorded == after
+    notes = json.loads((tmp_path / "lamp.making/make.json").read_text())
+    assert list(notes["spent"]) == ["recording", "tokenizer", "dynamics", "evaluating"]
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "letter.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="new folder"):
+        worldsim.make_world(Lamp, tmp_path, **SHORT)
+    assert not (tmp_path.parent / f"{tmp_path.name}.making").exists()
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_every_kind_of_action_space_is_recorded_and_gets_keys(space):
+    env = Filmed(Lamp(space), (16, 16), repeat=2)
+    episode = record_episode(env, "sticky", seed=0)
+    assert len(episode) == 30 and episode.actions.shape[1] == spaces.flatdim(space)
+    assert (episode.rewards == 2).all() and episode.frames.shape[1:] == (16, 16, 3)
+    bindings = default_bindings(space)
+    assert bindings and all(len(keys) == 1 for keys in bindings)
+    for keys, action in bindings.items():
+        flatten_action(space, action)
+        done = action_from_keys(list(keys), bindings, space)
+        assert (flatten_action(space, done) == flatten_action(space, action)).all()
+
+
+def test_parts_of_a_dict_are_pressed_together():
+    bindings = default_bindings(DICT)
+    by_part = {}
+    for keys, action in bindings.items():
+        by_part[tuple(flatten_action(DICT, action))] = next(iter(keys))
+    left = next(k for a, k in by_part.items() if a[4] == -1 or -1 in a)
+    jump = next(k for k, a in ((next(iter(c)), a) for c, a in bindings.items()) if a["jump"] == 1)
+    done = action_from_keys([left, jump], bindings, DICT)
+    assert done["jump"] == 1 and done["move"].min() == -1 and done["gear"] == 0
+
+
+def test_keys_of_a_wrapped_env_are_those_whose_actions_it_takes():
+    class Keyed(Lamp):
+        def get_keys_to_action(self):
+            return {("w",): 1, ("s",): 7}
+
+    assert set(key_bindings(Keyed(spaces.Discrete(3))).values()) == {1}
+    assert set(map(str, key_bindings(Keyed(spaces.Discrete(8))).values())) == {"1", "7"}
+
+
+def test_a_filmed_env_is_rebuilt_from_plain_data():
+    env = gymnasium.make(
+        "worldsim:worldsim/Filmed-v0", env="CartPole-v1", frame_size=[32, 48], repeat=2
+    )
+    again = gymnasium.make(type(env.spec).from_json(env.spec.to_json()))
+    one, _ = env.reset(seed=3)
+    other, _ = again.reset(seed=3)
+    assert env.metadata["render_fps"] == 25 and (one == other).all() and one.shape == (32, 48, 3)
+    assert env.step(1)[1] == 2.0
+    env.close(), again.close()
+
+
+@pytest.mark.parametrize(
+    "native, most, chosen",
+    [((210, 160), 6144, (80, 64)), ((96, 96), 6144, (64, 64)), ((400, 600), 6144, (64, 96)),
+     ((32, 32), 6144, (32, 32)), ((720, 1280), 12288, (80, 128))],
+)  # fmt: skip
+def test_frames_are_small_and_of_the_envs_shape(native, most, chosen):
+    assert choose_size(native, most) == chosen
+
+
+@pytest.mark.parametrize(
+    "settings, says",
+    [
+        ({"env": "NoSuch-v0"}, "NoSuch"),
+        ({"env": "test_making:no_lamp"}, "module:function"),
+        ({"policy": "clever"}, "`policy` must be"),
+        ({"policy": "agent.zip"}, "no agent at agent.zip"),
+        ({"policy": "scripted"}, "scripted_action"),
+        ({"minutes": 0}, "`minutes` must be above 0"),
+        ({"size": "50x50"}, "multiples of 16"),
+        ({"model_size": "huge"}, "`model` must be one of"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_recorded(tmp_path, capsys, settings, says):
+    settings = {"env": "test_making:make_lamp", "out": str(tmp_path / "lamp")} | settings
+    assert main(["make", *(f"{key}={value}" for key, value in settings.items())]) != 0
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "lamp.making/test.partial").exists()
+
+
+def test_a_policy_comes_by_name_or_from_a_file_of_stable_baselines(tmp_path):
+    sb3 = pytest.importorskip("stable_baselines3")
+    env = Filmed(open_env("CartPole-v1"), (32, 48))
+    model = sb3.PPO("MlpPolicy", gymnasium.make("CartPole-v1"), n_steps=16, batch_size=16)
+    model.save(tmp_path / "agent")
+    for policy in (str(tmp_path / "agent.zip"), "test_making:lean"):
+        chosen = choose_policy(policy, env)
+        one, other = (record_episode(env, chosen, seed=5, max_steps=12) for _ in range(2))
+        assert (one.actions == other.actions).all()
+    (tmp_path / "bad.zip").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="Stable-Baselines3 saved"):
+        choose_policy(str(tmp_path / "bad.zip"), env)
+    env.close()
+
+
+def lean(observation, rng):
+    return int(observation[2] > 0)
+
+
+def test_atari_says_which_extra_is_missing(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ale_py", None)
+    with pytest.raises(ImportError, match=r"worldsim-sdk\[atari\]"):
+        open_env("ALE/Pong-v5")
