@@ -251,6 +251,8 @@ class Rollout:
         self.action, self.known, self.pending = actions, known, True
         self.latents = x[:, 0]
         self.cache.clock += 1
+        if agent and self.world.cfg.format_version == 1:
+            said = self._commit()
         return self._step(said, change, agent)
 
     def _denoise(
@@ -301,13 +303,14 @@ class Rollout:
         return self._frame(*last, self.action, self.known, slice(-1))
 
     @torch.inference_mode()
-    def _commit(self) -> None:
+    def _commit(self) -> Prediction | None:
         """Commit the last frame now, where something is about to change that it must not see."""
-        if self.pending:
-            positions = (self.cache.clock[:, None] - 1).clamp(min=0)
-            frame = self._last_frame()
-            self.model.step(frame, positions, self.cache, self.text, agent=True, latents=False)
-            self.pending = False
+        if not self.pending:
+            return None
+        self.pending = False
+        positions = (self.cache.clock[:, None] - 1).clamp(min=0)
+        frame = self._last_frame()
+        return self.model.step(frame, positions, self.cache, self.text, agent=True, latents=False)
 
     def _step(self, said: Prediction, change: Tensor, agent: bool) -> Step:
         reward = terminated = torch.zeros(self.rows, device=self.device)
