@@ -35,7 +35,8 @@ clean:  ## remove what this file and the tests made
 	    "worldsim needs Python 3.11 or newer, got %d.%d; try make PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv .venv
 	$(PIP) torch==2.13.0
-	$(PIP) -e '.[atari,dev,doom,rl,web]'
+	$(PIP) -e '.[atari,dev,rl,web]'
+	$(PIP) --no-deps vizdoom  # it asks for pygame, whose place pygame-ce has taken
 	@touch $@
 
 # without the weights everything works but prompts; `worldsim doctor` says so too

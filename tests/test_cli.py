@@ -104,7 +104,7 @@ def test_show_prints_settings_that_can_be_read_back(capsys):
     "words, said",
     [
         (["dctor"], "did you mean doctor?"),
-        (["data"], "did you mean data inspect or data preview?"),
+        (["data"], "did you mean data inspect or data preview or data convert"),
         (["doctor", "dsk=1"], "did you mean `disk`?"),
         (["doctor", "disk=much"], "`disk` must be number, got 'much'"),
         (["doctor", "disk=-1"], "`disk` must be at least 0 GB, got -1.0"),

@@ -103,7 +103,7 @@ def test_an_env_with_dict_actions_becomes_a_playable_world(made):
 def test_the_card_says_what_was_measured_how_and_how_to_play(made):
     _, out = made
     card = (out / "README.md").read_text()
-    for part in ("learned from | 4 episodes", "pixels that changed", "another clip's actions",
+    for part in ("learned from | ", "pixels that changed", "another clip's actions",
                  f"worldsim evaluate world={out} data={out}.making/test",
                  f"worldsim play world={out}"):  # fmt: skip
         assert part in card
@@ -113,11 +113,12 @@ def test_the_card_says_what_was_measured_how_and_how_to_play(made):
 
 def test_episodes_to_judge_by_are_not_those_to_learn_from(made):
     _, out = made
-    seeds = [
-        {episode.seed for episode in worldsim.open_dataset(f"{out}.making/{name}")}
+    learned, judged = (
+        [episode.seed for episode in worldsim.open_dataset(f"{out}.making/{name}")]
         for name in ("data", "test")
-    ]
-    assert seeds[0] == {0, 1, 2, 3} and min(seeds[1]) == making.TEST_SEED
+    )
+    assert learned == list(range(len(learned))) and len(learned) >= 4
+    assert judged[0] == making.TEST_SEED > max(learned)
 
 
 def test_a_finished_make_is_not_done_again_and_other_settings_are_refused(made, monkeypatch):

@@ -88,6 +88,7 @@ def test_wasd_stands_in_for_arrows_and_arrows_for_wasd():
 
 def test_keys_that_gymnasium_writes_as_letters_are_read():
     env = Point()
+    env.action_space = spaces.Discrete(4)
     env.get_keys_to_action = lambda: {"w": 1, ("q", pygame.K_UP): 2, "we": 3, (): 0}
     expected = [{pygame.K_w}, {pygame.K_q, UP}, {pygame.K_w, pygame.K_e}, set()]
     assert [set(keys) for keys in key_bindings(env)][:4] == expected
