@@ -1,6 +1,7 @@
 """A tiny world with random weights, for every test that needs one."""
 
 import os
+import signal
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
@@ -14,6 +15,9 @@ from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.spaces import space_to_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.world import Starts, World, WorldConfig, load
+
+# A shell starts what runs in the background deaf to Ctrl-C, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DRIVE = spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))
 KEYS = [[[], [0, 0, 0]], [["left"], [-1, 0, 0]], [["left", "up"], [-1, 1, 0]], [["d"], [1, 0, 0]]]
