@@ -1,8 +1,8 @@
 """Play any env, imagined or real: in a window, in a browser, or without either as a film.
 
-play ─┬─ window.Window ─┬─ player.Player (a thread) ─┐
-      ├─ web.Broadcast ─┘                            │
-      └─ film_session ───────────────────────────────┴─ session.Session ── stage.Stage ── env
+    play ─┬─ window.Window ─┬─ player.Player (a thread) ─┐
+          ├─ web.Broadcast ─┘                            │
+          └─ film_session ───────────────────────────────┴─ session.Session ── stage.Stage ── env
 """
 
 import os

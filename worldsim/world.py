@@ -1,11 +1,11 @@
 """A world: tokenizer, dynamics, spaces and start clips, in memory and as a folder.
 
-drive/
-  config.json            every architecture number, the spaces, fps, key bindings
-  tokenizer.safetensors  frames <-> latents
-  dynamics.safetensors   latents, actions, text -> next latents, reward, termination
-  starts.safetensors     start clips with their captions and text embeddings
-  README.md              model card
+    drive/
+      config.json            every architecture number, the spaces, fps, key bindings
+      tokenizer.safetensors  frames <-> latents
+      dynamics.safetensors   latents, actions, text -> next latents, reward, termination
+      starts.safetensors     start clips with their captions and text embeddings
+      README.md              model card
 """
 
 import json
