@@ -12,9 +12,9 @@ import pygame
 import pytest
 from gymnasium import spaces
 
-from worldsim.session import Session
-from worldsim.stage import Stage
-from worldsim.window import Window
+from worldsim.viewing.session import Session
+from worldsim.viewing.stage import Stage
+from worldsim.viewing.window import Window
 
 LEFT, RIGHT, UP, DOWN = pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN
 DRIVING = spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))

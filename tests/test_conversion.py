@@ -13,7 +13,7 @@ import worldsim
 from worldsim.cli import main
 from worldsim.conversion import SourceFaults, convert
 from worldsim.data import open_dataset
-from worldsim.splicing import merge, split
+from worldsim.datasets.splicing import merge, split
 
 H, W = 48, 64
 

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from gymnasium import spaces
 
-import worldsim.lerobot_writer
+import worldsim.datasets.lerobot_writer
 from worldsim.data import DatasetInfo, DatasetWriter, Episode, MemoryDataset, open_dataset
-from worldsim.inspection import inspect, preview
+from worldsim.datasets.inspection import inspect, preview
 from worldsim.video import read_image, read_video
 
 BOX = spaces.Box(np.array([-1, 0, 0], np.float32), 1.0, (3,))
@@ -83,8 +83,8 @@ def test_an_episode_survives_the_disk(dataset, lossless, episodes):
 def test_episodes_are_joined_and_files_rotated_without_encoding_again(
     tmp_path, lossless, episodes, monkeypatch
 ):
-    monkeypatch.setattr(worldsim.lerobot_writer, "FRAMES_PER_FILE", 15)
-    monkeypatch.setattr(worldsim.lerobot_writer, "FILES_PER_CHUNK", 2)
+    monkeypatch.setattr(worldsim.datasets.lerobot_writer, "FRAMES_PER_FILE", 15)
+    monkeypatch.setattr(worldsim.datasets.lerobot_writer, "FILES_PER_CHUNK", 2)
     with DatasetWriter(tmp_path / "set", lossless) as writer:
         for episode in episodes:
             writer.append(episode)
@@ -156,7 +156,7 @@ def test_a_failure_while_joining_keeps_every_episode(tmp_path, lossless, episode
     writer = DatasetWriter(path, lossless)
     writer.append(episodes[0])
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
-        patch.setattr(worldsim.lerobot_writer, "_tasks_table", _raise_disk_full)
+        patch.setattr(worldsim.datasets.lerobot_writer, "_tasks_table", _raise_disk_full)
         writer.close()
     assert not path.exists()
     assert_same(DatasetWriter(path, lossless).close()[0], episodes[0])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import make_tiny_world
 
-from worldsim.calibration import Observed, calibrate
 from worldsim.doubt import Doubt, signs
+from worldsim.measuring.calibration import Observed, calibrate
 
 
 def observed(rng, error, c=2):

@@ -12,14 +12,14 @@ from conftest import make_tiny_world
 from gymnasium import spaces
 
 import worldsim
-from worldsim.card import card_table, write_card
 from worldsim.evaluation import SECTIONS, compare, evaluate, rollout_quality
-from worldsim.heldout import WorldPredict, cut_clips, dream
-from worldsim.labels import LOOK, collect, true_number
-from worldsim.metrics import copy_last
-from worldsim.probes import Probe, ProbeConfig, score_probe, train_probe
-from worldsim.report import Plot, Report, Strip
-from worldsim.study import EvaluateConfig, Study
+from worldsim.measuring.card import card_table, write_card
+from worldsim.measuring.heldout import WorldPredict, cut_clips, dream
+from worldsim.measuring.labels import LOOK, collect, true_number
+from worldsim.measuring.metrics import copy_last
+from worldsim.measuring.probes import Probe, ProbeConfig, score_probe, train_probe
+from worldsim.measuring.report import Plot, Report, Strip
+from worldsim.measuring.study import EvaluateConfig, Study
 
 QUICK = {
     "clips": 4, "context": 4, "horizons": (1, 4), "starts": 3, "drive_frames": 12,
@@ -431,7 +431,7 @@ def test_a_probe_is_kept_with_the_report_and_taken_up_again(world, drives, repor
     folder = report[1]
     cfg = EvaluateConfig(**QUICK)
     trained = Study(world, drives, cfg, folder=folder)
-    monkeypatch.setattr("worldsim.study.train_probe", None)  # nothing is trained
+    monkeypatch.setattr("worldsim.measuring.study.train_probe", None)  # nothing is trained
     clip = drives[0].frames[None, :5]
     first, second = (
         Study(world, drives, cfg, folder=folder).probe.read(clip).numbers for _ in range(2)

@@ -11,10 +11,10 @@ import worldsim
 from worldsim import making
 from worldsim.cli import main
 from worldsim.filmed import Filmed, choose_size, open_env
-from worldsim.keyboard import action_from_keys, default_bindings, key_bindings
 from worldsim.policies import choose_policy
 from worldsim.recording import record_episode
 from worldsim.spaces import flatten_action
+from worldsim.viewing.keyboard import action_from_keys, default_bindings, key_bindings
 
 DICT = spaces.Dict(
     {

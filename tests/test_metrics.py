@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from worldsim.metrics import (
+from worldsim.measuring.metrics import (
     auroc,
     best_lag,
     copy_last,

@@ -90,13 +90,13 @@ def test_no_top_level_name_but_worldsim_is_installed():
 
 
 def test_every_folder_with_code_is_a_package_of_the_wheel():
-    folders = PROJECT["tool"]["setuptools"]["package-dir"]
-    assert set(folders) == set(PROJECT["tool"]["setuptools"]["packages"])
-    inits = [
-        path for root in ("worldsim", "envs", "configs") for path in (ROOT / root).rglob("*.py")
-    ]
-    found = {str(path.parent.relative_to(ROOT)) for path in inits if "worlds" not in path.parts}
-    assert found == set(folders.values())
+    setuptools = PROJECT["tool"]["setuptools"]
+    found = set()
+    for package, folder in setuptools["package-dir"].items():
+        for file in (ROOT / folder).rglob("*.py"):
+            parts = file.parent.relative_to(ROOT / folder).parts
+            found |= {".".join((package, *parts))} if "worlds" not in parts else set()
+    assert found == set(setuptools["packages"])
 
 
 def test_every_dependency_is_pinned_exactly_once():

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from torch import nn
 
 import worldsim
-from worldsim.episodes import Episode
+from worldsim.datasets.episodes import Episode
 from worldsim.optim import MuonAdamW, orthogonalise
 from worldsim.training import TrainConfig, WandbConfig, fit
 

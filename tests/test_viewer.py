@@ -25,16 +25,21 @@ from playing import (  # noqa: F401
     until,
 )
 
-from worldsim.brush import Brush
-from worldsim.film import PIXELS, fit
-from worldsim.hud import Status, draw_hud
-from worldsim.keyboard import action_from_keys, default_bindings, key_bindings, keys_from_action
-from worldsim.prompt_entry import PromptEntry
-from worldsim.session import Session
-from worldsim.stage import Stage
 from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, has_display, open_stage, play
-from worldsim.window import COMMANDS, Window, help_rows
+from worldsim.viewing.brush import Brush
+from worldsim.viewing.film import PIXELS, fit
+from worldsim.viewing.hud import Status, draw_hud
+from worldsim.viewing.keyboard import (
+    action_from_keys,
+    default_bindings,
+    key_bindings,
+    keys_from_action,
+)
+from worldsim.viewing.prompt_entry import PromptEntry
+from worldsim.viewing.session import Session
+from worldsim.viewing.stage import Stage
+from worldsim.viewing.window import COMMANDS, Window, help_rows
 
 # keys to actions
 

@@ -24,12 +24,12 @@ from playing import (  # noqa: F401
     until,
 )
 
-from worldsim.analogue import Pad, add_axes, analogue_bindings, keys_from_axes
-from worldsim.controls import help_rows, read_keys
-from worldsim.pilots import load_pilot
-from worldsim.session import Session
-from worldsim.stage import Stage
 from worldsim.viewer import PlayConfig
+from worldsim.viewing.analogue import Pad, add_axes, analogue_bindings, keys_from_axes
+from worldsim.viewing.controls import help_rows, read_keys
+from worldsim.viewing.pilots import load_pilot
+from worldsim.viewing.session import Session
+from worldsim.viewing.stage import Stage
 
 
 def send(kind, **about):

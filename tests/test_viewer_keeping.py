@@ -19,12 +19,12 @@ from playing import (  # noqa: F401
 )
 
 from worldsim.data import DatasetWriter, open_dataset
-from worldsim.film import tile
 from worldsim.recording import record_episode
-from worldsim.session import Session
-from worldsim.splash import draw_splash
 from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, open_stage, play
+from worldsim.viewing.film import tile
+from worldsim.viewing.session import Session
+from worldsim.viewing.splash import draw_splash
 
 
 def test_what_is_played_becomes_an_episode_of_a_data_set(session, tmp_path):

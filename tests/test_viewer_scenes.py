@@ -21,13 +21,13 @@ from playing import (  # noqa: F401
     until,
 )
 
-from worldsim.metrics import psnr, squared_error
-from worldsim.panes import comparison, difference_frame
-from worldsim.scene import PAST, Comparison
-from worldsim.session import Session
-from worldsim.stage import Stage
-from worldsim.starts import frame_from_image
+from worldsim.measuring.metrics import psnr, squared_error
 from worldsim.viewer import PlayConfig, open_stage
+from worldsim.viewing.panes import comparison, difference_frame
+from worldsim.viewing.scene import PAST, Comparison
+from worldsim.viewing.session import Session
+from worldsim.viewing.stage import Stage
+from worldsim.viewing.starts import frame_from_image
 
 
 @pytest.fixture

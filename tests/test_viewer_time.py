@@ -21,10 +21,10 @@ from playing import (  # noqa: F401
 )
 
 from worldsim.files import read_tensors
-from worldsim.session import Session
-from worldsim.slots import read_slot, write_slot
-from worldsim.stage import Stage
 from worldsim.viewer import PlayConfig, open_stage
+from worldsim.viewing.session import Session
+from worldsim.viewing.slots import read_slot, write_slot
+from worldsim.viewing.stage import Stage
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_simulator_that_does_not_repeat_itself_says_so(real, monkeypatch):
 
 
 def test_the_tape_drops_its_oldest_frames_but_no_action(session, monkeypatch):
-    monkeypatch.setattr("worldsim.tape.BYTES", 0)
+    monkeypatch.setattr("worldsim.viewing.tape.BYTES", 0)
     for _ in range(200):
         session.tick()
     tape = session.stage.tape

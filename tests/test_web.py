@@ -27,14 +27,14 @@ from websockets import ConnectionClosed, InvalidStatus
 from websockets.asyncio.client import connect
 
 import worldsim
-from worldsim.controls import COMMANDS
-from worldsim.session import Session
 from worldsim.spaces import null_action
-from worldsim.stage import Moment
 from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, open_stage
+from worldsim.viewing.controls import COMMANDS
+from worldsim.viewing.session import Session
+from worldsim.viewing.stage import Moment
+from worldsim.viewing.web_messages import LONGEST, SUBPROTOCOL, frame_message
 from worldsim.web import IN_FLIGHT, Broadcast
-from worldsim.web_messages import LONGEST, SUBPROTOCOL, frame_message
 
 needs_chromium = pytest.mark.skipif(
     bool(MISSING), reason=f"there is no {' and no '.join(MISSING)} here"

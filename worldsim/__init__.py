@@ -15,11 +15,11 @@ __version__ = "0.1.0"
 _MODULES = {
     "video": ("read_video", "write_video", "contact_sheet"),
     "data": ("DatasetInfo", "DatasetWriter", "MemoryDataset", "open_dataset"),
-    "episodes": ("Episode",),
+    "datasets.episodes": ("Episode",),
     "recording": ("record", "record_episode"),
-    "inspection": ("inspect", "preview"),
+    "datasets.inspection": ("inspect", "preview"),
     "conversion": ("SourceFaults", "convert"),
-    "splicing": ("merge", "split"),
+    "datasets.splicing": ("merge", "split"),
     "captions": ("EXAMPLE_PROMPTS", "caption", "expand_prompt", "recaption"),
     "text": ("TextEncoder",),
     "tokenizer": ("Tokenizer", "TokenizerConfig"),
@@ -44,18 +44,18 @@ _root = Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").exists() and (_root / "envs" / "__init__.py").exists():
     __path__.append(str(_root))  # a checkout that is not installed finds worldsim.envs and .configs
 
-if "worldsim/Drive-v0" not in gymnasium.registry:
-    gymnasium.register("worldsim/Drive-v0", "worldsim.envs.drive:DriveEnv", max_episode_steps=1000)
-if "worldsim/Filmed-v0" not in gymnasium.registry:
-    gymnasium.register("worldsim/Filmed-v0", "worldsim.filmed:open_filmed")
-if "worldsim/Doom-v0" not in gymnasium.registry:
-    gymnasium.register("worldsim/Doom-v0", "worldsim.envs.doom:DoomEnv", max_episode_steps=525)
-if "worldsim/World-v0" not in gymnasium.registry:
-    gymnasium.register(
-        "worldsim/World-v0",
-        "worldsim.env:WorldEnv",
-        vector_entry_point="worldsim.vector_env:WorldVectorEnv",
-    )
+_ENVS = {
+    "Drive-v0": {"entry_point": "worldsim.envs.drive:DriveEnv", "max_episode_steps": 1000},
+    "Doom-v0": {"entry_point": "worldsim.envs.doom:DoomEnv", "max_episode_steps": 525},
+    "Filmed-v0": {"entry_point": "worldsim.filmed:open_filmed"},
+    "World-v0": {
+        "entry_point": "worldsim.env:WorldEnv",
+        "vector_entry_point": "worldsim.vector_env:WorldVectorEnv",
+    },
+}
+for _name, _how in _ENVS.items():
+    if f"worldsim/{_name}" not in gymnasium.registry:
+        gymnasium.register(f"worldsim/{_name}", **_how)
 
 
 def __getattr__(name: str) -> Any:

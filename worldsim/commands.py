@@ -400,7 +400,7 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "measure a world on recordings that it has not seen, and write a report",
-        "worldsim.study:EvaluateConfig",
+        "worldsim.measuring.study:EvaluateConfig",
         lambda cfg: print(worldsim.evaluate(cfg.world, cfg.data, cfg.out or None, cfg)),
         "world=drive data=data/drive-test out=report",
     ),

@@ -1,7 +1,7 @@
 """Anybody's recordings to a data set that a world can learn from.
 
-`convert` takes a folder of videos or a LeRobot v3 data set (see `worldsim.takes`), resamples pace
-and picture, and writes a data set of ours.
+`convert` takes a folder of videos or a LeRobot v3 data set (see `worldsim.datasets.takes`),
+resamples pace and picture, and writes a data set of ours.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from gymnasium import spaces
 from tqdm import tqdm
 
 from worldsim.data import DatasetWriter, DiskDataset, open_dataset
-from worldsim.episodes import DatasetInfo, Episode
+from worldsim.datasets.episodes import DatasetInfo, Episode
+from worldsim.datasets.takes import Fault, Take, read_folder, read_lerobot
 from worldsim.filmed import STRIDE, choose_size
-from worldsim.takes import Fault, Take, read_folder, read_lerobot
 from worldsim.video import iterate_video
 
 MOST_FRAMES = 1000  # of an episode: longer takes are cut, each part beginning where one ends
@@ -179,6 +179,6 @@ def _actions(take: Take, info: DatasetInfo, spans: list[slice]) -> tuple[np.ndar
 
 def _keys(space: spaces.Space) -> list[Any]:
     """Return the keys that a world of this space would have."""
-    from worldsim.keyboard import default_bindings, name_bindings
+    from worldsim.viewing.keyboard import default_bindings, name_bindings
 
     return name_bindings(default_bindings(space))

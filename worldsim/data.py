@@ -15,9 +15,9 @@ from types import TracebackType
 import numpy as np
 from gymnasium import spaces
 
-from worldsim.episodes import DatasetInfo, Episode, MemoryDataset
-from worldsim.lerobot import LeRobotFolder
-from worldsim.lerobot_writer import Part, image_stats, write_layout
+from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
+from worldsim.datasets.lerobot import LeRobotFolder
+from worldsim.datasets.lerobot_writer import Part, image_stats, write_layout
 from worldsim.spaces import flatten_action, null_action
 from worldsim.video import QUALITIES, import_av, write_video
 

@@ -2,8 +2,8 @@
 
 A frame that a world is unsure of looks unlike a recorded one: flat, washed out, out of range, or
 such that decoding and encoding it again brings another frame. What these signs mean is learned from
-held-out recordings, where the truth is known (`worldsim.calibration`): a line through the signs
-that predicts the logarithm of a frame's error, kept in the world's `config.json`.
+held-out recordings, where the truth is known (`worldsim.measuring.calibration`): a line through the
+signs that predicts the logarithm of a frame's error, kept in the world's `config.json`.
 
 Definition: the error of a frame is the root mean square difference of its pixels from what really
 came. *Real transitions* are frames predicted from real frames, one step ahead. `doubt` is the

@@ -18,13 +18,13 @@ import torch
 from einops import rearrange
 from tqdm import tqdm
 
-from worldsim import calibration, control, trials
 from worldsim.benchmark import about_machine
-from worldsim.card import card_table, write_card
 from worldsim.files import write_text
-from worldsim.heldout import HeldOut, cut_clips, film_strip, rollout_quality
-from worldsim.labels import LOOK, true_number
-from worldsim.metrics import (
+from worldsim.measuring import calibration, control, trials
+from worldsim.measuring.card import card_table, write_card
+from worldsim.measuring.heldout import HeldOut, cut_clips, film_strip, rollout_quality
+from worldsim.measuring.labels import LOOK, true_number
+from worldsim.measuring.metrics import (
     Predict,
     changed_fidelity,
     copy_last,
@@ -37,10 +37,10 @@ from worldsim.metrics import (
     squared_error,
     ssim,
 )
-from worldsim.probes import score_probe
-from worldsim.report import Plot, Report, Strip, check_folder
+from worldsim.measuring.probes import score_probe
+from worldsim.measuring.report import Plot, Report, Strip, check_folder
+from worldsim.measuring.study import EvaluateConfig, Skip, Study, copy_error
 from worldsim.rollout import Rollout
-from worldsim.study import EvaluateConfig, Skip, Study, copy_error
 from worldsim.world import World, find_world, load
 
 __all__ = ["EvaluateConfig", "Report", "compare", "cut_clips", "evaluate", "rollout_quality"]

@@ -25,15 +25,15 @@ from omegaconf import MISSING
 from tqdm import tqdm
 
 from worldsim.data import DatasetWriter, DiskDataset, open_dataset
-from worldsim.episodes import DatasetInfo
+from worldsim.datasets.episodes import DatasetInfo
 from worldsim.evaluation import evaluate
 from worldsim.filmed import ENV_ID, STRIDE, Filmed, choose_size, open_env
+from worldsim.measuring.report import Report
 from worldsim.model_card import save_with_card
 from worldsim.objective import ObjectiveConfig
 from worldsim.policies import choose_policy
 from worldsim.recipes import model_config, train_dynamics, train_tokenizer
 from worldsim.recording import Policy, describe, record_episode
-from worldsim.report import Report
 from worldsim.training import WandbConfig
 from worldsim.world import World, load
 
@@ -286,7 +286,7 @@ def choose_model(device: str, minutes: float) -> str:
 
 def describe_film(env: Filmed, cfg: MakeConfig, by_name: bool, policy: str | Policy) -> DatasetInfo:
     """Say what the recordings share; an env that has a name can be rebuilt from it."""
-    from worldsim.keyboard import named_bindings
+    from worldsim.viewing.keyboard import named_bindings
 
     info = describe(env, policy, cfg.seed, cfg.max_steps)
     made = {"env": cfg.env, "frame_size": list(info.frame_size), "repeat": env.repeat}

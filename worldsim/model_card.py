@@ -5,7 +5,7 @@ from typing import Any
 
 from worldsim.benchmark import about_machine
 from worldsim.data import DiskDataset
-from worldsim.report import Report
+from worldsim.measuring.report import Report
 from worldsim.video import write_image
 from worldsim.world import World
 

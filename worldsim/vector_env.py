@@ -21,8 +21,8 @@ from torch import Tensor
 from worldsim.doubt import EVERY, Doubt, lost_again
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout, Snapshot
-from worldsim.screen import Screen, key_codes
 from worldsim.spaces import flatten_action, unflatten_action
+from worldsim.viewing.screen import Screen, key_codes
 from worldsim.world import World, load
 
 OBSERVATIONS = ("pixels", "torch", "latents")

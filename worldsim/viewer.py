@@ -15,14 +15,14 @@ import gymnasium
 import pygame
 from tqdm import tqdm
 
-from worldsim.controls import read_keys
-from worldsim.film import PIXELS, Film
-from worldsim.session import Session
-from worldsim.stage import Stage
-from worldsim.window import Window
+from worldsim.viewing.controls import read_keys
+from worldsim.viewing.film import PIXELS, Film
+from worldsim.viewing.session import Session
+from worldsim.viewing.stage import Stage
+from worldsim.viewing.window import Window
 
 if TYPE_CHECKING:
-    from worldsim.pilots import Policy
+    from worldsim.viewing.pilots import Policy
     from worldsim.world import World
 
 WORLD_ENV = "worldsim/World-v0"
@@ -178,7 +178,7 @@ def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -
     """Make the env that `cfg` asks for, or take `source`."""
     actions = read_keys(cfg.keys).actions
     if cfg.replay:
-        from worldsim.replay import ReplayEnv  # PyArrow takes a while
+        from worldsim.viewing.replay import ReplayEnv  # PyArrow takes a while
 
         return Stage(ReplayEnv(cfg.replay), cfg.title)
     if isinstance(source, gymnasium.Env):

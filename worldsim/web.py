@@ -19,13 +19,13 @@ from typing import Any
 
 import pygame
 
-from worldsim.controls import COMMANDS
-from worldsim.film import PIXELS
-from worldsim.player import Player
-from worldsim.screen import key_codes
-from worldsim.session import Session
-from worldsim.stage import Moment, Stage
-from worldsim.web_messages import (
+from worldsim.viewing.controls import COMMANDS
+from worldsim.viewing.film import PIXELS
+from worldsim.viewing.player import Player
+from worldsim.viewing.screen import key_codes
+from worldsim.viewing.session import Session
+from worldsim.viewing.stage import Moment, Stage
+from worldsim.viewing.web_messages import (
     LONGEST,
     SUBPROTOCOL,
     JpegEncoder,
@@ -39,7 +39,7 @@ try:
     from websockets import ConnectionClosed
     from websockets.asyncio.server import ServerConnection, serve
 
-    from worldsim.web_door import Door
+    from worldsim.viewing.web_door import Door
 except ImportError:
     raise ImportError(
         "playing in a browser needs websockets: `pip install 'worldsim-sdk[web]'`"

@@ -1,0 +1,116 @@
+"""Data sets joined and parted: episodes are copied as they are, not encoded again."""
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from worldsim.conversion import SourceFaults
+from worldsim.data import DiskDataset, open_dataset
+from worldsim.datasets.episodes import DatasetInfo
+from worldsim.datasets.lerobot_writer import Part, write_layout
+
+
+def merge(paths: Sequence[str | Path], out: str | Path) -> DiskDataset:
+    """Join data sets of ours into a new one, in the order given.
+
+    Args:
+        paths: Two or more.
+        out: Folder of the new data set.
+
+    Raises:
+        SourceFaults: If they differ in pace, size, actions, quality or states; nothing is written.
+        FileExistsError: If there is something at `out`.
+    """
+    if len(paths) < 2:
+        raise ValueError(f"`paths` must name two data sets or more, got {list(map(str, paths))}")
+    sets = [_open_own(path) for path in paths]
+    first, faults = sets[0], []
+    for other in sets[1:]:
+        for name in ("fps", "frame_size", "action_space", "quality"):
+            own, theirs = getattr(first.info, name), getattr(other.info, name)
+            if own != theirs:
+                faults.append((str(other.path), f"has {name}={theirs}, the first {own}"))
+        if other.state_keys != first.state_keys:
+            faults.append(
+                (
+                    str(other.path),
+                    f"has the states {other.state_keys}, the first {first.state_keys}",
+                )
+            )
+    if faults:
+        raise SourceFaults(Path(out), faults)
+    info = first.info
+    if any(other.info.env_id != info.env_id for other in sets):
+        info = replace(info, env_id="", env_kwargs={})
+    if any(other.info.recording != info.recording for other in sets):
+        info = replace(info, recording={"merged": [other.path.name for other in sets]})
+    return _write(out, info, (other.part(i) for other in sets for i in range(len(other))))
+
+
+def split(
+    path: str | Path, out: str | Path, *, test: float = 0.1, seed: int = 0
+) -> tuple[DiskDataset, DiskDataset]:
+    """Part a data set of ours into episodes to learn from and episodes to judge by.
+
+    Args:
+        path: The data set; it stays as it is.
+        out: The parts become `<out>-train` and `<out>-test`.
+        test: Share of the episodes in the latter; at least one.
+        seed: Chooses them.
+
+    Returns:
+        Both data sets.
+
+    Raises:
+        ValueError: If there are too few episodes for two parts.
+        FileExistsError: If there is something at one of the new folders.
+    """
+    whole = _open_own(path)
+    count = max(1, round(test * len(whole)))
+    if not 0 < test < 1 or count >= len(whole):
+        raise ValueError(
+            f"`test` must leave an episode for each part of {len(whole)}, got test={test}; "
+            "record more episodes or try 0.1"
+        )
+    held = set(np.random.default_rng(seed).permutation(len(whole))[:count].tolist())
+    places = [Path(f"{out}-{name}") for name in ("train", "test")]
+    for place in places:
+        _check_free(place)
+    rows = [[i for i in range(len(whole)) if (i in held) == is_test] for is_test in (False, True)]
+    return tuple(
+        _write(place, whole.info, map(whole.part, index))
+        for place, index in zip(places, rows, strict=True)
+    )
+
+
+def _open_own(path: str | Path) -> DiskDataset:
+    dataset = open_dataset(path)
+    if not dataset.is_ours:
+        raise ValueError(
+            f"only data sets that worldsim wrote can be merged and split, got {path}; convert it "
+            f"first: worldsim data convert path={path} out=..."
+        )
+    return dataset
+
+
+def _check_free(path: Path) -> None:
+    if path.exists():
+        raise FileExistsError(f"{path} is there already; choose another `out` or remove it")
+
+
+def _write(out: str | Path, info: DatasetInfo, parts: Iterable[Part]) -> DiskDataset:
+    """Write a data set; it appears whole or not at all."""
+    out = Path(out)
+    _check_free(out)
+    part = out.with_name(f"{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        write_layout(part, parts, info.to_json())
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return open_dataset(out)

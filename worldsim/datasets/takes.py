@@ -1,0 +1,320 @@
+"""What others recorded, looked at before it is converted: takes, and what is wrong with them.
+
+A `Take` is one recording as it lies there: a video, and what is known of each of its frames. Two
+kinds of sources are read: a folder of videos (`read_folder`) and a LeRobot v3 data set
+(`read_lerobot`). Both look at everything first and collect faults, file by file.
+
+    videos/
+      one.mp4, two/three.mkv    videos, in subfolders too
+      one.csv, one.parquet      actions of that video, a row per frame
+      actions.csv, .parquet     or those of all videos, with a column `video`
+      one.txt                   its caption
+      captions.csv              or those of all: columns `video`, `caption`, perhaps `frame`
+      captions.txt              or one line for all videos, or a line for each in order of name
+
+Row `i` of the actions is what was done after frame `i`. A column `frame` (from 0) says which frame
+a row means; frames without a row, and empty cells, have no action label. `reward` and `terminated`
+are taken as such; every other column is a number of the action.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from worldsim.datasets.lerobot import LeRobotFolder
+from worldsim.video import import_av, open_input
+
+VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
+TABLES = (".csv", ".parquet")
+TOLD = ("video", "frame", "reward", "terminated", "caption")  # columns that are no action
+
+Fault = tuple[str, str]  # file, what is wrong with it
+
+
+@dataclass(frozen=True)
+class Take:
+    """One recording of `n` frames, not decoded yet; row `i` of an array belongs to frame `i`."""
+
+    name: str
+    path: Path
+    start: float
+    """Second of the file at which it begins."""
+    fps: float
+    size: tuple[int, int]
+    """`(h, w)` in pixels."""
+    actions: np.ndarray
+    """`(n, a)`, what was done after each frame; NaN where nobody knows."""
+    rewards: np.ndarray
+    """`(n,)`."""
+    terminated: np.ndarray
+    """`(n,)` bool."""
+    captions: tuple[str, ...] = ("",)
+    caption_index: np.ndarray | None = None
+    """`(n,)`; None for the first caption throughout."""
+
+    def __len__(self) -> int:
+        """Return `n`, the number of frames."""
+        return len(self.actions)
+
+
+def read_folder(root: Path) -> tuple[list[Take], list[str], list[Fault]]:
+    """Look at a folder of videos.
+
+    Returns:
+        Its takes, the names of the action's numbers, and what is wrong.
+    """
+    faults: list[Fault] = []
+    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in VIDEOS)
+    if not paths:
+        return [], [], [(str(root), f"holds no video ({', '.join(VIDEOS)})")]
+    tables = _action_tables(root, paths, faults)
+    names = next((_action_names(table) for table in tables.values()), [])
+    captions = _captions(root, paths, faults)
+    takes = []
+    for path in paths:
+        name = str(path.relative_to(root))
+        try:
+            count, fps, size = probe_video(path)
+            columns = _columns(tables.get(path), names, count)
+        except (ValueError, OSError) as error:
+            faults.append((name, str(error)))
+            continue
+        said = captions.get(path, [(0, "")])
+        of_frame = np.searchsorted([frame for frame, _ in said], np.arange(count), "right") - 1
+        texts = tuple(text for _, text in said)
+        takes.append(Take(name, path, 0.0, fps, size, *columns, texts, of_frame.clip(0)))
+    return takes, names, faults
+
+
+def read_lerobot(
+    root: Path, video_key: str | None = None
+) -> tuple[list[Take], list[str], list[Fault]]:
+    """Look at a data set in the LeRobot v3.0 layout, whoever wrote it.
+
+    Args:
+        root: Its folder.
+        video_key: Which of its videos to take; None takes the first.
+
+    Returns:
+        Its takes, the names of the action's numbers, and what is wrong.
+    """
+    folder, faults = LeRobotFolder(root, video_key), []
+    if folder.features[folder.video_key]["dtype"] != "video":
+        return [], [], [(folder.video_key, "holds pictures, not a video; encode it with lerobot")]
+    size = int(np.prod(folder.features.get("action", {}).get("shape", [0])))
+    names = _flat_names(folder.features.get("action", {}).get("names"), size)
+    videos: dict[Path, Any] = {}
+    takes = []
+    for index, row in enumerate(folder.episodes):
+        name = shown = f"episode {row['episode_index']}"
+        try:
+            path, start = folder.video(index)
+            shown = str(path.relative_to(root))
+            if path not in videos:
+                videos[path] = probe_video(path)
+            count, fps, frame_size = videos[path]
+            columns = folder.rows(index)
+            n = min(len(values) for values in columns.values())
+        except (ValueError, OSError, KeyError) as error:
+            faults.append((shown, f"{name}: {error}" if shown != name else str(error)))
+            continue
+        if n < row["length"]:
+            faults.append((name, f"must have {row['length']} rows in data/, got {n}"))
+        elif abs(fps / folder.fps - 1) > 0.01:
+            faults.append((shown, f"shows {fps:g} frames a second, info.json says {folder.fps:g}"))
+        elif count < round(start * fps) + n:
+            faults.append(
+                (shown, f"must hold {round(start * fps) + n} frames for {name}, got {count}")
+            )
+        else:
+            takes.append(
+                _episode_take(name, path, start, fps, frame_size, columns, folder.tasks, n)
+            )
+    return takes, names, list(dict.fromkeys(faults))
+
+
+def _episode_take(
+    name: str,
+    path: Path,
+    start: float,
+    fps: float,
+    size: tuple[int, int],
+    columns: dict[str, np.ndarray],
+    tasks: list[str],
+    n: int,
+) -> Take:
+    actions = columns.get("action", np.empty((n, 0))).reshape(n, -1).astype(np.float64)
+    if "action_known" in columns:
+        actions[~columns["action_known"].astype(bool).ravel()] = np.nan
+    rewards = columns.get("next.reward", np.zeros(n)).astype(np.float32).reshape(n)
+    terminated = columns.get("next.done", np.zeros(n)).astype(bool).reshape(n)
+    own, of_frame = np.unique(columns["task_index"], return_inverse=True)
+    texts = tuple(tasks[int(task)] for task in own)
+    return Take(name, path, start, fps, size, actions, rewards, terminated, texts, of_frame)
+
+
+def _flat_names(names: Any, size: int) -> list[str]:
+    """Return the names of an action's numbers; other recorders nest them or leave them out."""
+    if isinstance(names, dict):
+        names = [name for part in names.values() for name in np.atleast_1d(part)]
+    if isinstance(names, list) and len(names) == size:
+        return [str(name) for name in names]
+    return [f"action_{i}" for i in range(size)]
+
+
+def probe_video(path: Path) -> tuple[int, float, tuple[int, int]]:
+    """Count a video's frames and look at its key frames: `(frames, fps, (h, w))`.
+
+    Raises:
+        ValueError: If it is broken, or does not say how fast it plays.
+    """
+    av = import_av()
+    if not path.is_file():
+        raise ValueError("is not there")
+    try:
+        with open_input(path) as container:
+            if not container.streams.video:
+                raise ValueError("holds no video stream")
+            stream = container.streams.video[0]
+            promised, fps = stream.frames, stream.average_rate
+            stream.codec_context.skip_frame = "NONKEY"
+            count = shown = 0
+            for packet in container.demux(stream):
+                count += packet.size > 0
+                shown += len(packet.decode())
+            size = stream.height, stream.width
+    except av.error.FFmpegError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"cannot be read: {error}") from None
+    if not fps:
+        raise ValueError("does not say how many frames a second it shows")
+    if not shown or count < 2:
+        raise ValueError(f"must hold two frames or more that can be seen, got {count}")
+    if promised and count < promised:
+        raise ValueError(f"is cut off: {count} of {promised} frames are there")
+    return count, float(fps), size
+
+
+def _action_tables(root: Path, paths: list[Path], faults: list[Fault]) -> dict[Path, pa.Table]:
+    """Read the actions of each video that has some."""
+    tables = {}
+    for suffix in TABLES:
+        common = root / f"actions{suffix}"
+        if common.is_file() and (table := _read_table(common, root, faults)) is not None:
+            if "video" not in table.column_names:
+                faults.append((common.name, "must have the column `video`, as it is for all"))
+                continue
+            named = np.array(table["video"].to_pylist(), object)
+            known = {str(p.relative_to(root)): p for p in paths}
+            strange = sorted(set(map(str, named)) - set(known))
+            faults += [(common.name, f"names the video {name!r}, which is not there")
+                       for name in strange]  # fmt: skip
+            for name, path in known.items():
+                if (named == name).any():
+                    tables[path] = table.filter(pa.array(named == name))
+        for path in paths:
+            own = path.with_suffix(suffix)
+            if own.is_file() and (table := _read_table(own, root, faults)) is not None:
+                tables[path] = table
+    return tables
+
+
+def _read_table(path: Path, root: Path, faults: list[Fault]) -> pa.Table | None:
+    try:
+        table = pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        faults.append((str(path.relative_to(root)), f"cannot be read: {error}"))
+        return None
+    if not _action_names(table):
+        faults.append((str(path.relative_to(root)), "has no column that holds actions"))
+        return None
+    return table
+
+
+def _action_names(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if name not in TOLD]
+
+
+def _columns(table: pa.Table | None, names: list[str], count: int) -> tuple[np.ndarray, ...]:
+    """Lay a table's rows out over `count` frames: actions, rewards, terminated.
+
+    Raises:
+        ValueError: If columns are missing, are no numbers, or do not fit the video.
+    """
+    actions, rewards = np.full((count, len(names)), np.nan), np.zeros(count, np.float32)
+    terminated = np.zeros(count, bool)
+    if table is None:
+        return actions, rewards, terminated
+    missing = [name for name in names if name not in table.column_names]
+    more = [name for name in _action_names(table) if name not in names]
+    if missing or more:
+        raise ValueError(
+            f"its actions lack the columns {missing}, and have {more} that others lack"
+        )
+    try:
+        values = {name: table[name].cast(pa.float64()).to_numpy() for name in names}
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"its actions must be numbers: {error}") from None
+    if "frame" in table.column_names:
+        at = np.asarray(table["frame"].to_pylist(), np.int64)
+    else:
+        at = np.arange(table.num_rows)
+        if count - table.num_rows not in (0, 1):
+            raise ValueError(
+                f"shows {count} frames, which {count - 1} or {count} rows of actions fit, got "
+                f"{table.num_rows}; a column `frame` can say which are meant"
+            )
+    if len(at) and not 0 <= at.min() <= at.max() < count:
+        raise ValueError(f"shows {count} frames, its actions name {at.min()}..{at.max()}")
+    actions[at] = np.stack(list(values.values()), 1)
+    for name, column in (("reward", rewards), ("terminated", terminated)):
+        if name in table.column_names:
+            column[at] = table[name].to_numpy(zero_copy_only=False)
+    return actions, rewards, terminated
+
+
+def _captions(
+    root: Path, paths: list[Path], faults: list[Fault]
+) -> dict[Path, list[tuple[int, str]]]:
+    """Return what is said of each video, by the frame from which on it holds."""
+    said: dict[Path, list[tuple[int, str]]] = {}
+    lines = root / "captions.txt"
+    if lines.is_file():
+        texts = [line.strip() for line in lines.read_text().splitlines() if line.strip()]
+        if len(texts) not in (1, len(paths)):
+            faults.append(
+                (
+                    lines.name,
+                    f"must hold 1 line or {len(paths)}, one for each video, got {len(texts)}",
+                )
+            )
+        else:
+            texts = texts * (len(paths) if len(texts) == 1 else 1)
+            said |= {path: [(0, text)] for path, text in zip(paths, texts, strict=True)}
+    table = root / "captions.csv"
+    if table.is_file():
+        rows = pyarrow.csv.read_csv(table).to_pylist()
+        known = {str(p.relative_to(root)): p for p in paths}
+        if not rows or not {"video", "caption"} <= rows[0].keys():
+            faults.append((table.name, "must have the columns `video` and `caption`"))
+            rows = []
+        for row in rows:
+            if str(row["video"]) not in known:
+                faults.append((table.name, f"names the video {row['video']!r}, which is not there"))
+                continue
+            said.setdefault(known[str(row["video"])], [])
+        for name, path in known.items():
+            own = [(int(r.get("frame") or 0), str(r["caption"] or "")) for r in rows
+                   if str(r["video"]) == name]  # fmt: skip
+            if own:
+                said[path] = sorted(own)
+    for path in paths:
+        if path.with_suffix(".txt").is_file() and path.with_suffix(".txt") != lines:
+            said[path] = [(0, " ".join(path.with_suffix(".txt").read_text().split()))]
+    return said

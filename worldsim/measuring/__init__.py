@@ -1,0 +1,1 @@
+"""What an evaluation is made of: held-out clips, probes, trials and the report."""

@@ -1,0 +1,360 @@
+"""What one evaluation shares: the world, held-out clips, a probe, the simulator."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from worldsim.measuring.heldout import HeldOut, WorldPredict, cut_clips
+from worldsim.measuring.labels import Labelled, collect
+from worldsim.measuring.metrics import copy_last, psnr, squared_error
+from worldsim.measuring.probes import Probe, ProbeConfig, probe_key, train_probe
+from worldsim.measuring.report import Plot, Strip
+from worldsim.recording import record
+from worldsim.spaces import flatten_action, null_action, unflatten_action
+from worldsim.world import World
+
+PROBE_SEED = 2_000_000  # first seed of what is recorded for the probe: no training uses it
+PROBE_STEPS = 40
+RIVALS = 40  # clips for which the simulator is asked what other actions would have brought
+PROBE_FILE = "probe.safetensors"  # in a report's folder: the next evaluation need not train one
+
+
+@dataclass
+class EvaluateConfig:
+    """What to measure, and how thoroughly."""
+
+    world: str = "drive"
+    """Name of a shipped world, a folder or a Hub id."""
+    data: str = "data/drive-test"
+    """Held-out recordings."""
+    probe_data: str = ""
+    """Recordings that the probe learns from; by default the simulator records some, and where it
+    cannot be made every second episode of `data` serves."""
+    out: str = "report"
+    """Folder of the report; empty for none."""
+    sections: tuple[str, ...] = ()
+    """Which measures to take; empty for all."""
+    clips: int = 64
+    """Held-out clips."""
+    context: int = 16
+    """Real frames given to the world."""
+    horizons: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    """Which imagined frames to judge."""
+    sampler_steps: int = 0
+    """Steps per imagined frame; 0 is the world's default."""
+    guidance: float = 1.0
+    """Strength of prompts in the text section."""
+    starts: int = 20
+    """Starts for steering and driving."""
+    drive_frames: int = 200
+    """Frames to stay on the road under the world's own policy."""
+    drift_frames: int = 1024
+    drift_rows: int = 4
+    """Rollouts per way of acting (idle, random, recorded, autopilot) in the drift section."""
+    prompts: int = 32
+    """Prompts to ask for in the text section."""
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    lpips: str = ""
+    """TorchScript file `(n, 3, h, w) x 2 -> (n,)` on [-1, 1]; empty leaves LPIPS out."""
+    fvd: str = ""
+    """TorchScript file `(n, 3, t, h, w) -> (n, d)` on [-1, 1]; empty leaves FVD out."""
+    keep: bool = False
+    """Write the figures into the world's model card and the hallucination alarm's calibration into
+    its config.json."""
+    seed: int = 0
+    device: str = ""
+    """Where to run; empty chooses."""
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        self.sections, self.horizons = tuple(self.sections), tuple(sorted(self.horizons))
+        names = ("clips", "starts", "drive_frames", "drift_frames", "drift_rows", "prompts")
+        for name, least in ({"context": 2} | dict.fromkeys(names, 1)).items():
+            if getattr(self, name) < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+        if not self.horizons or self.horizons[0] < 1:
+            raise ValueError(f"`horizons` must name frames from 1 on, got {self.horizons}")
+
+
+class Skip(Exception):
+    """Raised by a section that this world or data set has nothing for; carries the reason."""
+
+
+@dataclass
+class Study:
+    """A world under examination.
+
+    Attributes:
+        world: The world.
+        data: Held-out data set.
+        cfg: What to measure.
+        probe_data: Data set for the probe to learn from; None records one or splits `data`.
+        folder: Of an earlier report, whose probe is taken if it was made from the same.
+        plots: What sections draw, by file name; it begins with the section's name.
+        strips: Likewise.
+        doubt: Calibration of the hallucination alarm, once it was measured.
+    """
+
+    world: World
+    data: Any
+    cfg: EvaluateConfig
+    probe_data: Any = None
+    folder: Path | None = None
+    plots: dict[str, Plot] = field(default_factory=dict)
+    strips: dict[str, Strip] = field(default_factory=dict)
+    doubt: dict = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int | None:
+        """Sampler steps per frame; None is the world's default."""
+        return self.cfg.sampler_steps or None
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Which imagined frames to judge."""
+        return self.cfg.horizons
+
+    @cached_property
+    def clips(self) -> HeldOut:
+        """The fixed held-out clips."""
+        cfg = self.cfg
+        return cut_clips(
+            self.data, cfg.clips, context=cfg.context, horizon=max(cfg.horizons), seed=cfg.seed
+        )
+
+    @cached_property
+    def short_clips(self) -> HeldOut:
+        """The same clips with a future of at most 16 frames, over which actions are judged."""
+        return self.clips.first(min(16, self.clips.horizon))
+
+    @cached_property
+    def probe(self) -> Probe:
+        """The judge of imagined frames."""
+        kept = Probe.load(self.folder / PROBE_FILE, self.probe_key) if self.folder else None
+        if kept is not None:
+            return kept
+        cfg, (data, episodes) = self.cfg.probe, self._lessons
+        learn = collect(
+            data, cfg.numbers, cfg.attributes, frames=cfg.frames, episodes=episodes, seed=cfg.seed
+        )
+        return train_probe(learn, self.probe_check, cfg, self.cfg.progress)
+
+    def keep_probe(self) -> None:
+        """Save the probe, if one was needed, beside the report."""
+        if "probe" in vars(self):
+            self.probe.save(self.folder / PROBE_FILE, self.probe_key)
+
+    @property
+    def probe_key(self) -> str:
+        """What the probe is made from and tested on."""
+        sets = [self.data] if self.probe_data is None else [self.data, self.probe_data]
+        sources = [f"{getattr(d, 'path', 'memory')} {len(d)} {sum(d.lengths)}" for d in sets]
+        return probe_key(self.cfg.probe, self.data.info, ", ".join(sources))
+
+    @cached_property
+    def probe_check(self) -> Labelled:
+        """Real frames that the probe has not seen."""
+        cfg = self.cfg.probe
+        episodes = range(1, len(self.data), 2) if self._splits else None
+        return collect(self.data, cfg.numbers, cfg.attributes, episodes=episodes)
+
+    @cached_property
+    def _splits(self) -> bool:
+        """Whether the probe has only the held-out data to learn from: then every second episode."""
+        if self.probe_data is not None:
+            return False
+        try:
+            alone = self.cfg.probe.episodes < 1 or self.simulator is None
+        except Skip:
+            alone = True
+        if alone and len(self.data) < 2:
+            raise ValueError(
+                "a probe needs at least 2 episodes, one to learn from and one to be tested on, got "
+                f"{len(self.data)}; record more or set `probe_data`"
+            )
+        return alone
+
+    @cached_property
+    def _lessons(self) -> tuple[Any, range]:
+        """What the probe learns from: a data set, and which of its episodes."""
+        if self._splits:
+            return self.data, range(0, len(self.data), 2)
+        data = self.probe_data
+        if data is None:
+            data = record(
+                self.simulator.env, episodes=self.cfg.probe.episodes, max_steps=PROBE_STEPS,
+                seed=PROBE_SEED, policy=self.simulator.policy, progress=self.cfg.progress,
+            )  # fmt: skip
+        return data, range(len(data))
+
+    @cached_property
+    def predict(self) -> WorldPredict:
+        """The world as a predictor."""
+        return WorldPredict(self.world, self.steps, self.cfg.seed)
+
+    @cached_property
+    def imagined(self) -> np.ndarray:
+        """What the world makes of the clips: `(b, horizon, h, w, 3)`."""
+        return self.predict(self.clips.given, self.clips.actions)
+
+    @property
+    def early(self) -> np.ndarray:
+        """The numbers of those clips that begin early in their episodes, and are replayed soon."""
+        return np.sort(np.argsort(self.clips.place[:, 1], kind="stable")[:RIVALS])
+
+    @cached_property
+    def rivals(self) -> tuple[HeldOut, np.ndarray, np.ndarray]:
+        """Clips with the simulator's frames under their own and under another clip's actions.
+
+        Frames `(b, horizon, h, w, 3)` come from replaying each recording by its seed.
+
+        Raises:
+            Skip: If recordings cannot be replayed, or come out otherwise.
+        """
+        clips = self.clips.rows(self.early)
+        if len(clips) < 2:
+            raise Skip("needs at least 2 clips")
+        other, real = other_actions(clips), ([], [])
+        for i, place in enumerate(clips.place):
+            for futures, actions in zip(real, (clips.actions, other), strict=True):
+                futures.append(self.replay(place, actions[i], clips.context))
+        real_a, real_b = map(np.stack, real)
+        if psnr(squared_error(real_a, clips.future).mean()) < 28:
+            raise Skip(
+                "replaying a recording by its seed gave other frames; was the simulator changed?"
+            )
+        return clips, real_a, real_b
+
+    def replay(self, place: np.ndarray, actions: np.ndarray, given: int) -> np.ndarray:
+        """Take the simulator to a clip's last given frame, then on under `actions[given - 1:]`.
+
+        Where its episode ends before the actions do, its last frame stays.
+
+        Raises:
+            Skip: If the simulator cannot be made, or the recording has no seed.
+        """
+        episode, first = map(int, place)
+        recording = self.data.outline(episode)
+        if recording.seed is None:
+            raise Skip("the recordings hold no seeds to replay them by")
+        run = np.concatenate([recording.actions[: first + given - 1], actions[given - 1 :]])
+        return self.simulator.run(recording.seed, run, len(actions) - given + 1)
+
+    @cached_property
+    def starts(self) -> HeldOut:
+        """Clips that begin in orderly motion, for steering and driving.
+
+        On the road, heading along it, driven cleanly and faster than a tenth of the clips, as far
+        as the recordings say so; the others follow where there are too few.
+        """
+        horizon = min(32, max(self.horizons))
+        pool = cut_clips(
+            self.data, 6 * self.cfg.starts, context=self.cfg.context, horizon=horizon,
+            seed=self.cfg.seed + 1,
+        )  # fmt: skip
+        state = {name: values[:, self.cfg.context - 1] for name, values in pool.state.items()}
+        good = np.ones(len(pool), bool)
+        if "style" in state:
+            good &= state["style"] == 0
+        if "on_road" in state:
+            good &= state["on_road"] > 0.9
+        if "heading" in state:
+            good &= np.abs(state["heading"]) < 0.3
+        if "speed" in state:
+            good &= state["speed"] > np.quantile(state["speed"], 0.1)
+        else:
+            good &= squared_error(pool.given[:, 0], pool.given[:, -1]) > 0
+        order = np.argsort(~good, kind="stable")[: self.cfg.starts]
+        return pool.rows(order)
+
+    def held(self, *keys: str) -> np.ndarray | None:
+        """Return the flat action `(a,)` of holding `keys`; None if the data have no such keys."""
+        for names, action in self.data.info.keys:
+            if sorted(names) == sorted(keys):
+                space = self.data.info.action_space
+                as_array = np.asarray(action, getattr(space, "dtype", None))
+                return flatten_action(space, as_array if as_array.ndim else as_array.item())
+        return None
+
+    @property
+    def idle(self) -> np.ndarray:
+        """The flat action `(a,)` of doing nothing."""
+        space = self.data.info.action_space
+        return flatten_action(space, null_action(space))
+
+    @cached_property
+    def simulator(self) -> "Simulator":
+        """The env that the recordings come from."""
+        return Simulator(self.data.info)
+
+
+class Simulator:
+    """The recorded env, taken back to any moment of a recording by its seed and actions.
+
+    Args:
+        info: Of the data set.
+
+    Raises:
+        Skip: If the env cannot be made here.
+    """
+
+    def __init__(self, info: Any) -> None:
+        try:
+            self.env = gymnasium.make(info.env_id, render_mode="rgb_array", **info.env_kwargs)
+        except Exception as error:
+            raise Skip(f"the simulator {info.env_id!r} cannot be made here: {error}") from error
+        if self.env.action_space != info.action_space:
+            raise Skip(f"the simulator {info.env_id!r} takes other actions than were recorded")
+        self.space = info.action_space
+        scripted = hasattr(self.env.unwrapped, "scripted_action")
+        self.policy = "scripted" if scripted else "sticky"
+
+    def run(self, seed: int, actions: np.ndarray, keep: int) -> np.ndarray:
+        """Reset with `seed`, act `(n, a)`; return the last `keep` frames `(keep, h, w, 3)`."""
+        observation, _ = self.env.reset(seed=seed)
+        frames = [self._frame(observation)] if keep > len(actions) else []
+        over = False
+        for i, action in enumerate(actions):
+            if not over:
+                step = self.env.step(unflatten_action(self.space, action))
+                observation, over = step[0], step[2] or step[3]
+            if i >= len(actions) - keep:
+                frames.append(self._frame(observation))
+        return np.stack(frames)
+
+    def _frame(self, observation: Any) -> np.ndarray:
+        image = isinstance(observation, np.ndarray) and observation.dtype == np.uint8
+        if image and observation.ndim == 3 and observation.shape[-1] == 3:
+            return observation.copy()
+        return np.asarray(self.env.render())
+
+
+def hold(action: np.ndarray, rows: int, steps: int) -> np.ndarray:
+    """Repeat one action `(a,)` as `(rows, steps, a)`."""
+    return np.broadcast_to(action, (rows, steps, len(action))).astype(np.float32)
+
+
+def other_actions(clips: HeldOut) -> np.ndarray:
+    """Return the clips' actions `(b, t - 1, a)` with another clip's after the given frames."""
+    own, c = clips.actions, clips.context
+    return np.concatenate([own[:, : c - 1], np.roll(own, len(own) // 2, 0)[:, c - 1 :]], 1)
+
+
+def copy_error(clips: HeldOut) -> np.ndarray:
+    """Return copy-the-last-frame's error `(b, horizon)`."""
+    return squared_error(copy_last(clips.given, clips.actions), clips.future)
+
+
+def distance(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the root mean square difference of pixels in [0, 255], per frame `(...)`."""
+    return 255 * np.sqrt(squared_error(frames, others))
+
+
+def share(flags: Sequence[bool] | np.ndarray) -> float:
+    """Return the share of True; NaN of nothing."""
+    return float(np.mean(flags)) if len(flags) else float("nan")

@@ -1,0 +1,290 @@
+"""Does the dream last, and does it show what was asked? Text, drift, rewards, endings, time.
+
+Each function is a section of the report: its docstring tells the reader how its figures came
+about, so it speaks of what was done, not of code.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from worldsim.measuring.heldout import Dream, HeldOut, cut_clips, dream, encode, film_strip
+from worldsim.measuring.metrics import (
+    best_lag,
+    f1_score,
+    first_failure,
+    frame_statistics,
+    percentiles,
+    r_squared,
+)
+from worldsim.measuring.report import Plot, Strip
+from worldsim.measuring.study import Skip, Study, hold, share
+from worldsim.rollout import Rollout
+
+HORIZON_TO_SHOW = 24  # frames within which a changed prompt must show
+EVERY = 4  # one in so many frames is looked at for drift
+WINDOW = 16 // EVERY
+
+
+def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
+    """Ask for scenes in held-out phrasings; a classifier trained on real frames says what shows.
+
+    "from nothing": the prompt alone, under the world's own policy, judged over the last 16 of 24
+    frames. "after a change": from a recorded start, a prompt with another time and weather takes
+    over; judged over the last 8 of 24 frames. Shown is what those frames show on average. "night"
+    is the share of prompts with night that gave night. Beside each the classifier's own accuracy,
+    on real clips of 16 frames and on single frames, of episodes that it has not seen.
+    """
+    probe, cfg = study.probe, study.cfg
+    attributes = [name for name in cfg.probe.attributes if name in probe.classes]
+    if not attributes:
+        raise Skip("the recordings hold no attributes of scenes for the classifier to learn")
+    rng = np.random.default_rng(cfg.seed)
+    wanted, prompts = _asked(study, attributes, cfg.prompts, rng)
+    settings = {"autopilot": True, "sampler_steps": study.steps, "guidance": cfg.guidance}
+    made = dream(study.world, None, None, frames, prompts=prompts, seed=cfg.seed, **settings)
+    from_nothing = _shown(study, made.frames[:, -17:], wanted)
+    starts = cut_clips(study.data, cfg.prompts, context=cfg.context, horizon=1, seed=cfg.seed + 2)
+    kept = [{k: s.get(k) for k in ("biome", "traffic")} for s in starts.scenes]
+    changed, later = _asked(study, attributes, cfg.prompts, rng, kept)
+    after = dream(
+        study.world, starts.given, starts.actions, HORIZON_TO_SHOW, prompts=list(starts.captions),
+        later_prompts=later, seed=cfg.seed, **settings,
+    )  # fmt: skip
+    after_change = _shown(study, after.frames[:, -9:], changed)
+    table = {
+        name: {
+            "from nothing": share(from_nothing[name]),
+            "after a change": share(after_change[name]),
+            "classifier on real clips": probe.scores.get(f"{name}_of_clips", float("nan")),
+            "on single frames": probe.scores.get(f"{name}_accuracy", float("nan")),
+            "chance": 1 / len(probe.classes[name]),
+        }
+        for name in attributes
+    }
+    figures = {
+        "asked": len(prompts),
+        "shown_from_nothing": share(np.concatenate(list(from_nothing.values()))),
+        "shown_after_a_change": share(np.concatenate(list(after_change.values()))),
+    }
+    for name, films, said in (
+        ("from-nothing", made.frames, prompts),
+        ("changed", after.frames, later),
+    ):
+        for i in range(min(3, len(films))):
+            strip = film_strip([films[i]], 2)
+            study.strips[f"text-{name}-{i}"] = Strip(f"{name.replace('-', ' ')}: {said[i]}", strip)
+    if "time" in attributes:
+        for label, shown, scenes in (
+            ("night_from_nothing", from_nothing, wanted),
+            ("night_after_a_change", after_change, changed),
+        ):
+            dark = np.array([scene["time"] == "night" for scene in scenes])
+            figures[label] = share(np.asarray(shown["time"])[dark])
+    return figures | {"attribute": table}
+
+
+def _asked(
+    study: Study,
+    attributes: list[str],
+    count: int,
+    rng: np.random.Generator,
+    kept: list | None = None,
+) -> tuple[list[dict], list[str]]:
+    """Draw scenes and describe them in phrasings held out from training."""
+    from worldsim.captions import caption
+
+    known = study.probe.classes
+    examples = [study.data.outline(i).scene for i in range(len(study.data))]
+    scenes, prompts = [], []
+    for i in range(count):
+        scene = dict(examples[i % len(examples)])
+        scene.pop("next_biome", None)
+        scene |= {name: str(rng.choice(known[name])) for name in attributes}
+        if kept:
+            scene |= {k: v for k, v in kept[i].items() if v}
+        scenes.append(scene)
+        length = str(rng.choice(["sentence", "paragraph"]))  # short ones may leave things unsaid
+        prompts.append(caption(scene, {}, rng, length, split="test"))
+    return scenes, prompts
+
+
+def _shown(study: Study, frames: np.ndarray, scenes: list[dict]) -> dict[str, list[bool]]:
+    """Say for each video and attribute whether most of its frames show what was asked."""
+    reading = study.probe.read(frames).shown
+    return {
+        name: [known[i] == scene.get(name) for i, scene in zip(reading[name], scenes, strict=True)]
+        for name, known in study.probe.classes.items()
+        if name != "action"
+    }
+
+
+def measure_drift(study: Study) -> dict[str, Any]:
+    """Dream on for long: idle, at random (held for ten steps), as recorded, and under autopilot.
+
+    A rollout fails when the median over 16 frames of any statistic leaves the range of real frames
+    widened by half: mean and spread of each colour, sharpness, and what is lost when the frame is
+    encoded again. Every fourth frame counts. Real recordings under the same rule stand beside.
+    """
+    cfg, world = study.cfg, study.world
+    low, high, real = _real_range(study)
+    ways = ("idle", "random", "recorded", "autopilot")
+    n, k = cfg.drift_rows, cfg.drift_frames
+    starts = study.starts.rows(np.resize(np.arange(len(study.starts)), n))
+    rows = len(ways) * n
+    rollout = Rollout(world, rows, sampler_steps=study.steps)
+    rollout.seed(list(range(rows)), [cfg.seed + i for i in range(rows)])
+    lead = np.zeros((n, cfg.context, starts.actions.shape[-1]), np.float32)
+    lead[:, 1:] = _scaled(study, starts.actions[:, : cfg.context - 1])
+    latents = torch.cat([encode(world, starts.given)] * len(ways))
+    leads = torch.from_numpy(np.concatenate([lead] * len(ways))).to(world.device)
+    rollout.prefill(list(range(rows)), latents, leads)
+    given = torch.from_numpy(_scaled(study, _ways(study, n, k))).to(world.device)  # (3 n, k, a)
+    statistics, seen = [], []
+    for i in range(k):
+        now = rollout.step(torch.cat([given[:, i], rollout.policy[3 * n :]]), agent=True)
+        if i % EVERY == 0:
+            statistics.append(_statistics(study, now.latents))
+        if i % max(1, k // 12) == 0:
+            seen.append(world.decode(now.latents[::n]).cpu().numpy())  # one row of each way
+    films = np.stack(seen, 1)
+    about = f"{', '.join(ways)}: every {max(1, k // 12)} frames of {k}"
+    study.strips["drift-ways"] = Strip(about, film_strip(list(films)))
+    lasted = np.minimum(EVERY * first_failure(np.stack(statistics, 1), low, high, WINDOW), k)
+    table = {}
+    for name, part in zip(ways, np.split(lasted, len(ways)), strict=True):
+        failed = part[part < k]
+        table[name] = {
+            "survived": share(part >= k),
+            "first_failure": int(failed.min()) if len(failed) else k,
+            "median_frames": float(np.median(part)),
+        }
+    frames = list(range(0, k + 1, max(1, k // 64)))
+    study.plots["drift-survival"] = Plot(
+        "Drift", "imagined frame", "share of rollouts still in the range of real frames",
+        {
+            name: (frames, [share((part >= f) | (part >= k)) for f in frames])
+            for name, part in zip(ways, np.split(lasted, len(ways)), strict=True)
+        },
+    )  # fmt: skip
+    return {
+        "frames": k,
+        "rollouts": rows,
+        "survived": share(lasted >= k),
+        "real_episodes_in_range": real,
+        "way": table,
+    }
+
+
+def _scaled(study: Study, actions: np.ndarray) -> np.ndarray:
+    return np.asarray(study.world.scale_actions(actions), np.float32)
+
+
+def _ways(study: Study, n: int, k: int) -> np.ndarray:
+    """Return idle, random and recorded actions, `n` rows each: `(3 n, k, a)`."""
+    rng = np.random.default_rng(study.cfg.seed)
+    idle = hold(study.idle, n, k)
+    drawn = [
+        study.clips.actions[rng.integers(len(study.clips)), 0] for _ in range(n * (k // 10 + 1))
+    ]
+    space = study.data.info.action_space
+    if hasattr(space, "low") and np.isfinite(space.low).all():
+        drawn = [rng.uniform(space.low, space.high).ravel() for _ in drawn]
+    held = np.stack(drawn).reshape(n, -1, idle.shape[-1]).repeat(10, 1)[:, :k]
+    recorded = []
+    for _ in range(n):
+        order = rng.permutation(len(study.data))
+        actions = np.concatenate([study.data.outline(int(i)).actions for i in order])
+        recorded.append(np.resize(actions, (k, actions.shape[-1])))
+    return np.concatenate([idle, held.astype(np.float32), np.stack(recorded)]).astype(np.float32)
+
+
+@torch.inference_mode()
+def _statistics(study: Study, latents: torch.Tensor) -> np.ndarray:
+    """Return colour statistics and re-encoding error of latents `(b, c, h, w)`: `(b, 8)`."""
+    frames = study.world.decode(latents)
+    again = study.world.encode(frames).float()
+    lost = (again - latents.float()).square().mean((1, 2, 3)).sqrt()
+    return np.concatenate([frame_statistics(frames.cpu().numpy()), lost[:, None].cpu().numpy()], 1)
+
+
+def _real_range(study: Study, episodes: int = 24) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the range of real frames' statistics, and the share of real episodes that keep it.
+
+    The range comes from every second episode, the share from the others.
+    """
+    parts = []
+    for index in range(min(episodes, len(study.data))):
+        frames = study.data[index].frames[::EVERY]
+        latents = encode(study.world, frames[None])[0]
+        parts.append(np.concatenate([_statistics(study, part) for part in latents.split(64)]))
+    known, unseen = np.concatenate(parts[::2]), parts[1::2] or parts
+    low, high = known.min(0), known.max(0)
+    margin = 0.25 * (high - low)
+    low, high = low - margin, high + margin
+    low[-1] = 0.0  # losing nothing when encoded again is no fault
+    kept = [first_failure(part[None], low, high, WINDOW)[0] >= len(part) for part in unseen]
+    return low, high, share(kept)
+
+
+def measure_rewards(study: Study) -> dict[str, Any]:
+    """Compare imagined rewards and endings with the recorded ones, under the recorded actions.
+
+    Rewards over 16 imagined frames. "lag" is the shift at which both correlate best: 0 is right.
+    Endings: clips that end an episode among as many that do not; an ending counts as found when
+    its probability passes one half at most one frame off.
+    """
+    clips = study.short_clips
+
+    def play(some: HeldOut) -> Dream:
+        settings = {"sampler_steps": study.steps, "seed": study.cfg.seed}
+        return dream(study.world, some.given, some.actions, some.horizon, **settings)
+
+    real, made = clips.rewards[:, clips.context - 1 :], play(clips)
+    figures = {
+        "reward_mean_error": float(np.abs(made.rewards - real).mean()),
+        "reward_mean_error_of_guessing_the_mean": float(np.abs(real - real.mean()).mean()),
+        "reward_r2": r_squared(made.rewards.ravel(), real.ravel()),
+        "reward_lag": best_lag(made.rewards, real),
+    }
+    try:
+        last = cut_clips(
+            study.data, 32, context=study.cfg.context, horizon=min(8, clips.horizon), ends=True
+        )
+    except ValueError as error:
+        return figures | {"endings": str(error)}
+    found = (play(last).terminated > 0.5)[:, -2:].any(1)
+    ended = clips.terminated[:, clips.context - 1 :].any(1)
+    false = (made.terminated > 0.5).any(1)[~ended][: len(last)]
+    truth = np.concatenate([np.ones(len(found), bool), np.zeros(len(false), bool)])
+    return figures | {
+        "endings": len(last),
+        "endings_f1": f1_score(np.concatenate([found, false]), truth),
+        "endings_found": share(found),
+        "false_endings": share(false),
+    }
+
+
+def measure_time(study: Study, frames: int = 120, warm: int = 20) -> dict[str, Any]:
+    """Time one world, frame by frame: action in, pixels, reward and termination out."""
+    starts = study.starts.rows(np.arange(1))
+    rollout = Rollout(study.world, 1, sampler_steps=study.steps)
+    lead = np.zeros((1, study.cfg.context, starts.actions.shape[-1]), np.float32)
+    rollout.prefill(
+        [0], encode(study.world, starts.given), torch.from_numpy(lead).to(study.world.device)
+    )
+    durations = []
+    with torch.inference_mode():
+        for i in range(frames + warm):
+            begin = time.perf_counter()
+            now = rollout.step(rollout.policy, agent=True)
+            study.world.decode(now.latents).cpu()
+            if i >= warm:
+                durations.append(time.perf_counter() - begin)
+    return percentiles(durations) | {
+        "frames_per_second": float(1 / np.mean(durations)),
+        "sampler_steps": study.steps or study.world.cfg.sampler_steps,
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,1 @@
+"""What the viewer is made of: the hands, the stage, the pictures, the window and the page."""

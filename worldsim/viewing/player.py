@@ -1,0 +1,122 @@
+"""The thread on which the model runs, so that a slow one never holds up a window."""
+
+import queue
+import threading
+from collections import deque
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+from worldsim.viewing.scene import View
+from worldsim.viewing.session import Session
+from worldsim.viewing.stage import Moment, Stage
+
+
+class Player:
+    """Run a session on a thread, at an even pace, and hand over the latest moment.
+
+    The window calls `press`, `release`, `steer` and `send`, and reads `view`, `latest` (the moment
+    in focus) and `error`; nothing of this waits for the model. The session's envs are left open at
+    the end: some of gymnasium's shut all of pygame down when they close, so the window closes them
+    last.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.latest: tuple[Stage, Moment] | None = None
+        self.view: View | None = None
+        self.late: deque[float] = deque(maxlen=600)  # ms from when each step was due
+        self.error: BaseException | None = None
+        self._commands: queue.SimpleQueue[tuple[str, tuple] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._held: list[int] = []
+        self._tapped: list[int] = []
+        self._axes: dict[str, float] = {}
+        self._pressed: float | None = None
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, which opens the stage first."""
+        self._thread.start()
+
+    def stop(self, patience: float = 30.0) -> bool:
+        """Have the thread finish its film and end; return whether it did within so many seconds."""
+        self._commands.put(None)
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def send(self, command: str, *args: Any) -> None:
+        """Have the thread call a method of the session, between two steps."""
+        self._commands.put((command, args))
+
+    def press(self, key: int) -> None:
+        """Hold a key down. A key that is released before the next step still counts in it."""
+        with self._lock:
+            if key not in self._held:
+                self._held.append(key)
+                self._tapped.append(key)
+                self._pressed = self._pressed or perf_counter()
+
+    def release(self, key: int | None = None) -> None:
+        """Let go of a key, or of all."""
+        with self._lock:
+            self._held = [k for k in self._held if key is not None and k != key]
+            if key is None:
+                self._axes.clear()
+
+    def steer(self, axes: dict[str, float]) -> None:
+        """Change deflections of sticks and mouse, by name."""
+        with self._lock:
+            changed = self._axes | axes
+            if changed != self._axes:
+                self._pressed = self._pressed or perf_counter()
+            self._axes = changed
+
+    def _take_hands(self) -> tuple[tuple[int, ...], tuple[tuple[str, float], ...], float | None]:
+        with self._lock:
+            keys = tuple(dict.fromkeys([*self._held, *self._tapped]))
+            axes = tuple((name, value) for name, value in self._axes.items() if value)
+            pressed, self._pressed = self._pressed, None
+            self._tapped.clear()
+        return keys, axes, pressed
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self.session.start()
+            self._show()
+            self._play()
+        except BaseException as caught:
+            error = caught
+        try:
+            self.session.finish_film()
+        except Exception as caught:
+            error = error or caught
+        self.error = error
+
+    def _play(self) -> None:
+        session, due = self.session, perf_counter()
+        while True:
+            wait = None if session.idle else max(0.0, due - perf_counter())
+            try:
+                command = self._commands.get(timeout=wait)
+            except queue.Empty:
+                began = perf_counter()
+                self.late.append(1000 * (began - due))
+                keys, axes, pressed = self._take_hands()
+                session.tick(keys, axes)
+                self._show(pressed)
+                # a frame that comes late is made up for; a longer halt is not
+                due = (due if due + session.period > began else began) + session.period
+                continue
+            if command is None:
+                return
+            name, args = command
+            getattr(session, name)(*args)
+            self._show()
+
+    def _show(self, pressed: float | None = None) -> None:
+        stage = self.session.stage
+        moment = stage.moment
+        self.latest = stage, replace(moment, pressed=pressed) if pressed else moment
+        self.view = replace(self.session.view(), pressed=pressed)

@@ -1,0 +1,323 @@
+"""A session of play: its commands, its time, and what it keeps.
+
+`Session` is plain and sequential: `tick` moves time, the other methods are the commands that a
+person can give. It knows no window and no thread.
+"""
+
+import itertools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from worldsim.viewing.casting import Casting
+from worldsim.viewing.film import Film
+from worldsim.viewing.pilots import DRIVERS, Hands, Policy, load_pilot
+from worldsim.viewing.scene import Pane, Scene
+from worldsim.viewing.slots import read_slot, write_slot
+from worldsim.viewing.stage import Stage
+from worldsim.viewing.starts import Start, clips_of, frame_from_image, seeds_of
+
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
+LAST_LOOK = 0.8  # seconds that the last frame of an episode stays
+SLOTS = 4
+
+
+class Session(Casting):
+    """Play a scene: one stage, an imagined world beside its real simulator, or several futures.
+
+    Args:
+        open_stage: Makes the stage; called by `start`, for it can take seconds.
+        seed: Of the first episode; each new start takes the next one.
+        autopilot: Whether the autopilot drives at first.
+        fps: Frames per second; None takes the env's own.
+        out: Where films go; a number is added to the name if a file is there. Slots, pictures and
+            kept episodes go beside it.
+        agent: An agent that can drive too, see `pilots.load_pilot`.
+    """
+
+    def __init__(
+        self,
+        open_stage: Callable[[], Stage],
+        *,
+        seed: int = 0,
+        autopilot: bool = False,
+        fps: float | None = None,
+        out: str | Path = "out/play.mp4",
+        agent: str | Policy | None = None,
+    ) -> None:
+        super().__init__()
+        self.open_stage, self.seed, self.out = open_stage, seed, Path(out)
+        self.driver = "autopilot" if autopilot else "human"
+        self.agent, self.pilot = agent, None
+        self.film: Film | None = None
+        self.films: list[Path] = []
+        self.paused = self.rewinding = False
+        self.speed, self.slot = 1.0, 1
+        self.gallery: list[Start] | None = None
+        self._fps, self._single = fps, False
+
+    @property
+    def autopilot(self) -> bool:
+        """Whether somebody else drives while no key is held."""
+        return self.driver != "human"
+
+    @autopilot.setter
+    def autopilot(self, on: bool) -> None:
+        self.driver = "autopilot" if on else "human"
+
+    @property
+    def fps(self) -> float:
+        """Frames per second at normal speed."""
+        return self._fps or self.stage.fps
+
+    @property
+    def idle(self) -> bool:
+        """Whether time stands still."""
+        if self.gallery is not None:
+            return True
+        return self.paused and not self.rewinding and not self._single
+
+    @property
+    def period(self) -> float:
+        """Seconds until the next tick is due."""
+        period = 1 / (self.fps * self.speed)
+        return max(period, LAST_LOOK) if self.stage.moment.ended else period
+
+    def start(self) -> None:
+        """Make the stage, load the agent and begin the first episode."""
+        stage = self.open_stage()
+        self.scene = Scene([Pane(stage)])
+        if self.agent is not None:
+            self.pilot, self.driver = load_pilot(self.agent), "agent"
+        stage.reset(self.seed)
+
+    def tick(self, keys: tuple[int, ...] = (), axes: tuple[tuple[str, float], ...] = ()) -> None:
+        """Move on by one frame, or back while rewinding; a finished episode gives way to the next.
+
+        Args:
+            keys: Keys held down, in the order in which they were pressed.
+            axes: Deflections of sticks and mouse, by name.
+        """
+        self._single = False
+        if self.rewinding:
+            if not self.scene.rewind():
+                return
+        elif self.stage.moment.ended:
+            self.next_start()
+        else:
+            self.scene.step(Hands(keys, axes), self.driver, self.pilot)
+        self._shoot()
+
+    # time
+
+    def pause(self) -> None:
+        """Stop time, or let it go on."""
+        self.paused = not self.paused
+
+    def single_step(self) -> None:
+        """Pause and take one step."""
+        self.paused = self._single = True
+
+    def rewind(self, on: bool) -> None:
+        """Begin or end going back in time."""
+        if self.rewinding and not on:
+            alike = [stage.settle() for stage in self.scene.stages]
+            if not all(alike):
+                self.notices.append("the simulator does not repeat itself: this is its nearest")
+        self.rewinding = on
+
+    def change_speed(self, by: int) -> None:
+        """Go to a slower (-1) or faster (1) motion."""
+        at = SPEEDS.index(self.speed) + by
+        self.speed = SPEEDS[min(max(at, 0), len(SPEEDS) - 1)]
+
+    def restart(self) -> None:
+        """Begin this episode again; futures go back to where they parted."""
+        self.scene.restart()
+
+    def next_start(self) -> None:
+        """Begin another episode."""
+        self.scene.begin(self.stage.moment.seed + 1, self._options)
+
+    def save_slot(self) -> None:
+        """Write the present moment of the stage in focus to disk."""
+        with self._excused("not saved"):
+            write_slot(self._slot_path(), self.stage)
+            self.notices.append(f"saved in slot {self.slot}: {self._slot_path()}")
+
+    def load_slot(self) -> None:
+        """Go to the moment that lies in the slot."""
+        with self._excused("not loaded"):
+            read_slot(self._slot_path(), self.stage)
+            self._be_alone()
+            self.notices.append(f"slot {self.slot}")
+
+    def next_slot(self) -> None:
+        """Choose another slot."""
+        self.slot = self.slot % SLOTS + 1
+        used = "used" if self._slot_path().exists() else "empty"
+        self.notices.append(f"slot {self.slot} of {SLOTS}, {used}")
+
+    def _slot_path(self) -> Path:
+        return self.out.parent / "slots" / f"{_plain(self.stage.title)}-{self.slot}.safetensors"
+
+    # prompts and starts
+
+    def set_prompt(self, prompt: str) -> None:
+        """Change the prompt while the episode goes on."""
+        if not self.stage.offers("set_prompt"):
+            self.notices.append("prompts change imagined worlds; this is the real simulator")
+            return
+        with self._excused("the prompt was not understood"):
+            self.stage.set_prompt(prompt)
+
+    def begin(self, prompt: str) -> None:
+        """Begin an episode from a prompt alone; an empty one brings the recorded starts back."""
+        if not self.stage.offers("set_prompt"):
+            self.set_prompt(prompt)
+            return
+        options = {"prompt": prompt} if prompt else None
+        self._begin_from(options, "the prompt was not understood", lasting=True)
+
+    def choose_prompt(self, number: int) -> None:
+        """Set one of the world's example prompts."""
+        if number < len(self.stage.prompts):
+            self.set_prompt(self.stage.prompts[number])
+
+    def open_gallery(self) -> None:
+        """Put pictures of where an episode can begin into `gallery`, or take them away again.
+
+        Time stands still while they are there.
+        """
+        if self.gallery is not None:
+            self.gallery = None
+            return
+        with self._excused("no pictures of starts"):
+            self.gallery = self._starts()
+
+    def begin_from_start(self, number: int) -> None:
+        """Begin from a picture of the gallery."""
+        start, self.gallery = (self.gallery or self._starts())[number], None
+        if start.seed is None:
+            self._begin_from(start.options, "no such start")
+        else:
+            self._be_alone()
+            self.stage.reset(start.seed)
+
+    def _starts(self) -> list[Start]:
+        if hasattr(self.stage.world, "starts"):
+            return clips_of(self.stage)
+        other = self._borrow()
+        self._spares.append(other)
+        return seeds_of(other, self.stage.moment.seed + 1)
+
+    def close_gallery(self) -> None:
+        """Choose nothing."""
+        self.gallery = None
+
+    def begin_from_image(self, path: str) -> None:
+        """Begin from a picture on disk, under the prompt in force."""
+        stage = self._imagined()
+        if stage is None:
+            self.notices.append("only an imagined world can begin from a picture")
+            return
+        with self._excused("no scene from this picture"):
+            options = {"frames": frame_from_image(path, stage.moment.frame.shape[:2])}
+            if stage.moment.prompt:
+                options["prompt"] = stage.moment.prompt
+            self._show(stage)
+            self._begin_from(options, "no scene from this picture")
+
+    def _begin_from(self, options: dict[str, Any] | None, what: str, lasting: bool = False) -> None:
+        """Begin an episode alone on the screen; if the env refuses, all stays as it is.
+
+        Args:
+            options: Of the env's `reset`.
+            what: To tell a person if it fails.
+            lasting: Whether later episodes begin so too.
+        """
+        with self._excused(what):
+            self._be_alone()
+            self.stage.reset(self.stage.moment.seed, options)
+            self._options = options if lasting else None
+
+    # drivers
+
+    def toggle_autopilot(self) -> None:
+        """Let the autopilot drive whenever no key is held, or stop it."""
+        self.drive("human" if self.autopilot else "autopilot")
+
+    def next_driver(self) -> None:
+        """Let somebody else drive: you, the autopilot, the agent if there is one."""
+        there = DRIVERS if self.pilot else DRIVERS[:2]
+        self.drive(there[(there.index(self.driver) + 1) % len(there)])
+
+    def drive(self, driver: str) -> None:
+        """Say who drives, one of `pilots.DRIVERS`."""
+        if driver not in DRIVERS:
+            raise ValueError(f"`driver` must be one of {', '.join(DRIVERS)}, got {driver!r}")
+        if driver == "agent" and self.pilot is None:
+            self.notices.append("no agent here; play with agent=model.zip or agent=module:function")
+            return
+        self.driver = driver
+        offered = ("autopilot_action", "scripted_action", "recorded_action")
+        if driver == "autopilot" and not any(map(self.stage.offers, offered)):
+            self.notices.append("no autopilot here: it acts at random")
+
+    # what is kept
+
+    def record(self, strip: bool = True) -> None:
+        """Begin a film, or finish the one that is running.
+
+        Args:
+            strip: Whether to draw prompt, return and controls below the frames.
+        """
+        if self.film is not None:
+            self.finish_film()
+            return
+        with self._excused("no film"):
+            self.film = Film(free_path(self.out), self.stage, self.fps, strip)
+            self._shoot()
+
+    def finish_film(self) -> None:
+        """Write the end of the film that is running, if there is one."""
+        film, self.film = self.film, None
+        if film is not None:
+            film.close()
+            self.films.append(film.path)
+            self.notices.append(f"{film.seconds:.1f} s of film in {film.path}")
+
+    def keep_episode(self) -> None:
+        """Add the episode in focus, as far as it was played, to a data set beside the films."""
+        with self._excused("the episode was not kept"):
+            from worldsim.viewing.keeping import keep_episode  # PyArrow takes a while
+
+            path = self.out.parent / f"{_plain(self.stage.title)}-episodes"
+            steps, count = keep_episode(path, self.stage, self.fps)
+            self.notices.append(f"{steps} steps kept as episode {count - 1} of {path}")
+
+    def close(self) -> None:
+        """Finish the film and close the envs."""
+        try:
+            self.finish_film()
+        finally:
+            stages = self.scene.stages if self.scene else []
+            for stage in (*stages, *self._spares, self._twin):
+                if stage is not None:
+                    stage.env.close()
+
+    def _shoot(self) -> None:
+        if self.film is not None:
+            self.film.write(self.stage, self.view())
+
+
+def _plain(title: str) -> str:
+    """Turn a title into the name of a file."""
+    return re.sub(r"[^\w.-]+", "-", title.split("/")[-1])
+
+
+def free_path(path: Path) -> Path:
+    """Return `path`, or if a file is there the first free `name-2.mp4`, `name-3.mp4`, ..."""
+    numbered = (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2))
+    return next(p for p in itertools.chain([path], numbered) if not p.exists())

@@ -1,0 +1,74 @@
+"""Where an episode can begin: recorded start clips, seeds, a picture from disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from worldsim.video import read_image
+from worldsim.viewing.stage import Stage
+
+SEEDS = 12  # of a simulator, to choose from
+
+
+@dataclass(frozen=True)
+class Start:
+    """One picture to begin from."""
+
+    frame: np.ndarray
+    """`(h, w, 3)` uint8."""
+    caption: str
+    options: dict[str, Any] | None = None
+    """Of `reset`."""
+    seed: int | None = None
+    """Of the episode; None keeps the present one."""
+
+
+def clips_of(stage: Stage) -> list[Start]:
+    """Return a world's start clips by their last frames.
+
+    Raises:
+        ValueError: If it has none of the size that is played.
+    """
+    starts = stage.world.starts
+    h, w = stage.moment.frame.shape[:2]
+    size = stage.world.tokenizer.latent_size((h, w))
+    if starts.latents.dim() != 5 or starts.latents.shape[-2:] != size:
+        raise ValueError(f"{stage.title} has no start clips of {w}x{h}; type a prompt instead")
+    frames = stage.world.decode(starts.latents[:, -1].float()).cpu().numpy()
+    return [
+        Start(frame, caption, {"start": number})
+        for number, (frame, caption) in enumerate(zip(frames, starts.captions, strict=True))
+    ]
+
+
+def seeds_of(stage: Stage, first: int) -> list[Start]:
+    """Begin an episode for each of the next seeds, to see what they look like.
+
+    Args:
+        stage: Of the env in question; it is left at the last of them.
+        first: Seed to begin with.
+    """
+    moments = [stage.reset(first + i) for i in range(SEEDS)]
+    return [Start(m.frame, m.prompt or f"seed {m.seed}", seed=m.seed) for m in moments]
+
+
+def frame_from_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+    """Read a picture and cut its middle to a frame `(h, w, 3)` uint8.
+
+    Args:
+        path: A PNG or JPEG.
+        size: `(h, w)` of the frame.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no picture.
+    """
+    picture, (h, w) = read_image(path), size
+    factor = max(h / picture.shape[0], w / picture.shape[1])
+    inner = max(w, round(factor * picture.shape[1])), max(h, round(factor * picture.shape[0]))
+    shrunk = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA if factor < 1 else 1)
+    top, left = (shrunk.shape[0] - h) // 2, (shrunk.shape[1] - w) // 2
+    return np.ascontiguousarray(shrunk[top : top + h, left : left + w])
