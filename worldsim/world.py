@@ -1,5 +1,7 @@
 """A world: tokenizer, dynamics, spaces and start clips, in memory and as a folder.
 
+On disk it is
+
     drive/
       config.json            every architecture number, the spaces, fps, key bindings
       tokenizer.safetensors  frames <-> latents
