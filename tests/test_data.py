@@ -284,6 +284,22 @@ def test_inspect_counts_discrete_actions():
     assert "75.0%" in inspect(MemoryDataset(info, [episode]))
 
 
+@pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.Box(0, 1, (3,), np.float32)])
+def test_inspect_counts_only_actions_with_a_label(space):
+    """Those without one were once counted as zeros, of choices without a word."""
+    actions = np.eye(3, dtype=np.float32)[np.array([0, 0, 0, 2])]
+    info = make_info(frame_size=(8, 8), action_space=space)
+
+    def told(known):
+        episode = Episode(np.zeros((5, 8, 8, 3), np.uint8), actions, action_known=known)
+        return inspect(MemoryDataset(info, [episode]))
+
+    text = told([False, True, True, True])
+    assert "25.0% of the steps have no action label" in text
+    assert ("66.7%" if isinstance(space, spaces.Discrete) else "0.6667") in text
+    assert "100.0% of the steps have no action label" in told([False] * 4)
+
+
 def test_preview_draws_a_sheet_and_a_film(dataset, tmp_path):
     preview(dataset, tmp_path / "sheet.png", episodes=3, columns=5, scale=2)
     assert read_image(tmp_path / "sheet.png").shape[1] == 5 * (48 + 2) + 2

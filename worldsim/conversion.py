@@ -68,9 +68,10 @@ def convert(
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}; check the path")
     if frame_size and any(side < STRIDE or side % STRIDE for side in frame_size):
+        h, w = (max(STRIDE, side // STRIDE * STRIDE) for side in frame_size)
         raise ValueError(
-            f"frames must be multiples of {STRIDE} wide and high, got (h, w) = {frame_size}; try "
-            f"{[max(STRIDE, side // STRIDE * STRIDE) for side in frame_size]}"
+            f"frame width and height must be multiples of {STRIDE}, got "
+            f"{frame_size[1]}x{frame_size[0]}; try {w}x{h}"
         )
     if (root / "meta/info.json").is_file():
         takes, names, faults = read_lerobot(root, video_key)

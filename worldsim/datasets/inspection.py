@@ -74,7 +74,8 @@ def preview(
     info = dataset.info
     scale = scale or max(1, round(160 / info.frame_size[1]))
     chosen = np.linspace(0, len(dataset) - 1, min(episodes, len(dataset))).round().astype(int)
-    limits = _limits([dataset.outline(i) for i in chosen], info.action_space)
+    actions = np.concatenate([dataset.outline(i).actions for i in chosen])
+    limits = _limits(actions, info.action_space)
     if path.suffix != ".mp4":
         rows, labels = [], []
         for i in chosen:
@@ -128,9 +129,8 @@ def _tile(frames: list[np.ndarray], across: int) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
-def _limits(episodes: list[Episode], space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
+def _limits(actions: np.ndarray, space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
     """Return the bounds of each number of an action, taken from the data where there are none."""
-    actions = np.concatenate([episode.actions for episode in episodes])
     low, high = action_bounds(space)
     return np.where(np.isfinite(low), low, actions.min(0)), np.where(
         np.isfinite(high), high, actions.max(0)
@@ -150,22 +150,33 @@ def _features(episodes: list[Episode]) -> list[str]:
 
 
 def _actions(episodes: list[Episode], space: spaces.Space) -> list[str]:
+    """Draw what the actions are that have a label, and say how many have none."""
+    known = np.concatenate([episode.action_known for episode in episodes])
+    actions = np.concatenate([episode.actions for episode in episodes])[known]
+    draw = _draw_choices if isinstance(space, spaces.Discrete) else _draw_numbers
+    lines = draw(actions, space) if len(actions) else ["actions"]
+    if not known.all():
+        lines.append(f"  {1 - known.mean():.1%} of the steps have no action label")
+    return lines
+
+
+def _draw_choices(actions: np.ndarray, space: spaces.Discrete) -> list[str]:
+    """Draw how often each action was chosen."""
+    names = range(space.start, space.start + space.n)
+    return ["actions"] + [
+        f"  {name:<6}{share:>7.1%}  {'#' * round(40 * share)}"
+        for name, share in zip(names, actions.mean(0), strict=True)
+    ]
+
+
+def _draw_numbers(actions: np.ndarray, space: spaces.Space) -> list[str]:
     """Draw a histogram of each number of the flattened action."""
-    actions = np.concatenate([episode.actions for episode in episodes])
-    if isinstance(space, spaces.Discrete):
-        shares = actions.mean(0)
-        names = range(space.start, space.start + space.n)
-        return ["actions"] + [
-            f"  {name:<6}{share:>7.1%}  {'#' * round(40 * share)}"
-            for name, share in zip(names, shares, strict=True)
-        ]
     lines = ["action       min  histogram                max      mean"]
-    for i, (low, high) in enumerate(zip(*_limits(episodes, space), strict=True)):
+    for i, (low, high) in enumerate(zip(*_limits(actions, space), strict=True)):
         counts, _ = np.histogram(actions[:, i], 20, (low, high if high > low else low + 1))
         bars = "".join(BARS[int(np.ceil(8 * n / max(counts.max(), 1)))] for n in counts)
         lines.append(f"  {i:<6}{low:>8.4g}  {bars}  {high:>8.4g}  {actions[:, i].mean():>8.4g}")
-    unknown = np.concatenate([~episode.action_known for episode in episodes]).mean()
-    return lines + ([f"  {unknown:.1%} of the steps have no action label"] if unknown else [])
+    return lines
 
 
 def _scenes(episodes: list[Episode]) -> list[str]:
