@@ -3,6 +3,10 @@
 Two ways lead through time. *Causal*: a `Rollout` goes on frame by frame, for as long as wanted, and
 the world's own policy acts where the caller does not. *Full*: many frames are imagined at once to
 fit those that are given, see `completion`.
+
+Every function takes as `**look` how to sample: `seed` (0: same seed, same film), `sampler_steps`
+(per frame; None is the world's own if causal, the finest if full), `guidance` (how strongly the
+prompt is followed; 1 is as learned) and `progress` (whether to show a bar).
 """
 
 from collections.abc import Sequence
@@ -41,7 +45,7 @@ def text_to_video(
         actions: `frames - 1` actions; None leaves them to the world's own policy.
         mode: "causal" imagines a first frame and goes on from it; "full" imagines the first
             `2 * context` frames at once and goes on from those.
-        **look: See `Look`.
+        **look: How to sample, see the module.
 
     Returns:
         `(frames, h, w, 3)` uint8.
@@ -81,7 +85,7 @@ def image_to_video(
         prompt: What to see; None for no prompt.
         actions: `frames - 1` actions; None leaves them to the world's own policy.
         frames: Length, the image included.
-        **look: See `Look`.
+        **look: How to sample, see the module.
 
     Returns:
         `(frames, h, w, 3)` uint8; the first frame is `image`.
@@ -114,7 +118,7 @@ def extend(
         prompt: What to see; None for no prompt.
         actions: `after` actions; None leaves them to the world's own policy.
         video_actions: The `t - 1` actions inside the video, if known.
-        **look: See `Look`.
+        **look: How to sample, see the module.
 
     Returns:
         `(before + t + after, h, w, 3)` uint8; the given frames are as they were.
@@ -155,7 +159,7 @@ def infill(
         known: `(t,)` bool, frames that are given; or `(t, h, w)` bool, pixels that are.
         prompt: What to see; None for no prompt.
         actions: The `t - 1` actions, if known.
-        **look: See `Look`.
+        **look: How to sample, see the module.
 
     Returns:
         `(t, h, w, 3)` uint8; what was given is as it was.
@@ -190,7 +194,7 @@ def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: A
         world: The world.
         prompt: What to see; None for no prompt.
         frames: Length, at least 4.
-        **look: See `Look`.
+        **look: How to sample, see the module.
 
     Returns:
         `(frames, h, w, 3)` uint8.
@@ -231,7 +235,7 @@ def edit(
         prompt: What to see.
         strength: How much may change: 0 is nothing, 1 is everything.
         actions: The `t - 1` actions, if known.
-        **look: See `Look`.
+        **look: How to sample, see the module.
 
     Returns:
         `(t, h, w, 3)` uint8.

@@ -1,10 +1,10 @@
 """Play any env, imagined or real: in a window, in a browser, or without either as a film.
 
-What leads from the call to the env:
-
     play ─┬─ window.Window ─┬─ player.Player (a thread) ─┐
           ├─ web.Broadcast ─┘                            │
           └─ film_session ───────────────────────────────┴─ session.Session ── stage.Stage ── env
+
+A window and a browser show what a thread plays; a film is played where it is asked for.
 """
 
 import os
