@@ -352,7 +352,8 @@ def _signed(frames: np.ndarray) -> torch.Tensor:
 def _about(study: Study) -> dict[str, Any]:
     world, data, cfg = study.world, study.data, study.cfg
     path = Path(getattr(data, "path", "data"))
-    given = [f"world={world.cfg.name}", f"data={path.name}", *_overrides(cfg, EvaluateConfig())]
+    place = path.name if path.is_absolute() else path.as_posix()  # no machine's paths in a report
+    given = [f"world={world.cfg.name}", f"data={place}", *_overrides(cfg, EvaluateConfig())]
     return {
         "data": f"{path.name}, {len(data)} episodes of {data.info.frame_size[1]}x"
         f"{data.info.frame_size[0]}",
