@@ -17,9 +17,10 @@ import torch
 from conftest import CAPTIONS, DRIVE, make_tiny_world
 
 import worldsim.world
+from worldsim.building import build_world
 from worldsim.data import DatasetInfo, Episode, MemoryDataset
 from worldsim.env import WorldEnv
-from worldsim.world import Starts, build_world, list_worlds, load
+from worldsim.world import Starts, list_worlds, load
 
 FROZEN = Path(__file__).parent / "data"
 ACTIONS = np.random.default_rng(0).uniform([-1, 0, 0], 1, (4, 3)).astype(np.float32)

@@ -5,8 +5,6 @@ call; "share" is what that comes to against the matrix multiplication rate measu
 same precision: what is missing to 1 is dispatch, memory and everything that is no matrix.
 """
 
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from worldsim.machine import about_machine, memory_mib
 from worldsim.rollout import Rollout
 from worldsim.world import World, load
 
@@ -311,40 +310,3 @@ def long_run(world: World, frames: int, around: int = 40) -> dict[str, float]:
         "MiB at frame 100": memory[100],
         f"MiB at frame {frames:,}": memory[frames],
     }
-
-
-def memory_mib() -> float:
-    """Return how much memory this process holds now (its peak, where that cannot be told)."""
-    import resource
-
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize() / 2**20
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def about_machine(world: World) -> dict[str, Any]:
-    """Describe hardware, versions and the world that was timed."""
-    device = world.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    h, w = world.cfg.frame_size
-    return {
-        "world": f"{world.cfg.name}, {w}x{h}, K={world.cfg.sampler_steps}",
-        "parameters": sum(p.numel() for p in world.dynamics.parameters()),
-        "tokenizer_parameters": sum(p.numel() for p in world.tokenizer.parameters()),
-        "device": f"{device.type}: {name}, {torch.get_num_threads()} threads",
-        "bf16": "in hardware" if torch.cpu._is_avx512_bf16_supported() else "emulated",
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(
-                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
-            )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

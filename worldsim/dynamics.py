@@ -21,23 +21,17 @@ References:
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
+from worldsim.blocks import Block, CellBlock, Look, agent_mask, embed_places, space_rotation
 from worldsim.frames import Frames, Prediction, Prompts
 from worldsim.kv_cache import KVCache
 from worldsim.nn import (
-    Rotation,
-    SpaceAttention,
-    SwiGLU,
-    TextAttention,
-    TimeAttention,
     fourier,
-    modulate,
     norm,
     rotation,
 )
@@ -113,78 +107,6 @@ class DynamicsConfig:
         return self.depth // self.time_every
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What all blocks share in one pass: rotations, masks, memory."""
-
-    space: Rotation
-    space_mask: Tensor | None
-    time: Rotation
-    time_mask: Tensor
-    text: list[tuple[Tensor, Tensor]]
-    text_mask: Tensor
-    positions: Tensor
-    cache: KVCache | None
-    fill: tuple[KVCache, Tensor] | None
-
-
-class CellBlock(nn.Module):
-    """Two 3x3 convolutions over the cells of each frame, steered by the frame's condition."""
-
-    def __init__(self, cells: int, dim: int) -> None:
-        super().__init__()
-        self.film = nn.Linear(dim, 2 * cells)
-        self.first = nn.Conv2d(cells, cells, 3, padding=1)
-        self.second = nn.Conv2d(cells, cells, 3, padding=1)
-        for layer in (self.film, self.second):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, u: Tensor, cond: Tensor) -> Tensor:
-        """Map `(f, cells, h, w)` to the same; `cond` is `(f, d)`."""
-        scale, shift = self.film(cond)[..., None, None].chunk(2, 1)
-        y = torch.addcmul(shift, F.group_norm(u, 8), 1 + scale)
-        return u + self.second(F.silu(self.first(F.silu(y))))
-
-
-class Block(nn.Module):
-    """Space attention, then (in some blocks) time and text attention, then SwiGLU."""
-
-    def __init__(self, cfg: DynamicsConfig, time_layer: int | None) -> None:
-        super().__init__()
-        self.time_layer = time_layer
-        self.bias = nn.Parameter(torch.zeros(9 * cfg.dim))
-        self.space = SpaceAttention(cfg.dim, cfg.heads, cfg.kv_heads)
-        self.mlp = SwiGLU(cfg.dim)
-        if time_layer is not None:
-            self.time = TimeAttention(cfg.dim, cfg.heads, cfg.kv_heads)
-            self.text = TextAttention(cfg.dim, cfg.heads, cfg.text_dim)
-
-    def forward(self, x: Tensor, modulation: Tensor, look: _Look) -> Tensor:
-        """Map `(b, t, n, d)` to `(b, t, n, d)`; `modulation` is `(b, t, 1, 9 d)`."""
-        shift_s, scale_s, gate_s, shift_t, scale_t, gate_t, shift_m, scale_m, gate_m = (
-            modulation + self.bias.to(modulation.dtype)
-        ).chunk(9, -1)
-        y = self.space(modulate(x, shift_s, scale_s), look.space, look.space_mask)
-        x = torch.addcmul(x, 1 + gate_s, y)
-        if self.time_layer is not None:
-            y = self._over_time(modulate(x, shift_t, scale_t), look)
-            x = torch.addcmul(x, 1 + gate_t, y)
-            x = x + self.text(norm(x), look.text[self.time_layer], look.text_mask)
-        return torch.addcmul(x, 1 + gate_m, self.mlp(modulate(x, shift_m, scale_m)))
-
-    def _over_time(self, x: Tensor, look: _Look) -> Tensor:
-        def remember(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            if look.cache is not None:
-                return look.cache.write(self.time_layer, look.positions, k, v)
-            cache, rows = look.fill
-            cache.fill(self.time_layer, rows, k, v)
-            return k, v
-
-        memory = remember if look.cache is not None or look.fill is not None else None
-        return self.time(x, look.time, look.time_mask, memory)
-
-
 class Dynamics(nn.Module):
     """The spacetime diffusion transformer.
 
@@ -213,7 +135,8 @@ class Dynamics(nn.Module):
         self.copy = nn.Linear(d, 2 * cfg.channels)  # gates of the two copy paths
         every = cfg.time_every
         self.blocks = nn.ModuleList(
-            Block(cfg, i // every if i % every == every - 1 else None) for i in range(cfg.depth)
+            Block(d, cfg.heads, cfg.kv_heads, cfg.text_dim, layer)
+            for layer in (i // every if i % every == every - 1 else None for i in range(cfg.depth))
         )
         self.spread = nn.Linear(d, patch)
         self.tail = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.tail))
@@ -356,9 +279,9 @@ class Dynamics(nn.Module):
         special = self.special if agent else self.special[:-1]
         x = torch.cat([x, special.to(x.dtype).expand(*x.shape[:2], -1, -1)], 2)  # (b, t, n, d)
         n = x.shape[2]
-        look = _Look(
-            space=_space_rotation(h // p, w // p, n, dh // 2, x.device),
-            space_mask=_agent_mask(n, x.device) if agent else None,
+        look = Look(
+            space=space_rotation(h // p, w // p, n, dh // 2, x.device),
+            space_mask=agent_mask(n, x.device) if agent else None,
             time=tuple(part[:, None, None] for part in rotation(positions, dh // 2, 1000.0)),
             time_mask=time_mask,
             positions=positions,
@@ -391,7 +314,7 @@ class Dynamics(nn.Module):
         tau = torch.cat([frames.previous_tau, frames.tau[..., None]], 2)
         both = (both * tau.sqrt()[..., None, None, None]).to(cond.dtype).flatten(2, 3).flatten(0, 1)
         u = self.embed(both.contiguous(memory_format=torch.channels_last))
-        place = self.place(_grid(h, w, cond.dtype, u.device))
+        place = self.place(embed_places(h, w, cond.dtype, u.device))
         u = u + rearrange(place, "(h w) c -> c h w", h=h)
         for block in self.stem:
             u = block(u, cond.flatten(0, 1))
@@ -424,34 +347,3 @@ def _mean_of(logits: Tensor, bound: float) -> Tensor:
     """Return the mean of `(..., bins)` logits over a grid from `-bound` to `bound`."""
     grid = torch.linspace(-bound, bound, logits.shape[-1], device=logits.device)
     return (logits.float().softmax(-1) * grid).sum(-1)
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept may be trained with later
-def _grid(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Embed each cell's place in the frame as `(h * w, 32)`; [0, 1] across any frame size."""
-    ys = fourier((torch.arange(h, device=device) + 0.5) / h, 16)
-    xs = fourier((torch.arange(w, device=device) + 0.5) / w, 16)
-    both = torch.cat([repeat(ys, "h f -> h w f", w=w), repeat(xs, "w f -> h w f", h=h)], -1)
-    return both.flatten(0, 1).to(dtype)
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept may be trained with later
-def _space_rotation(h: int, w: int, n: int, pairs: int, device: torch.device) -> Rotation:
-    """Rotate half the pairs by row and half by column; special tokens stay as they are."""
-    ys, xs = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-    place = F.pad(torch.stack([ys.flatten(), xs.flatten()]), (0, n - h * w)).to(device)
-    rows, columns = (rotation(axis, pairs // 2, 100.0) for axis in place)
-    halves = (torch.cat([r.unflatten(-1, (2, -1)), c.unflatten(-1, (2, -1))], -1).flatten(-2)
-              for r, c in zip(rows, columns, strict=True))  # fmt: skip
-    return tuple(halves)
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept may be trained with later
-def _agent_mask(n: int, device: torch.device) -> Tensor:
-    """Return `(n, n)`, False where a world token would look at the agent token."""
-    mask = torch.ones(n, n, dtype=torch.bool, device=device)
-    mask[:-1, -1] = False
-    return mask

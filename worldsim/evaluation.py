@@ -15,31 +15,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from tqdm import tqdm
 
 from worldsim.benchmark import about_machine
 from worldsim.files import write_text
 from worldsim.measuring import calibration, control, trials
 from worldsim.measuring.card import card_table, write_card
-from worldsim.measuring.heldout import HeldOut, cut_clips, film_strip, rollout_quality
-from worldsim.measuring.labels import LOOK, true_number
-from worldsim.measuring.metrics import (
-    Predict,
-    changed_fidelity,
-    copy_last,
-    fidelity,
-    frechet_distance,
-    macro_f1,
-    moving_half,
-    psnr,
-    r_squared,
-    squared_error,
-    ssim,
+from worldsim.measuring.heldout import cut_clips, rollout_quality
+from worldsim.measuring.likeness import (
+    measure_fidelity,
+    measure_fvd,
+    measure_lpips,
+    measure_tokenizer,
 )
-from worldsim.measuring.probes import score_probe
-from worldsim.measuring.report import Plot, Report, Strip, check_folder
-from worldsim.measuring.study import EvaluateConfig, Skip, Study, copy_error
+from worldsim.measuring.readings import measure_probe, measure_state
+from worldsim.measuring.report import Report, check_folder
+from worldsim.measuring.study import EvaluateConfig, Skip, Study
 from worldsim.rollout import Rollout
 from worldsim.world import World, find_world, load
 
@@ -119,165 +110,6 @@ def _keep(study: Study, folder: Path, report: Report) -> None:
         )
 
 
-def compare(
-    predict: Predict, clips: HeldOut, horizons: tuple[int, ...] = (1, 4, 16)
-) -> dict[int, dict[str, float]]:
-    """Measure any predictor of frames on held-out clips.
-
-    Args:
-        predict: From given frames and actions to frames; see `Predict`.
-        clips: Held-out clips.
-        horizons: Which predicted frames to judge.
-
-    Returns:
-        By horizon: PSNR, copy-last's, the gain, all three on the moving half and on the pixels
-        that changed by more than 8 levels, and SSIM of both.
-    """
-    made = predict(clips.given, clips.actions)
-    still = copy_last(clips.given, clips.actions)
-    error, copy = squared_error(made, clips.future), squared_error(still, clips.future)
-    table = fidelity(error, copy, horizons)
-    changed = changed_fidelity(made, clips.future, clips.given[:, -1], horizons)
-    for h, row in table.items():
-        row |= changed[h]
-        row["ssim"] = float(ssim(made[:, h - 1], clips.future[:, h - 1]).mean())
-        row["copy_ssim"] = float(ssim(still[:, h - 1], clips.future[:, h - 1]).mean())
-    return table
-
-
-def measure_tokenizer(study: Study) -> dict[str, Any]:
-    """Encode and decode the clips' frames: the ceiling of what any rollout can show.
-
-    PSNR of the error pooled over all frames, the 5 % worst frames' PSNR, and SSIM.
-    """
-    frames = study.clips.frames[:, :: max(1, study.clips.frames.shape[1] // 16)]
-    again = _round_trip(study, frames)
-    error = squared_error(again, frames)
-    return {
-        "psnr": float(psnr(error.mean())),
-        "psnr_of_worst_5_percent": float(
-            psnr(np.sort(error.ravel())[-max(1, error.size // 20) :].mean())
-        ),
-        "ssim": float(ssim(again[:, ::4], frames[:, ::4]).mean()),
-    }
-
-
-def measure_fidelity(study: Study) -> dict[str, Any]:
-    """Give real frames and the true actions; compare imagined frames with what really came.
-
-    The error is pooled over clips before PSNR is taken. "copy" is the last given frame repeated,
-    "gain" the difference, "moving" the half of the clips whose copy error at that horizon is above
-    the median, "changed" the pixels that differ from the last given frame by more than 8 levels,
-    "ceiling" the tokenizer alone. "simulator astray" is the simulator itself under another clip's
-    actions, on those clips that it replays: knowing the world without obeying.
-    """
-    clips, made = study.clips, study.imagined
-    table = compare(lambda *_: made, clips, study.horizons)
-    at = [h - 1 for h in study.horizons]
-    real = clips.future[:, at]
-    coded = _round_trip(study, real)
-    error, copy = squared_error(made, clips.future), copy_error(clips)
-    lines = {"dream": error, "copy last": copy}
-    for row, again, truth in zip(
-        table.values(), coded.swapaxes(0, 1), real.swapaxes(0, 1), strict=True
-    ):
-        row["ceiling"] = float(psnr(squared_error(again, truth).mean()))
-        row["ceiling_ssim"] = float(ssim(again, truth).mean())
-    figures = {"clips": len(clips), "given_frames": clips.context}
-    try:
-        some, _, other = study.rivals
-        lines["simulator astray"] = squared_error(other, some.future)
-        for h, row in table.items():
-            row["simulator_astray"] = float(psnr(lines["simulator astray"][:, h - 1].mean()))
-            row["simulator_astray_ssim"] = float(
-                ssim(other[:, h - 1], some.future[:, h - 1]).mean()
-            )
-    except Skip as reason:
-        figures["simulator_astray"] = str(reason)
-    frames, fast = list(range(1, clips.horizon + 1)), moving_half(copy.mean(1))
-    drawn = {name: (frames, psnr(line.mean(0)).tolist()) for name, line in lines.items()}
-    drawn["tokenizer"] = (list(study.horizons), [row["ceiling"] for row in table.values()])
-    study.plots["fidelity-all-clips"] = Plot(
-        "Fidelity, all clips", "imagined frame", "PSNR, dB", drawn
-    )
-    lines = {name: lines[name][fast] for name in ("dream", "copy last") if fast.any()}
-    study.plots["fidelity-moving-half"] = Plot(
-        "Fidelity, moving half", "imagined frame", "PSNR, dB",
-        {name: (frames, psnr(line.mean(0)).tolist()) for name, line in lines.items()},
-    )  # fmt: skip
-    every = max(1, clips.horizon // 12)
-    for i in np.linspace(0, len(clips) - 1, min(6, len(clips))).astype(int):
-        strip = film_strip([clips.future[i][every - 1 :], made[i][every - 1 :]], every)
-        about = f"real above imagined, every {every} frames; {clips.captions[i] or 'no caption'}"
-        study.strips[f"fidelity-{i:02d}"] = Strip(about, strip)
-    return figures | {"frame": table}
-
-
-def measure_state(study: Study) -> dict[str, Any]:
-    """Read the true state off imagined frames with a probe trained on real frames.
-
-    Root mean square errors against the recorded truth, at the last horizon: read off the dream, off
-    the last given frame in its place, and off the real frame itself (the probe's own error).
-    Inverse dynamics: how well the actions can be told from imagined frames (R2 of numbers, macro F1
-    of classes, 16 frames), beside the same on real frames.
-    """
-    clips, probe = study.clips, study.probe
-    made = np.concatenate([clips.given[:, -LOOK:], study.imagined], 1)
-    views = {"dream": made, "copy": clips.given, "real": clips.frames}
-    readings = {name: probe.read(frames[:, -LOOK:]).numbers for name, frames in views.items()}
-    table = {}
-    for number in probe.numbers:
-        truth = true_number(clips.state, number)
-        if truth is None:
-            continue
-        truth = probe.within(number, truth[:, -1])
-        table[number] = {
-            f"error_of_{name}": float(np.sqrt(np.square(r[number][:, -1] - truth).mean()))
-            for name, r in readings.items()
-        } | {"probe_r2": probe.scores[f"{number}_r2"]}
-    figures: dict[str, Any] = {"at_frame": clips.horizon}
-    if table:
-        figures["number"] = table
-    k = min(16, clips.horizon)
-    views = made[:, : LOOK + k], clips.frames[:, max(0, clips.context - LOOK) : clips.context + k]
-    read = {name: probe.read(view) for name, view in zip(("dream", "real"), views, strict=True)}
-    actions = clips.actions[:, clips.context - 1 : clips.context - 1 + k]
-    inverse = {}
-    for i in range(actions.shape[-1]):
-        if f"action.{i}" in probe.numbers:
-            inverse[f"action.{i}"] = {
-                f"r2_on_{name}": r_squared(
-                    r.numbers[f"action.{i}"][:, -k:].ravel(), actions[..., i].ravel()
-                )
-                for name, r in read.items()
-            }
-    if "action" in probe.classes:
-        known = probe.classes["action"]
-        done = actions.argmax(-1).astype(str).ravel()
-        inverse["action"] = {
-            f"f1_on_{name}": macro_f1(np.array(known)[r.classes["action"][:, -k:].ravel()], done)
-            for name, r in read.items()
-        }
-    return figures | ({"inverse_dynamics": inverse} if inverse else {})
-
-
-def measure_probe(study: Study) -> dict[str, Any]:
-    """Score the probe that judges dreams on real frames that it has not seen.
-
-    R2 of numbers, within the limits that nine in ten lie between, and accuracy of attributes;
-    "through the tokenizer" reads the same frames after encoding and decoding, which is the most
-    that any imagined frame can offer.
-    """
-
-    def through(frames: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(_round_trip(study, frames.numpy()[None])[0])
-
-    scores = study.probe.scores
-    coded = score_probe(study.probe, study.probe_check, through)
-    rows = {k: {"real": v, "through the tokenizer": coded[k]} for k, v in scores.items()}
-    return {"frames_learned_from": study.probe.learned_from, "score": rows}
-
-
 NOT_ASKED = ("world", "data", "out", "device", "progress", "keep")  # settings that change no figure
 SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
     "tokenizer": measure_tokenizer,
@@ -297,19 +129,10 @@ SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
 }
 
 
-@torch.inference_mode()
-def _round_trip(study: Study, frames: np.ndarray) -> np.ndarray:
-    """Encode and decode `(b, t, h, w, 3)`."""
-    world, made = study.world, []
-    for row in torch.from_numpy(np.ascontiguousarray(frames)):
-        made.append(torch.cat([world.decode(world.encode(part)).cpu() for part in row.split(64)]))
-    return torch.stack(made).numpy()
-
-
 def _extras(cfg: EvaluateConfig) -> dict[str, Callable]:
     """Load what the user brought for LPIPS and FVD; fail before any work."""
     extras: dict[str, Callable] = {}
-    for name, path, measure in (("lpips", cfg.lpips, _lpips), ("fvd", cfg.fvd, _fvd)):
+    for name, path, measure in (("lpips", cfg.lpips, measure_lpips), ("fvd", cfg.fvd, measure_fvd)):
         if not path:
             continue
         rule = f"`{name}` must be a TorchScript file of the metric's network, got {path!r}"
@@ -324,29 +147,6 @@ def _extras(cfg: EvaluateConfig) -> dict[str, Callable]:
             raise ValueError(f"{rule}, which is none; export it with torch.jit.save") from error
         extras[name] = lambda study, network=network, measure=measure: measure(study, network)
     return extras
-
-
-@torch.inference_mode()
-def _lpips(study: Study, network: Any) -> dict[str, Any]:
-    """Take the user's perceptual distance at each horizon."""
-    made, real = _signed(study.imagined), _signed(study.clips.future)  # (b, t, h, w, c)
-    made, real = (rearrange(video, "b t h w c -> t b c h w") for video in (made, real))
-    return {f"at_{h}": float(network(made[h - 1], real[h - 1]).mean()) for h in study.horizons}
-
-
-@torch.inference_mode()
-def _fvd(study: Study, network: Any) -> dict[str, Any]:
-    """Take the Frechet distance between the user's features of real and imagined clips."""
-    features = []
-    for video in (study.clips.future, study.imagined):
-        parts = rearrange(_signed(video), "b t h w c -> b c t h w").split(8)
-        features.append(torch.cat([network(part) for part in parts]).numpy())
-    return {"fvd": frechet_distance(*features), "clips": len(study.clips)}
-
-
-def _signed(frames: np.ndarray) -> torch.Tensor:
-    """Scale pixels to [-1, 1], as most networks expect them."""
-    return torch.from_numpy(frames) / 127.5 - 1
 
 
 def _about(study: Study) -> dict[str, Any]:

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from einops import reduce
 from torch import Tensor
-from tqdm import tqdm
 
 from worldsim.completion import Look, PartialClip, complete
+from worldsim.continuation import continue_clip, continue_film, film, go_on, lead, start_rollout
 from worldsim.flow import check_steps
-from worldsim.rollout import Rollout
 from worldsim.spaces import flatten_action
 from worldsim.world import World
 
@@ -56,16 +55,16 @@ def text_to_video(
     acts = _scaled(world, actions, frames - 1)
     grid = world.tokenizer.latent_size(_size(world, size))
     if mode == "causal":
-        rollout = _rollout(world, settings, grid, prompt)
+        rollout = start_rollout(world, settings, grid, prompt)
         first = rollout.begin([0])
-        return _film(world, _go_on(rollout, [first], frames - 1, acts, settings))
+        return film(world, go_on(rollout, [first], frames - 1, acts, settings))
     head = min(frames, 2 * world.dynamics.cfg.context)
     latents = torch.zeros(head, world.dynamics.cfg.channels, *grid)
     opening = PartialClip(
-        latents, torch.zeros(head).bool(), _lead(world, acts, head), acts is not None
+        latents, torch.zeros(head).bool(), lead(world, acts, head), acts is not None
     )
     made = complete(world, opening, prompt, settings)
-    return _continued(world, made, acts, frames, prompt, settings)
+    return continue_film(world, made, acts, frames, prompt, settings)
 
 
 def image_to_video(
@@ -133,11 +132,11 @@ def extend(
         padding = latents.new_zeros(before, *latents.shape[1:])
         known = torch.arange(before + t) >= before
         padded = torch.cat([padding, latents])
-        past = PartialClip(padded, known, _lead(world, None, before + t), False, backwards=True)
-        head = _film(world, complete(world, past, prompt, settings)[:before])
+        past = PartialClip(padded, known, lead(world, None, before + t), False, backwards=True)
+        head = film(world, complete(world, past, prompt, settings)[:before])
         video = np.concatenate([head, video])
     if after:
-        tail = _continue(world, latents, inside, after, acts, prompt, settings)
+        tail = continue_clip(world, latents, inside, after, acts, prompt, settings)
         video = np.concatenate([video, tail])
     return video
 
@@ -178,10 +177,10 @@ def infill(
     blank = np.where(pixels[..., None], video, _fill_colour(video, pixels)).astype(np.uint8)
     acts = _scaled(world, actions, t - 1)
     clip = PartialClip(
-        world.encode(blank).float(), cells.flatten(1).all(1), _lead(world, acts, t),
+        world.encode(blank).float(), cells.flatten(1).all(1), lead(world, acts, t),
         acts is not None, cells=cells,
     )  # fmt: skip
-    made = _film(world, complete(world, clip, prompt, settings))
+    made = film(world, complete(world, clip, prompt, settings))
     return np.where(pixels[..., None], video, made)
 
 
@@ -203,17 +202,19 @@ def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: A
     _at_least(frames=(frames, 4))
     window = 2 * world.dynamics.cfg.context
     gap = max(1, min(frames // 2, window // 2))
-    rollout = _rollout(world, settings, world.tokenizer.latent_size(_size(world, None)), prompt)
-    open_end = _go_on(rollout, [rollout.begin([0])], frames - gap - 1, None, settings)
+    rollout = start_rollout(
+        world, settings, world.tokenizer.latent_size(_size(world, None)), prompt
+    )
+    open_end = go_on(rollout, [rollout.begin([0])], frames - gap - 1, None, settings)
     edge = min(len(open_end), (window - gap) // 2)
     bridge = torch.cat(
         [open_end[-edge:], open_end.new_zeros(gap, *open_end.shape[1:]), open_end[:edge]]
     )
     place = torch.arange(len(bridge))
     known = (place < edge) | (place >= edge + gap)
-    clip = PartialClip(bridge, known, _lead(world, None, len(bridge)), False)
+    clip = PartialClip(bridge, known, lead(world, None, len(bridge)), False)
     closing = complete(world, clip, prompt, settings)[edge : edge + gap]
-    return _film(world, torch.cat([open_end, closing]))
+    return film(world, torch.cat([open_end, closing]))
 
 
 def edit(
@@ -246,10 +247,10 @@ def edit(
     acts = _scaled(world, actions, len(video) - 1)
     latents = world.encode(video).float()
     clip = PartialClip(
-        latents, torch.zeros(len(video)).bool(), _lead(world, acts, len(video)),
+        latents, torch.zeros(len(video)).bool(), lead(world, acts, len(video)),
         acts is not None, keep=1 - strength,
     )  # fmt: skip
-    return _film(world, complete(world, clip, prompt, settings))
+    return film(world, complete(world, clip, prompt, settings))
 
 
 def _look(world: World, look: dict[str, Any], prompt: str | None) -> Look:
@@ -260,73 +261,6 @@ def _look(world: World, look: dict[str, Any], prompt: str | None) -> Look:
     if settings.sampler_steps is not None:
         check_steps(settings.sampler_steps, world.dynamics.cfg.max_steps)
     return settings
-
-
-def _rollout(world: World, look: Look, grid: tuple[int, int], prompt: str | None) -> Rollout:
-    stride = world.tokenizer.cfg.stride
-    rollout = Rollout(
-        world, 1, sampler_steps=look.sampler_steps, guidance=look.guidance,
-        frame_size=(grid[0] * stride, grid[1] * stride),
-    )  # fmt: skip
-    rollout.seed([0], [look.seed])
-    rollout.set_prompts([0], [prompt])
-    return rollout
-
-
-def _go_on(
-    rollout: Rollout, past: list[Tensor], count: int, actions: Tensor | None, look: Look
-) -> Tensor:
-    """Add `count` frames to those of `past`, `(1, c, h, w)` each; return all `(t, c, h, w)`."""
-    for i in tqdm(range(count), "imagine", disable=not look.progress):
-        action = rollout.policy if actions is None else actions[i : i + 1]
-        past.append(rollout.step(action, agent=actions is None).latents)
-    return torch.cat(past).float().cpu()
-
-
-def _continue(
-    world: World,
-    latents: Tensor,
-    inside: Tensor | None,
-    count: int,
-    actions: Tensor | None,
-    prompt: str | None,
-    look: Look,
-) -> np.ndarray:
-    """Imagine `count` frames after `latents` `(t, c, h, w)`; return `(count, h, w, 3)`."""
-    latents = latents[-world.dynamics.cfg.context :]
-    t = len(latents)
-    rollout = _rollout(world, look, latents.shape[-2:], prompt)
-    lead = _lead(world, inside if inside is None or t < 2 else inside[-(t - 1) :], t)
-    known = torch.full((1, t), inside is not None)
-    known[:, 0] = False
-    rollout.prefill([0], latents[None].to(world.device), lead[None].to(world.device), known)
-    return _film(world, _go_on(rollout, [latents[-1:].cpu()], count, actions, look)[1:])
-
-
-def _continued(
-    world: World, made: Tensor, acts: Tensor | None, frames: int, prompt: str, look: Look
-) -> np.ndarray:
-    """Go on causally from imagined latents until there are `frames` frames."""
-    video, t = _film(world, made), len(made)
-    if frames == t:
-        return video
-    inside, rest = (None, None) if acts is None else (acts[: t - 1], acts[t - 1 :])
-    tail = _continue(world, made, inside, frames - t, rest, prompt, look)
-    return np.concatenate([video, tail])
-
-
-@torch.inference_mode()
-def _film(world: World, latents: Tensor) -> np.ndarray:
-    parts = [world.decode(part.to(world.device)).cpu() for part in latents.split(64)]
-    return torch.cat(parts).numpy()
-
-
-def _lead(world: World, scaled: Tensor | None, t: int) -> Tensor:
-    """Return `(t, a)`: each action beside the frame it leads to; zeros where there is none."""
-    lead = torch.zeros(t, world.dynamics.cfg.action_dim)
-    if scaled is not None:
-        lead[1:] = scaled[: t - 1]
-    return lead
 
 
 def _scaled(

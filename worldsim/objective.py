@@ -24,11 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worldsim.corruption import CLEAN, Corruption, ObjectiveConfig, draw_corruption
 from worldsim.dynamics import Dynamics
-from worldsim.flow import noise_latents, shortcut_target, step_size
+from worldsim.flow import noise_latents, shortcut_target
 from worldsim.frames import Frames, Prediction, Prompts, previous_frames
-
-CLEAN = 0.9  # frames at this signal level and above count as seen, not as imagined
 
 
 @dataclass(frozen=True)
@@ -52,102 +51,6 @@ class Clips:
     terminated: Tensor
     rewarded: Tensor
     prompts: Prompts | None
-
-
-@dataclass
-class ObjectiveConfig:
-    """Mix of the training batches and weights of the losses."""
-
-    causal: float = 0.9
-    """Share of causal batches; the others see the whole clip."""
-    local_until: float = 0.2
-    """Share of the training in which the transformer is left out."""
-    noisy_past: float = 0.1
-    """Share of causal rows whose past frames carry signal levels of their own."""
-    own_past: float = 0.5
-    """Share of causal rows whose past the teacher imagines, frame after frame."""
-    from_noise: float = 0.7
-    """Share of drafts that take a single step from noise to the frame (level 0)."""
-    isolated: float = 0.08
-    """Share of rows in which every frame sees only itself."""
-    bootstrap: float = 0.15
-    """Share of rows that learn large steps from the teacher's half steps."""
-    bootstrap_from: float = 0.25
-    """Share of the training after which they do."""
-    reward_weight: float = 0.02
-    termination_weight: float = 0.1
-    policy_weight: float = 0.02
-    motion: float = 0.0
-    """Share of the loss's weight that goes to cells that change, however few they are."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.motion < 1:
-            raise ValueError(
-                f"`motion` must lie within [0, 1), got {self.motion}; try 0.5 where little moves"
-            )
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """How the `t` frames of each clip are noised.
-
-    Attributes:
-        tau: `(b, t)`, signal level.
-        level: `(b, t)` int64, step size `1 / 2**level`.
-        imagined: `(b, t)` bool, frames to be predicted.
-        move: `(b, t)` bool, frames that take bootstrapped steps.
-        isolated: `(b,)` bool, rows whose frames see only themselves.
-        past: `(b, t)`, signal level of the past's frames; not read in full batches.
-        own: `(b,)` bool, rows whose past the teacher imagines.
-    """
-
-    tau: Tensor
-    level: Tensor
-    imagined: Tensor
-    move: Tensor
-    isolated: Tensor
-    past: Tensor
-    own: Tensor
-
-
-def draw_corruption(
-    cfg: ObjectiveConfig, shape: tuple[int, int], finest: int, causal: bool, progress: float, g
-) -> Corruption:
-    """Draw signal levels and step sizes.
-
-    Args:
-        cfg: Shares of each kind of row.
-        shape: `(b, t)` of the clips.
-        finest: Level of the finest step.
-        causal: Kind of batch.
-        progress: Share of the training that is over.
-        g: `torch.Generator`.
-    """
-    b, t = shape
-
-    def draw(*size: int) -> Tensor:
-        return torch.rand(*size, generator=g)
-
-    isolated, noisy = draw(b) < cfg.isolated, draw(b, 1) < cfg.noisy_past
-    own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.local_until)
-    alone, clean = isolated[:, None], CLEAN + (1 - CLEAN) * draw(b, t)
-    tau, coarse = draw(b, t), torch.randint(1, finest, (b, t), generator=g)
-    single = (draw(b, t) < cfg.from_noise) & causal
-    if causal:
-        tau = tau.square()
-        imagined = torch.ones(b, t, dtype=torch.bool)
-    else:
-        imagined = alone | ~_known_frames(b, t, g)
-        tau = torch.where(imagined, torch.where(alone, tau, tau[:, :1]), clean)
-        coarse = torch.where(alone, coarse, coarse[:, :1])
-    rows = torch.arange(b) < (round(cfg.bootstrap * b) if progress >= cfg.bootstrap_from else 0)
-    move = rows[:, None] & imagined & ~single
-    level = torch.where(move, coarse, finest)
-    d = step_size(level)
-    tau = torch.where(move, (tau / d).floor() * d, tau)
-    tau, level = torch.where(single, 0.0, tau), torch.where(single, 0, level)
-    past = torch.where(noisy, draw(b, t), clean)
-    return Corruption(tau, level, imagined, move, isolated, past, own)
 
 
 def dynamics_loss(
@@ -292,19 +195,6 @@ def two_hot(x: Tensor, low: float, high: float, bins: int) -> Tensor:
     below = place.floor().long()
     share = (place - below)[..., None]
     return F.one_hot(below, bins) * (1 - share) + F.one_hot(below + 1, bins) * share
-
-
-def _known_frames(b: int, t: int, g: torch.Generator) -> Tensor:
-    """Draw which frames of a full clip are given: none, a start, an end, both ends, or any."""
-    kind = torch.randint(5, (b, 1), generator=g)
-    place = torch.arange(t)[None]
-    edges = torch.randint(1, max(2, t // 2), (b, 2), generator=g)
-    start, end = place < edges[:, :1], place >= t - edges[:, 1:]
-    anywhere = torch.rand(b, t, generator=g) < torch.rand(b, 1, generator=g)
-    known = torch.where(kind == 1, start, torch.zeros(b, t, dtype=torch.bool))
-    known = torch.where(kind == 2, end, known)
-    known = torch.where(kind == 3, start | end, known)
-    return torch.where(kind == 4, anywhere, known)
 
 
 @torch.no_grad()

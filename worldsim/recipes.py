@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldsim.building import build_world
 from worldsim.clips import LatentDataset, encode_dataset
+from worldsim.datasets.parts import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import read_tensors, write_tensors
 from worldsim.objective import ObjectiveConfig, dynamics_loss
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import TrainConfig, fit
-from worldsim.world import build_world, has_bf16, load
+from worldsim.world import has_bf16, load
 
 BATCH = {"tokenizer": 32, "dynamics": 8}
 
@@ -85,11 +87,11 @@ def train_tokenizer(
     Returns:
         The tokenizer with the best held-out PSNR.
     """
-    out, data = Path(out), _open(data)
+    out, data = Path(out), opened(data)
     cfg = model_config(model) if isinstance(model, str) else model
     train = _budget(train, overrides, "tokenizer")
     Tokenizer(cfg.tokenizer).latent_size(data.info.frame_size)
-    train_on, held_out = _split(data, test)
+    train_on, held_out = hold_out(data, test)
     frames = torch.from_numpy(np.concatenate([e.frames for e in train_on]))
     seen = torch.from_numpy(np.concatenate([e.frames for e in held_out]))
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
@@ -192,11 +194,11 @@ def train_dynamics(
     Returns:
         The `World` with the best held-out rollout.
     """
-    out, data = Path(out), _open(data)
+    out, data = Path(out), opened(data)
     cfg = model_config(model) if isinstance(model, str) else model
     train, objective = _budget(train, overrides, "dynamics"), objective or ObjectiveConfig()
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
-    train_on, held_out = _split(data, test)
+    train_on, held_out = hold_out(data, test)
     latents = _tokenised(train_on, tokenizer, out / "latents.safetensors", device, not progress)
     shape = latents.latents.shape[1:], latents.actions.shape[1]
     cfg = replace(cfg.dynamics, channels=shape[0][0], action_dim=shape[1])
@@ -295,56 +297,6 @@ def _tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str, bar: boo
     latents = encode_dataset(episodes, fast, TextEncoder().encode, bar)
     write_tensors(path, latents.to_file())
     return latents
-
-
-class _Part:
-    """Some episodes of a data set, read one by one."""
-
-    def __init__(self, data, index: list[int]) -> None:
-        self.data, self.index, self.info = data, index, data.info
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Actions in each episode."""
-        return [self.data.lengths[i] for i in self.index]
-
-    def outline(self, i: int):
-        """Return an episode without its frames."""
-        return self.data.outline(self.index[i])
-
-    def __getitem__(self, i: int):
-        if i >= len(self.index):
-            raise IndexError(i)
-        return self.data[self.index[i]]
-
-
-def _split(data, test) -> tuple[_Part, _Part]:
-    """Return the episodes to train on and those held out."""
-    every = list(range(len(data)))
-    if test is not None:
-        test = _open(test)
-        if test.info.fps != data.info.fps or test.info.action_space != data.info.action_space:
-            raise ValueError(
-                "`test` must have the frame rate and action space of `data`, got "
-                f"{test.info.fps} fps, {test.info.action_space} against "
-                f"{data.info.fps} fps, {data.info.action_space}"
-            )
-        return _Part(data, every), _Part(test, list(range(len(test))))
-    if len(every) < 2:
-        raise ValueError(f"training needs at least 2 episodes, got {len(every)}; record more")
-    held = every[::50] if len(every) > 50 else every[-1:]
-    return _Part(data, [i for i in every if i not in set(held)]), _Part(data, held)
-
-
-def _open(data):
-    if not isinstance(data, str | Path):
-        return data
-    from worldsim.data import open_dataset
-
-    return open_dataset(data)
 
 
 def _budget(train: TrainConfig | None, overrides: dict, stage: str) -> TrainConfig:

@@ -8,22 +8,20 @@ SIGINT and SIGTERM save first. Under `torchrun` the same loop averages gradients
 
 import json
 import os
-import signal
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from worldsim.files import read_tensors, write_tensors
 from worldsim.optim import MuonAdamW
+from worldsim.processes import agree, catch_signals, distributed, rank
 from worldsim.world import has_bf16
 
 Batch = Any
@@ -99,7 +97,7 @@ class Run:
         self.model, self.cfg = model, cfg
         self.ema = deepcopy(model).requires_grad_(False)
         self.optimizer = MuonAdamW(model, cfg.muon_lr, cfg.adam_lr)
-        self.g = torch.Generator().manual_seed(cfg.seed + 1000 * _rank())
+        self.g = torch.Generator().manual_seed(cfg.seed + 1000 * rank())
         self.step, self.elapsed, self.best = 0, 0.0, -float("inf")
         self.device = device
 
@@ -148,8 +146,8 @@ class Run:
         self.g.set_state(tensors["generator"])
         torch.set_rng_state(tensors["torch_rng"])
         facts = json.loads(meta["facts"])
-        if _rank() > 0:  # the checkpoint is that of the first process
-            self.g.manual_seed(self.cfg.seed + 1000 * _rank() + facts["step"])
+        if rank() > 0:  # the checkpoint is that of the first process
+            self.g.manual_seed(self.cfg.seed + 1000 * rank() + facts["step"])
         self.step, self.elapsed, self.best = facts["step"], facts["elapsed"], facts["best"]
 
 
@@ -191,27 +189,27 @@ def fit(
         run.load(checkpoint)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    trained = _distributed(torch.compile(model) if cfg.compile else model, device)
+    trained = distributed(torch.compile(model) if cfg.compile else model, device)
     log = _Log(out, cfg, name, run.step)
     clock = last_save = last_eval = time.monotonic()
-    hidden = _rank() > 0 or progress is not None
+    hidden = rank() > 0 or progress is not None
     bar = tqdm(total=100, desc=name, unit="%", disable=hidden, bar_format=_BAR)
-    with _catch_signals() as stopped:
+    with catch_signals() as stopped:
         while run.progress < 1 and not stopped:
             metrics = _train_step(run, trained, sample, loss)
             now = time.monotonic()
-            run.elapsed, clock = _agree(run.elapsed + now - clock, stopped), now
+            run.elapsed, clock = agree(run.elapsed + now - clock, stopped), now
             log.step(run, metrics, bar)
             if progress:
                 progress(run.progress)
             if evaluate and now - last_eval > 60 * cfg.evaluate_minutes and run.progress < 1:
                 _judge(run, evaluate, pictures, out, log)
                 last_eval = clock = time.monotonic()
-            if now - last_save > 60 * cfg.save_minutes and _rank() == 0:
+            if now - last_save > 60 * cfg.save_minutes and rank() == 0:
                 run.save(checkpoint)
                 last_save = time.monotonic()
     bar.close()
-    if _rank() == 0:
+    if rank() == 0:
         run.save(checkpoint)
     if stopped:
         log.close()
@@ -249,7 +247,7 @@ def _train_step(run: Run, trained: nn.Module, sample: Sample, loss: Loss) -> dic
 
 def _judge(run: Run, evaluate: Callable, pictures: Callable | None, out: Path, log: "_Log") -> None:
     """Evaluate the moving average and keep it as `best.safetensors` if it scores best so far."""
-    if _rank() > 0:
+    if rank() > 0:
         return
     scores = evaluate(run.ema)
     if scores["score"] > run.best:
@@ -269,7 +267,7 @@ class _Log:
         mode = cfg.wandb.mode
         if mode == "auto":
             mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
-        if mode != "disabled" and _rank() == 0:
+        if mode != "disabled" and rank() == 0:
             import wandb
 
             settings = wandb.Settings(silent=True, console="off")
@@ -291,7 +289,7 @@ class _Log:
             self.write(run.step, means | {"steps_per_second": rate, "progress": run.progress})
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        if _rank() > 0:
+        if rank() > 0:
             return
         with self.file.open("a") as file:
             file.write(
@@ -323,44 +321,3 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         return batch
     fields = {k: to_device(getattr(batch, k), device) for k in batch.__dataclass_fields__}
     return type(batch)(**fields)
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def _agree(elapsed: float, stopped: list[int]) -> float:
-    """Return the first process's clock; fill `stopped` if a signal reached any process."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return elapsed
-    shared = torch.tensor([elapsed if _rank() == 0 else 0.0, float(bool(stopped))])
-    shared = shared.cuda() if dist.get_backend() == "nccl" else shared
-    dist.all_reduce(shared, dist.ReduceOp.MAX)
-    if shared[1] and not stopped:
-        stopped.append(int(signal.SIGTERM))
-    return shared[0].item()
-
-
-def _distributed(model: nn.Module, device: torch.device) -> nn.Module:
-    """Wrap the model when `torchrun` started several processes."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return model
-    ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=ids, find_unused_parameters=True)
-
-
-@contextmanager
-def _catch_signals():
-    """Yield a list that fills when SIGINT or SIGTERM arrives; handlers are put back after."""
-    caught: list[int] = []
-    previous = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            previous[number] = signal.signal(number, lambda n, _: caught.append(n))
-        except ValueError:  # not the main thread: the caller handles signals
-            pass
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from worldsim.measuring.heldout import HeldOut, WorldPredict, cut_clips
@@ -14,8 +13,9 @@ from worldsim.measuring.labels import Labelled, collect
 from worldsim.measuring.metrics import copy_last, psnr, squared_error
 from worldsim.measuring.probes import Probe, ProbeConfig, probe_key, train_probe
 from worldsim.measuring.report import Plot, Strip
+from worldsim.measuring.simulator import Simulator, Skip
 from worldsim.recording import record
-from worldsim.spaces import flatten_action, null_action, unflatten_action
+from worldsim.spaces import flatten_action, null_action
 from worldsim.world import World
 
 PROBE_SEED = 2_000_000  # first seed of what is recorded for the probe: no training uses it
@@ -79,10 +79,6 @@ class EvaluateConfig:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
         if not self.horizons or self.horizons[0] < 1:
             raise ValueError(f"`horizons` must name frames from 1 on, got {self.horizons}")
-
-
-class Skip(Exception):
-    """Raised by a section that this world or data set has nothing for; carries the reason."""
 
 
 @dataclass
@@ -291,47 +287,6 @@ class Study:
     def simulator(self) -> "Simulator":
         """The env that the recordings come from."""
         return Simulator(self.data.info)
-
-
-class Simulator:
-    """The recorded env, taken back to any moment of a recording by its seed and actions.
-
-    Args:
-        info: Of the data set.
-
-    Raises:
-        Skip: If the env cannot be made here.
-    """
-
-    def __init__(self, info: Any) -> None:
-        try:
-            self.env = gymnasium.make(info.env_id, render_mode="rgb_array", **info.env_kwargs)
-        except Exception as error:
-            raise Skip(f"the simulator {info.env_id!r} cannot be made here: {error}") from error
-        if self.env.action_space != info.action_space:
-            raise Skip(f"the simulator {info.env_id!r} takes other actions than were recorded")
-        self.space = info.action_space
-        scripted = hasattr(self.env.unwrapped, "scripted_action")
-        self.policy = "scripted" if scripted else "sticky"
-
-    def run(self, seed: int, actions: np.ndarray, keep: int) -> np.ndarray:
-        """Reset with `seed`, act `(n, a)`; return the last `keep` frames `(keep, h, w, 3)`."""
-        observation, _ = self.env.reset(seed=seed)
-        frames = [self._frame(observation)] if keep > len(actions) else []
-        over = False
-        for i, action in enumerate(actions):
-            if not over:
-                step = self.env.step(unflatten_action(self.space, action))
-                observation, over = step[0], step[2] or step[3]
-            if i >= len(actions) - keep:
-                frames.append(self._frame(observation))
-        return np.stack(frames)
-
-    def _frame(self, observation: Any) -> np.ndarray:
-        image = isinstance(observation, np.ndarray) and observation.dtype == np.uint8
-        if image and observation.ndim == 3 and observation.shape[-1] == 3:
-            return observation.copy()
-        return np.asarray(self.env.render())
 
 
 def hold(action: np.ndarray, rows: int, steps: int) -> np.ndarray:

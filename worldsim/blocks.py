@@ -1,0 +1,135 @@
+"""What the spacetime transformer is stacked from: attention blocks, convolutions over cells."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from einops import repeat
+from torch import Tensor, nn
+
+from worldsim.kv_cache import KVCache
+from worldsim.nn import (
+    Rotation,
+    SpaceAttention,
+    SwiGLU,
+    TextAttention,
+    TimeAttention,
+    fourier,
+    modulate,
+    norm,
+    rotation,
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What all blocks share in one pass: rotations, masks, memory."""
+
+    space: Rotation
+    space_mask: Tensor | None
+    time: Rotation
+    time_mask: Tensor
+    text: list[tuple[Tensor, Tensor]]
+    text_mask: Tensor
+    positions: Tensor
+    cache: KVCache | None
+    fill: tuple[KVCache, Tensor] | None
+
+
+class CellBlock(nn.Module):
+    """Two 3x3 convolutions over the cells of each frame, steered by the frame's condition."""
+
+    def __init__(self, cells: int, dim: int) -> None:
+        super().__init__()
+        self.film = nn.Linear(dim, 2 * cells)
+        self.first = nn.Conv2d(cells, cells, 3, padding=1)
+        self.second = nn.Conv2d(cells, cells, 3, padding=1)
+        for layer in (self.film, self.second):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, u: Tensor, cond: Tensor) -> Tensor:
+        """Map `(f, cells, h, w)` to the same; `cond` is `(f, d)`."""
+        scale, shift = self.film(cond)[..., None, None].chunk(2, 1)
+        y = torch.addcmul(shift, F.group_norm(u, 8), 1 + scale)
+        return u + self.second(F.silu(self.first(F.silu(y))))
+
+
+class Block(nn.Module):
+    """Space attention, then (in some blocks) time and text attention, then SwiGLU.
+
+    Args:
+        dim: Width of a token.
+        heads: Of every attention.
+        kv_heads: Key and value heads of attention in space and time.
+        text_dim: Width of a word.
+        time_layer: Which of the layers that attend over time and text this is; None is none.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, kv_heads: int, text_dim: int, time_layer: int | None
+    ) -> None:
+        super().__init__()
+        self.time_layer = time_layer
+        self.bias = nn.Parameter(torch.zeros(9 * dim))
+        self.space = SpaceAttention(dim, heads, kv_heads)
+        self.mlp = SwiGLU(dim)
+        if time_layer is not None:
+            self.time = TimeAttention(dim, heads, kv_heads)
+            self.text = TextAttention(dim, heads, text_dim)
+
+    def forward(self, x: Tensor, modulation: Tensor, look: Look) -> Tensor:
+        """Map `(b, t, n, d)` to `(b, t, n, d)`; `modulation` is `(b, t, 1, 9 d)`."""
+        shift_s, scale_s, gate_s, shift_t, scale_t, gate_t, shift_m, scale_m, gate_m = (
+            modulation + self.bias.to(modulation.dtype)
+        ).chunk(9, -1)
+        y = self.space(modulate(x, shift_s, scale_s), look.space, look.space_mask)
+        x = torch.addcmul(x, 1 + gate_s, y)
+        if self.time_layer is not None:
+            y = self._over_time(modulate(x, shift_t, scale_t), look)
+            x = torch.addcmul(x, 1 + gate_t, y)
+            x = x + self.text(norm(x), look.text[self.time_layer], look.text_mask)
+        return torch.addcmul(x, 1 + gate_m, self.mlp(modulate(x, shift_m, scale_m)))
+
+    def _over_time(self, x: Tensor, look: Look) -> Tensor:
+        def remember(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            if look.cache is not None:
+                return look.cache.write(self.time_layer, look.positions, k, v)
+            cache, rows = look.fill
+            cache.fill(self.time_layer, rows, k, v)
+            return k, v
+
+        memory = remember if look.cache is not None or look.fill is not None else None
+        return self.time(x, look.time, look.time_mask, memory)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be trained with later
+def embed_places(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Embed each cell's place in the frame as `(h * w, 32)`; [0, 1] across any frame size."""
+    ys = fourier((torch.arange(h, device=device) + 0.5) / h, 16)
+    xs = fourier((torch.arange(w, device=device) + 0.5) / w, 16)
+    both = torch.cat([repeat(ys, "h f -> h w f", w=w), repeat(xs, "w f -> h w f", h=h)], -1)
+    return both.flatten(0, 1).to(dtype)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be trained with later
+def space_rotation(h: int, w: int, n: int, pairs: int, device: torch.device) -> Rotation:
+    """Rotate half the pairs by row and half by column; special tokens stay as they are."""
+    ys, xs = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    place = F.pad(torch.stack([ys.flatten(), xs.flatten()]), (0, n - h * w)).to(device)
+    rows, columns = (rotation(axis, pairs // 2, 100.0) for axis in place)
+    halves = (torch.cat([r.unflatten(-1, (2, -1)), c.unflatten(-1, (2, -1))], -1).flatten(-2)
+              for r, c in zip(rows, columns, strict=True))  # fmt: skip
+    return tuple(halves)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be trained with later
+def agent_mask(n: int, device: torch.device) -> Tensor:
+    """Return `(n, n)`, False where a world token would look at the agent token."""
+    mask = torch.ones(n, n, dtype=torch.bool, device=device)
+    mask[:-1, -1] = False
+    return mask

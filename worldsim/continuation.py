@@ -1,0 +1,77 @@
+"""DOC"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from worldsim.completion import Look
+from worldsim.rollout import Rollout
+from worldsim.world import World
+
+
+def start_rollout(world: World, look: Look, grid: tuple[int, int], prompt: str | None) -> Rollout:
+    stride = world.tokenizer.cfg.stride
+    rollout = Rollout(
+        world, 1, sampler_steps=look.sampler_steps, guidance=look.guidance,
+        frame_size=(grid[0] * stride, grid[1] * stride),
+    )  # fmt: skip
+    rollout.seed([0], [look.seed])
+    rollout.set_prompts([0], [prompt])
+    return rollout
+
+
+def go_on(
+    rollout: Rollout, past: list[Tensor], count: int, actions: Tensor | None, look: Look
+) -> Tensor:
+    """Add `count` frames to those of `past`, `(1, c, h, w)` each; return all `(t, c, h, w)`."""
+    for i in tqdm(range(count), "imagine", disable=not look.progress):
+        action = rollout.policy if actions is None else actions[i : i + 1]
+        past.append(rollout.step(action, agent=actions is None).latents)
+    return torch.cat(past).float().cpu()
+
+
+def continue_clip(
+    world: World,
+    latents: Tensor,
+    inside: Tensor | None,
+    count: int,
+    actions: Tensor | None,
+    prompt: str | None,
+    look: Look,
+) -> np.ndarray:
+    """Imagine `count` frames after `latents` `(t, c, h, w)`; return `(count, h, w, 3)`."""
+    latents = latents[-world.dynamics.cfg.context :]
+    t = len(latents)
+    rollout = start_rollout(world, look, latents.shape[-2:], prompt)
+    lead = lead(world, inside if inside is None or t < 2 else inside[-(t - 1) :], t)
+    known = torch.full((1, t), inside is not None)
+    known[:, 0] = False
+    rollout.prefill([0], latents[None].to(world.device), lead[None].to(world.device), known)
+    return film(world, go_on(rollout, [latents[-1:].cpu()], count, actions, look)[1:])
+
+
+def continue_film(
+    world: World, made: Tensor, acts: Tensor | None, frames: int, prompt: str, look: Look
+) -> np.ndarray:
+    """Go on causally from imagined latents until there are `frames` frames."""
+    video, t = film(world, made), len(made)
+    if frames == t:
+        return video
+    inside, rest = (None, None) if acts is None else (acts[: t - 1], acts[t - 1 :])
+    tail = continue_clip(world, made, inside, frames - t, rest, prompt, look)
+    return np.concatenate([video, tail])
+
+
+@torch.inference_mode()
+def film(world: World, latents: Tensor) -> np.ndarray:
+    parts = [world.decode(part.to(world.device)).cpu() for part in latents.split(64)]
+    return torch.cat(parts).numpy()
+
+
+def lead(world: World, scaled: Tensor | None, t: int) -> Tensor:
+    """Return `(t, a)`: each action beside the frame it leads to; zeros where there is none."""
+    lead = torch.zeros(t, world.dynamics.cfg.action_dim)
+    if scaled is not None:
+        lead[1:] = scaled[: t - 1]
+    return lead

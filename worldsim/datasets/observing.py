@@ -1,0 +1,147 @@
+"""DOC"""
+
+import json
+from typing import Any
+
+import numpy as np
+from gymnasium import Env, spaces
+
+from worldsim.data import DatasetInfo, Episode
+from worldsim.recording import Policy
+
+
+def build_episode(
+    frames: list[np.ndarray],
+    actions: list[np.ndarray],
+    transitions: list[tuple[float, bool, bool]],
+    truths: list[tuple[str, dict[str, np.ndarray]]],
+    *,
+    scene: dict[str, Any],
+    seed: int | None,
+) -> Episode:
+    """Put an episode together.
+
+    Args:
+        frames: `t + 1` times `(h, w, 3)` uint8.
+        actions: `t` flattened ones, `(a,)` float32.
+        transitions: Reward, whether terminated, whether truncated; one per action.
+        truths: Caption and ground truth of every frame.
+        scene: Attributes of the scene, JSON-able.
+        seed: That the env was reset with; None if that alone does not lead to the first frame.
+    """
+    rewards, terminated, truncated = zip(*transitions, strict=True)
+    captions, states = zip(*truths, strict=True)
+    different = tuple(dict.fromkeys(captions))
+    return Episode(
+        frames=np.stack(frames),
+        actions=np.stack(actions),
+        rewards=np.array(rewards, np.float32),
+        terminated=np.array(terminated, bool),
+        truncated=np.array(truncated, bool),
+        captions=different,
+        caption_index=np.array([different.index(caption) for caption in captions]),
+        state=_stack(states),
+        scene=json.loads(json.dumps(scene, default=_plain)),
+        seed=seed,
+    )
+
+
+def describe(
+    env: Env, policy: str | Policy, seed: int, max_steps: int | None, quality: str = "training"
+) -> DatasetInfo:
+    """Describe the data set that recording `env` would make; resets `env`."""
+    fps = env.metadata.get("render_fps")
+    if not fps:
+        raise ValueError(
+            f'`env.metadata["render_fps"]` must say how many steps make a second, got {fps!r}; '
+            "set it on the env's class"
+        )
+    observation, _ = env.reset(seed=seed)
+    frame_size = observed_frame(env, observation).shape[:2]
+    name = policy if isinstance(policy, str) else getattr(policy, "__qualname__", repr(policy))
+    recording = {"policy": name, "seed": seed, "max_steps": max_steps}
+    return describe_env(env, int(fps), frame_size, recording, quality)
+
+
+def describe_env(
+    env: Env,
+    fps: int,
+    frame_size: tuple[int, int],
+    recording: dict[str, Any],
+    quality: str = "training",
+) -> DatasetInfo:
+    """Describe what recordings of `env` share; leaves it as it stands."""
+    try:
+        kwargs = json.loads(json.dumps(env.spec.kwargs if env.spec else {}))
+    except TypeError:
+        kwargs = {}
+    return DatasetInfo(
+        fps=fps,
+        frame_size=frame_size,
+        action_space=env.action_space,
+        env_id=env.spec.id if env.spec else type(env.unwrapped).__name__,
+        keys=_key_bindings(env),
+        env_kwargs={key: value for key, value in kwargs.items() if key != "render_mode"},
+        recording=recording,
+        quality=quality,
+    )
+
+
+def observed_frame(env: Env, observation: Any) -> np.ndarray:
+    """Return the pixels `(h, w, 3)` that go with `observation`, as an array of their own."""
+    space = env.observation_space
+    is_image = isinstance(space, spaces.Box) and len(space.shape) == 3 and space.shape[2] == 3
+    if not (is_image and space.dtype == np.uint8):
+        observation = env.render()
+    frame = np.array(observation)
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        got = "None" if observation is None else f"{frame.dtype} {frame.shape}"
+        raise ValueError(
+            f"`env.render()` must return uint8 pixels of shape (h, w, 3), got {got}; "
+            'make the env with render_mode="rgb_array"'
+        )
+    return frame
+
+
+def observed_truth(info: dict[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
+    """Return the caption and a copy of the state, for an env may reuse its arrays."""
+    caption = info.get("caption", "")
+    if not isinstance(caption, str):
+        raise TypeError(f'`info["caption"]` must be a str, got {caption!r}')
+    return caption, {key: np.array(x, np.float32) for key, x in info.get("state", {}).items()}
+
+
+def _stack(states: tuple[dict[str, np.ndarray], ...]) -> dict[str, np.ndarray]:
+    """Stack the state of every frame, `(t + 1,)` or `(t + 1, k)` each."""
+    different = {key for state in states for key in state.keys() ^ states[0].keys()}
+    if different:
+        raise ValueError(
+            '`info["state"]` must have the same keys at reset and at every step, got '
+            f"{sorted(different)} only now and then"
+        )
+    stacked = {key: np.stack([state[key] for state in states]) for key in states[0]}
+    return {k: x.reshape(len(x), -1) if x.size > len(x) else x.ravel() for k, x in stacked.items()}
+
+
+def _key_bindings(env: Env) -> list[Any]:
+    """Return the env's keys as `[["left", "up"], action]`, with pygame's names of keys."""
+    if not hasattr(env.unwrapped, "get_keys_to_action"):
+        return []
+    bindings = []
+    for keys, action in env.unwrapped.get_keys_to_action().items():
+        names = [key if isinstance(key, str) else _key_name(key) for key in np.atleast_1d(keys)]
+        bindings.append([names, json.loads(json.dumps(action, default=_plain))])
+    return bindings
+
+
+def _key_name(key: int) -> str:
+    import pygame
+
+    return pygame.key.name(int(key))
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy values into what JSON knows."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"must be JSON-able, got {type(value).__name__}")

@@ -1,0 +1,53 @@
+"""DOC"""
+
+from pathlib import Path
+
+
+class Part:
+    """Some episodes of a data set, read one by one."""
+
+    def __init__(self, data, index: list[int]) -> None:
+        self.data, self.index, self.info = data, index, data.info
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Actions in each episode."""
+        return [self.data.lengths[i] for i in self.index]
+
+    def outline(self, i: int):
+        """Return an episode without its frames."""
+        return self.data.outline(self.index[i])
+
+    def __getitem__(self, i: int):
+        if i >= len(self.index):
+            raise IndexError(i)
+        return self.data[self.index[i]]
+
+
+def hold_out(data, test) -> tuple[Part, Part]:
+    """Return the episodes to train on and those held out."""
+    every = list(range(len(data)))
+    if test is not None:
+        test = opened(test)
+        if test.info.fps != data.info.fps or test.info.action_space != data.info.action_space:
+            raise ValueError(
+                "`test` must have the frame rate and action space of `data`, got "
+                f"{test.info.fps} fps, {test.info.action_space} against "
+                f"{data.info.fps} fps, {data.info.action_space}"
+            )
+        return Part(data, every), Part(test, list(range(len(test))))
+    if len(every) < 2:
+        raise ValueError(f"training needs at least 2 episodes, got {len(every)}; record more")
+    held = every[::50] if len(every) > 50 else every[-1:]
+    return Part(data, [i for i in every if i not in set(held)]), Part(data, held)
+
+
+def opened(data):
+    if not isinstance(data, str | Path):
+        return data
+    from worldsim.data import open_dataset
+
+    return open_dataset(data)

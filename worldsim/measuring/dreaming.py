@@ -1,0 +1,205 @@
+"""DOC"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldsim.measuring.heldout import HeldOut
+from worldsim.measuring.metrics import changed_fidelity, copy_last, fidelity, squared_error
+from worldsim.rollout import Rollout
+from worldsim.world import World
+
+
+@dataclass(frozen=True)
+class Dream:
+    """What a world imagined in `b` rows over `k` frames.
+
+    Attributes:
+        frames: `(b, k, h, w, 3)` uint8.
+        actions: `(b, k, a)`, flattened, not scaled: what was done.
+        rewards: `(b, k)`.
+        terminated: `(b, k)`, probability.
+    """
+
+    frames: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+
+
+@torch.inference_mode()
+def dream(
+    world: World,
+    given: np.ndarray | None,
+    actions: np.ndarray | None,
+    horizon: int,
+    *,
+    autopilot: bool = False,
+    prompts: list[str | None] | None = None,
+    later_prompts: list[str | None] | None = None,
+    sampler_steps: int | None = None,
+    seed: int = 0,
+    noise_seeds: list[int] | None = None,
+    guidance: float = 1.0,
+    latents: Tensor | None = None,
+    agent: bool = True,
+) -> Dream:
+    """Go on from given frames, or from nothing, all rows at once.
+
+    Args:
+        world: The world.
+        given: `(b, t, h, w, 3)` uint8; None imagines the first frame from each row's prompt.
+        actions: `(b, t - 1 + horizon, a)` flattened, not scaled; under `autopilot` only the first
+            `t - 1` are read.
+        horizon: Frames to imagine.
+        autopilot: Let the world's own policy act.
+        prompts: One per row; None for no prompt.
+        later_prompts: In force from the first imagined frame on, after the given frames were read
+            under `prompts`.
+        sampler_steps: Steps per frame; None is the world's default.
+        seed: Row `i` draws its noise with `seed + i`.
+        noise_seeds: The seed of each row, in place of `seed + i`.
+        guidance: Strength of the prompt.
+        latents: Encoded `given`, if at hand.
+        agent: Whether rewards and endings are wanted; without them passes are cheaper.
+    """
+    b = len(prompts) if given is None else len(given)
+    size = world.cfg.frame_size if given is None else given.shape[2:4]
+    rows = list(range(b))
+    rollout = Rollout(world, b, sampler_steps=sampler_steps, guidance=guidance, frame_size=size)
+    rollout.seed(rows, noise_seeds or [seed + i for i in rows])
+    if prompts:
+        rollout.set_prompts(rows, list(prompts))
+    scaled, t = None, 1
+    if actions is not None:
+        scaled = torch.as_tensor(
+            world.scale_actions(actions), dtype=torch.float32, device=world.device
+        )
+    frames, rewards, ended, done = [], [], [], []
+    if given is None:
+        frames.append(world.decode(rollout.begin(rows)).cpu())
+    else:
+        t = given.shape[1]
+        lead = torch.zeros(b, t, world.dynamics.cfg.action_dim, device=world.device)
+        if t > 1:
+            lead[:, 1:] = scaled[:, : t - 1]
+        rollout.prefill(rows, encode(world, given) if latents is None else latents, lead)
+    if later_prompts:
+        rollout.set_prompts(rows, list(later_prompts))
+    for i in range(horizon - len(frames)):
+        action = rollout.policy if autopilot or scaled is None else scaled[:, t - 1 + i]
+        now = rollout.step(action, agent=agent or autopilot)
+        frames.append(world.decode(now.latents).cpu())
+        done.append(action)
+        if agent or autopilot:
+            rewards.append(now.reward)
+            ended.append(now.terminated)
+    flat = (
+        world.unscale_actions(torch.stack(done, 1).float().cpu()) if done else np.zeros((b, 0, 0))
+    )
+    return Dream(torch.stack(frames, 1).numpy(), flat, _told(rewards, b), _told(ended, b))
+
+
+def _told(parts: list[Tensor], b: int) -> np.ndarray:
+    """Stack one number per row and frame as `(b, k)`; `k` is 0 if nobody asked."""
+    return torch.stack(parts, 1).float().cpu().numpy() if parts else np.zeros((b, 0), np.float32)
+
+
+@torch.inference_mode()
+def encode(world: World, frames: np.ndarray) -> Tensor:
+    """Encode `(b, t, h, w, 3)` uint8 row by row; whole batches would fill the memory."""
+    return torch.stack([world.encode(row) for row in frames])
+
+
+class WorldPredict:
+    """A world as a `Predict`: frames and actions in, frames out.
+
+    Args:
+        world: The world.
+        sampler_steps: Steps per frame; None is the world's default.
+        seed: Of the noise.
+        context: Given frames to look at; None is all of them.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        sampler_steps: int | None = None,
+        seed: int = 0,
+        context: int | None = None,
+    ) -> None:
+        self.world, self.steps, self.seed, self.context = world, sampler_steps, seed, context
+
+    def __call__(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Predict `(b, k, h, w, 3)` from `(b, t, h, w, 3)` and `(b, t - 1 + k, a)`."""
+        horizon = actions.shape[1] - frames.shape[1] + 1
+        skip = max(0, frames.shape[1] - (self.context or frames.shape[1]))
+        made = dream(
+            self.world, frames[:, skip:], actions[:, skip:], horizon,
+            sampler_steps=self.steps, seed=self.seed, agent=False,
+        )  # fmt: skip
+        return made.frames
+
+
+def rollout_quality(
+    world: World,
+    clips: HeldOut,
+    horizons: tuple[int, ...] = (1, 4, 16),
+    steps: int | None = None,
+    *,
+    latents: Tensor | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Measure how much better than copy-the-last-frame a world predicts under the true actions.
+
+    The error is pooled over the clips before PSNR is taken. "Moving" is the half of the clips
+    whose copy-last error at that horizon is above the median.
+
+    Args:
+        world: The world.
+        clips: Held-out clips; their given frames are the context.
+        horizons: Which imagined frames to judge; 1 is the first.
+        steps: Sampler steps per frame; None is the world's default.
+        latents: Encoded given frames, `(b, context, c, h, w)`, if at hand.
+        seed: Of the noise.
+
+    Returns:
+        `psnr_h`, `gain_h`, `moving_gain_h` and `changed_gain_h` (on the pixels that changed by
+        more than 8 levels) in dB for each horizon `h`, and `score`: the mean of all gains, which
+        chooses checkpoints.
+    """
+    clips = clips.first(min(clips.horizon, max(horizons)))
+    made = dream(
+        world, clips.given, clips.actions, clips.horizon,
+        sampler_steps=steps, seed=seed, latents=latents, agent=False,
+    )  # fmt: skip
+    error = squared_error(made.frames, clips.future)
+    copy = squared_error(copy_last(clips.given, clips.actions), clips.future)
+    table = fidelity(error, copy, horizons)
+    changed = changed_fidelity(made.frames, clips.future, clips.given[:, -1], horizons)
+    scores = {}
+    for horizon, row in table.items():
+        row |= changed[horizon]
+        scores |= {
+            f"{name}_{horizon}": row[name]
+            for name in ("psnr", "gain", "moving_gain", "changed_gain")
+            if name in row
+        }
+    gains = [value for name, value in scores.items() if "gain" in name]
+    return scores | {"score": float(np.mean(gains))}
+
+
+def film_strip(
+    rows: list[np.ndarray], every: int = 1, most: int = 12, scale: int = 1, gap: int = 2
+) -> np.ndarray:
+    """Lay videos `(t, h, w, 3)` out as rows of one picture `(H, W, 3)`, every so many frames."""
+    rows = [video[::every][:most] for video in rows]
+    h, w = rows[0].shape[1:3]
+    columns = max(map(len, rows))
+    sheet = np.full((len(rows) * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
+    for i, video in enumerate(rows):
+        for j, frame in enumerate(video):
+            sheet[i * (h + gap) : i * (h + gap) + h, j * (w + gap) : j * (w + gap) + w] = frame
+    return sheet.repeat(scale, 0).repeat(scale, 1)

@@ -1,0 +1,53 @@
+"""DOC"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from worldsim.spaces import unflatten_action
+
+
+class Skip(Exception):
+    """Raised by a section that this world or data set has nothing for; carries the reason."""
+
+
+class Simulator:
+    """The recorded env, taken back to any moment of a recording by its seed and actions.
+
+    Args:
+        info: Of the data set.
+
+    Raises:
+        Skip: If the env cannot be made here.
+    """
+
+    def __init__(self, info: Any) -> None:
+        try:
+            self.env = gymnasium.make(info.env_id, render_mode="rgb_array", **info.env_kwargs)
+        except Exception as error:
+            raise Skip(f"the simulator {info.env_id!r} cannot be made here: {error}") from error
+        if self.env.action_space != info.action_space:
+            raise Skip(f"the simulator {info.env_id!r} takes other actions than were recorded")
+        self.space = info.action_space
+        scripted = hasattr(self.env.unwrapped, "scripted_action")
+        self.policy = "scripted" if scripted else "sticky"
+
+    def run(self, seed: int, actions: np.ndarray, keep: int) -> np.ndarray:
+        """Reset with `seed`, act `(n, a)`; return the last `keep` frames `(keep, h, w, 3)`."""
+        observation, _ = self.env.reset(seed=seed)
+        frames = [self._frame(observation)] if keep > len(actions) else []
+        over = False
+        for i, action in enumerate(actions):
+            if not over:
+                step = self.env.step(unflatten_action(self.space, action))
+                observation, over = step[0], step[2] or step[3]
+            if i >= len(actions) - keep:
+                frames.append(self._frame(observation))
+        return np.stack(frames)
+
+    def _frame(self, observation: Any) -> np.ndarray:
+        image = isinstance(observation, np.ndarray) and observation.dtype == np.uint8
+        if image and observation.ndim == 3 and observation.shape[-1] == 3:
+            return observation.copy()
+        return np.asarray(self.env.render())

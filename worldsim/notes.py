@@ -1,0 +1,104 @@
+"""DOC"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from worldsim.making import MakeConfig
+
+PARTS = {"recording": 0.15, "tokenizer": 0.15, "dynamics": 0.62, "evaluating": 0.08}
+
+
+class Notes:
+    """What a make has chosen, done and spent: on disk for the next start, and as one bar.
+
+    Args:
+        cfg: The settings.
+
+    Attributes:
+        data: What `make.json` holds: "settings", "minutes" that each stage may take, "spent"
+            seconds of each, and whether all is "done".
+
+    Raises:
+        ValueError: If the folder was begun with other settings.
+        FileExistsError: If the world's folder holds something that was not made here.
+    """
+
+    def __init__(self, cfg: MakeConfig) -> None:
+        self.path, self.total = cfg.folder / "make.json", cfg.minutes
+        settings = {k: v for k, v in asdict(cfg).items() if k != "out"}
+        self.data = {"settings": settings, "minutes": {}, "spent": {}}
+        out = Path(cfg.out)
+        if self.path.exists():
+            self.data = json.loads(self.path.read_text())
+            was = self.data["settings"]
+            changed = [f"{k}={was.get(k)!r} there, {v!r} here" for k, v in settings.items()
+                       if was.get(k) != v]  # fmt: skip
+            if changed:
+                raise ValueError(
+                    f"{out} can only be made with the settings it was begun with, got "
+                    f"{', '.join(changed)}; use the same, another `out`, or remove {cfg.folder}"
+                )
+        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise FileExistsError(
+                f"a world is made in a new folder, got {out}, which was not made here; choose "
+                "another folder or remove it"
+            )
+
+    def write(self, **more: Any) -> None:
+        """Remember some more, on disk."""
+        self.data |= more
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name("make.json.part")
+        part.write_text(json.dumps(self.data, indent=2))
+        os.replace(part, self.path)
+
+    @contextmanager
+    def bar(self, progress: bool) -> Iterator[None]:
+        """Show one bar for all stages; say what to do if they are interrupted."""
+        with tqdm(total=100, disable=not progress, bar_format=_BAR) as self._bar:
+            try:
+                yield
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    f"stopped; what is done lies in {self.path.parent}: the same again goes on"
+                ) from None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[tuple[float, Callable[[float], None]]]:
+        """Time a stage; yield its minutes and what shows the share of them that is over."""
+        order = list(PARTS)
+        before, part = sum(PARTS[n] for n in order[: order.index(name)]), PARTS[name]
+        if name not in self.data["minutes"]:
+            left = max(self.total - sum(self.data["spent"].values()) / 60, 0.1 * self.total)
+            self.data["minutes"][name] = round(left * part / (1 - before), 4)
+        began, earlier = time.monotonic(), self.data["spent"].get(name, 0.0)
+        last = began
+
+        def show(share: float) -> None:
+            nonlocal last
+            now = time.monotonic()
+            self.data["spent"][name] = round(earlier + now - began, 1)
+            if now - last > 5:
+                self.write()
+                last = now
+            self._bar.set_description(name, refresh=False)
+            self._bar.update(100 * (before + part * min(share, 1.0)) - self._bar.n)
+
+        show(0.0)
+        try:
+            yield self.data["minutes"][name], show
+            show(1.0)
+        finally:
+            self.data["spent"][name] = round(earlier + time.monotonic() - began, 1)
+            self.write()
+
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
