@@ -249,9 +249,9 @@ class Dynamics(nn.Module):
         )
 
     def reward(self, logits: Tensor) -> Tensor:
-        """Return the expected reward `(...)` of logits `(..., bins)`."""
-        mean = _mean_of(logits, 6.0)
-        return mean.sign() * mean.abs().expm1()
+        """Return the expected reward `(...)` of logits `(..., bins)`, spaced evenly in symlog."""
+        grid = torch.linspace(-6.0, 6.0, logits.shape[-1], device=logits.device)
+        return (logits.float().softmax(-1) * grid.sign() * grid.abs().expm1()).sum(-1)
 
     def policy_mean(self, logits: Tensor) -> Tensor:
         """Return the expected scaled action `(..., a)` of logits `(..., a, action_bins)`."""

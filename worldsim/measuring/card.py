@@ -92,8 +92,8 @@ ROWS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         "95 %",
     ),
     (
-        "reward, R2; endings, F1", "{:.2f}; {:.2f}",
-        ("rewards/reward_r2", "rewards/endings_f1"), "",
+        "reward, R2; endings 1 / 8 frames ahead, F1", "{:.2f}; {:.2f} / {:.2f}",
+        ("rewards/reward_r2", "rewards/endings_in_1/f1", "rewards/endings_in_8/f1"), "",
     ),
     (
         "alarm: a wrong frame gets more doubt than a right one", "{:.0%}",

@@ -233,38 +233,39 @@ def measure_rewards(study: Study) -> dict[str, Any]:
     """Compare imagined rewards and endings with the recorded ones, under the recorded actions.
 
     Rewards over 16 imagined frames. "lag" is the shift at which both correlate best: 0 is right.
-    Endings: clips that end an episode among as many that do not; an ending counts as found when
-    its probability passes one half at most one frame off.
+    Endings 1 and 8 imagined frames ahead: clips that end an episode among as many that do not; one
+    counts as found when its probability passes one half at most one frame off.
     """
     clips = study.short_clips
-
-    def play(some: HeldOut) -> Dream:
-        settings = {"sampler_steps": study.steps, "seed": study.cfg.seed}
-        return dream(study.world, some.given, some.actions, some.horizon, **settings)
-
-    real, made = clips.rewards[:, clips.context - 1 :], play(clips)
+    real, made = clips.rewards[:, clips.context - 1 :], _play(study, clips)
     figures = {
         "reward_mean_error": float(np.abs(made.rewards - real).mean()),
         "reward_mean_error_of_guessing_the_mean": float(np.abs(real - real.mean()).mean()),
         "reward_r2": r_squared(made.rewards.ravel(), real.ravel()),
         "reward_lag": best_lag(made.rewards, real),
     }
-    try:
-        last = cut_clips(
-            study.data, 32, context=study.cfg.context, horizon=min(8, clips.horizon), ends=True
-        )
-    except ValueError as error:
-        return figures | {"endings": str(error)}
-    found = (play(last).terminated > 0.5)[:, -2:].any(1)
     ended = clips.terminated[:, clips.context - 1 :].any(1)
-    false = (made.terminated > 0.5).any(1)[~ended][: len(last)]
+    try:
+        for frames in (1, min(8, clips.horizon)):
+            figures[f"endings_in_{frames}"] = _endings(study, frames, made.terminated[~ended])
+    except ValueError as error:
+        figures["endings"] = str(error)
+    return figures
+
+
+def _play(study: Study, clips: HeldOut) -> Dream:
+    settings = {"sampler_steps": study.steps, "seed": study.cfg.seed}
+    return dream(study.world, clips.given, clips.actions, clips.horizon, **settings)
+
+
+def _endings(study: Study, frames: int, others: np.ndarray) -> dict[str, Any]:
+    """Look for endings so many imagined frames ahead, and in dreams of what did not end."""
+    clips = cut_clips(study.data, 32, context=study.cfg.context, horizon=frames, ends=True)
+    found = (_play(study, clips).terminated > 0.5)[:, -2:].any(1)
+    false = (others[: len(clips), :frames] > 0.5).any(1)
     truth = np.concatenate([np.ones(len(found), bool), np.zeros(len(false), bool)])
-    return figures | {
-        "endings": len(last),
-        "endings_f1": f1_score(np.concatenate([found, false]), truth),
-        "endings_found": share(found),
-        "false_endings": share(false),
-    }
+    f1 = f1_score(np.concatenate([found, false]), truth)
+    return {"clips": len(clips), "f1": f1, "found": share(found), "false": share(false)}
 
 
 def measure_time(study: Study, frames: int = 120, warm: int = 20) -> dict[str, Any]:
