@@ -14,7 +14,8 @@ from gymnasium import spaces
 import worldsim
 from worldsim.evaluation import SECTIONS, compare, evaluate, rollout_quality
 from worldsim.measuring.card import card_table, write_card
-from worldsim.measuring.heldout import WorldPredict, cut_clips, dream
+from worldsim.measuring.dreaming import WorldPredict, dream
+from worldsim.measuring.heldout import cut_clips
 from worldsim.measuring.labels import LOOK, collect, true_number
 from worldsim.measuring.metrics import copy_last
 from worldsim.measuring.probes import Probe, ProbeConfig, score_probe, train_probe

@@ -1,4 +1,4 @@
-"""DOC"""
+"""Going on from a clip or from nothing, frame by frame."""
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from worldsim.world import World
 
 
 def start_rollout(world: World, look: Look, grid: tuple[int, int], prompt: str | None) -> Rollout:
+    """Begin a rollout of one row whose latents have `grid` `(h, w)` cells."""
     stride = world.tokenizer.cfg.stride
     rollout = Rollout(
         world, 1, sampler_steps=look.sampler_steps, guidance=look.guidance,
@@ -44,10 +45,10 @@ def continue_clip(
     latents = latents[-world.dynamics.cfg.context :]
     t = len(latents)
     rollout = start_rollout(world, look, latents.shape[-2:], prompt)
-    lead = lead(world, inside if inside is None or t < 2 else inside[-(t - 1) :], t)
+    led = lead(world, inside if inside is None or t < 2 else inside[-(t - 1) :], t)
     known = torch.full((1, t), inside is not None)
     known[:, 0] = False
-    rollout.prefill([0], latents[None].to(world.device), lead[None].to(world.device), known)
+    rollout.prefill([0], latents[None].to(world.device), led[None].to(world.device), known)
     return film(world, go_on(rollout, [latents[-1:].cpu()], count, actions, look)[1:])
 
 
@@ -65,13 +66,14 @@ def continue_film(
 
 @torch.inference_mode()
 def film(world: World, latents: Tensor) -> np.ndarray:
+    """Decode `(t, c, h, w)` to `(t, h, w, 3)` uint8."""
     parts = [world.decode(part.to(world.device)).cpu() for part in latents.split(64)]
     return torch.cat(parts).numpy()
 
 
 def lead(world: World, scaled: Tensor | None, t: int) -> Tensor:
     """Return `(t, a)`: each action beside the frame it leads to; zeros where there is none."""
-    lead = torch.zeros(t, world.dynamics.cfg.action_dim)
+    led = torch.zeros(t, world.dynamics.cfg.action_dim)
     if scaled is not None:
-        lead[1:] = scaled[: t - 1]
-    return lead
+        led[1:] = scaled[: t - 1]
+    return led

@@ -17,12 +17,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from worldsim.benchmark import about_machine
 from worldsim.files import write_text
+from worldsim.machine import about_machine
 from worldsim.measuring import calibration, control, trials
 from worldsim.measuring.card import card_table, write_card
-from worldsim.measuring.heldout import cut_clips, rollout_quality
+from worldsim.measuring.dreaming import rollout_quality
+from worldsim.measuring.heldout import cut_clips
 from worldsim.measuring.likeness import (
+    compare,
     measure_fidelity,
     measure_fvd,
     measure_lpips,

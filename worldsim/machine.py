@@ -1,4 +1,4 @@
-"""DOC"""
+"""What figures were measured on."""
 
 import platform
 import sys

@@ -24,6 +24,7 @@ from omegaconf import MISSING
 
 from worldsim.data import DatasetWriter, DiskDataset, open_dataset
 from worldsim.datasets.episodes import DatasetInfo
+from worldsim.datasets.observing import describe
 from worldsim.evaluation import evaluate
 from worldsim.filmed import ENV_ID, STRIDE, Filmed, choose_size, open_env
 from worldsim.measuring.report import Report
@@ -32,7 +33,8 @@ from worldsim.notes import Notes
 from worldsim.objective import ObjectiveConfig
 from worldsim.policies import choose_policy
 from worldsim.recipes import model_config, train_dynamics, train_tokenizer
-from worldsim.recording import Policy, describe, record_episode
+from worldsim.recording import record_episode
+from worldsim.spaces import Policy
 from worldsim.training import WandbConfig
 from worldsim.world import World, load
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from worldsim.benchmark import about_machine
 from worldsim.data import DiskDataset
+from worldsim.machine import about_machine
 from worldsim.measuring.report import Report
 from worldsim.video import write_image
 from worldsim.world import World

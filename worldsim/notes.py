@@ -1,4 +1,4 @@
-"""DOC"""
+"""Where a make stands, on disk for the next start and as one bar."""
 
 import json
 import os
@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from worldsim.making import MakeConfig
+if TYPE_CHECKING:
+    from worldsim.making import MakeConfig
 
 PARTS = {"recording": 0.15, "tokenizer": 0.15, "dynamics": 0.62, "evaluating": 0.08}
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 class Notes:
@@ -31,7 +33,7 @@ class Notes:
         FileExistsError: If the world's folder holds something that was not made here.
     """
 
-    def __init__(self, cfg: MakeConfig) -> None:
+    def __init__(self, cfg: "MakeConfig") -> None:
         self.path, self.total = cfg.folder / "make.json", cfg.minutes
         settings = {k: v for k, v in asdict(cfg).items() if k != "out"}
         self.data = {"settings": settings, "minutes": {}, "spent": {}}
@@ -99,6 +101,3 @@ class Notes:
         finally:
             self.data["spent"][name] = round(earlier + time.monotonic() - began, 1)
             self.write()
-
-
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from worldsim.filmed import Filmed, load_function
-from worldsim.recording import Policy
+from worldsim.spaces import Policy
 
 NAMES = ("scripted", "random", "sticky")
 # the part of a module's name that tells whose policy lies in a Stable-Baselines3 file; actor and

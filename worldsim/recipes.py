@@ -260,7 +260,8 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
     The score is the gain over copy-the-last-frame, in dB, of rollouts on held-out clips: weights
     are chosen by what they are for, never by loss.
     """
-    from worldsim.measuring.heldout import cut_clips, dream, film_strip, rollout_quality
+    from worldsim.measuring.dreaming import dream, film_strip, rollout_quality
+    from worldsim.measuring.heldout import cut_clips
 
     longest = max(held_out.lengths) + 1
     context, horizon = (16, 16) if longest >= 32 else (longest // 2, longest // 2)

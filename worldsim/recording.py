@@ -27,10 +27,9 @@ from worldsim.data import (
     stage_episode,
 )
 from worldsim.datasets.observing import build_episode, describe, observed_frame, observed_truth
-from worldsim.spaces import flatten_action
+from worldsim.spaces import Policy, flatten_action
 from worldsim.workers import run_parallel
 
-Policy = Callable[[Any, np.random.Generator], Any]  # observation, rng -> action
 STEP_LIMIT = 100_000  # an env that never ends is a mistake, not a long episode
 
 

@@ -5,6 +5,7 @@ A world knows its action space from a JSON file, and sees every action as a floa
 in the order in which `gymnasium.spaces.utils.flatten` lays them out.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from gymnasium import spaces
 from gymnasium.spaces import Space
 from gymnasium.spaces.utils import flatdim
 
+Policy = Callable[[Any, np.random.Generator], Any]  # observation, rng -> action
 KINDS = "Discrete, MultiDiscrete, MultiBinary, Box, Dict and Tuple"
 
 

@@ -24,7 +24,7 @@ from worldsim.viewing.stage import Stage
 from worldsim.viewing.window import Window
 
 if TYPE_CHECKING:
-    from worldsim.viewing.pilots import Policy
+    from worldsim.spaces import Policy
     from worldsim.world import World
 
 WORLD_ENV = "worldsim/World-v0"

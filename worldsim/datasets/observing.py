@@ -1,4 +1,4 @@
-"""DOC"""
+"""What is kept of an env while it runs: frames, captions, ground truth, a description."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import Env, spaces
 
 from worldsim.data import DatasetInfo, Episode
-from worldsim.recording import Policy
+from worldsim.spaces import Policy
 
 
 def build_episode(

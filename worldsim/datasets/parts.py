@@ -1,4 +1,4 @@
-"""DOC"""
+"""Some of a data set's episodes: those to train on, those held out."""
 
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def hold_out(data, test) -> tuple[Part, Part]:
 
 
 def opened(data):
+    """Open a data set that is given by its path."""
     if not isinstance(data, str | Path):
         return data
     from worldsim.data import open_dataset

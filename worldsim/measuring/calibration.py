@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from worldsim.doubt import EVERY, Doubt, lost_again, signs
-from worldsim.measuring.heldout import HeldOut, encode
+from worldsim.measuring.dreaming import encode
+from worldsim.measuring.heldout import HeldOut
 from worldsim.measuring.metrics import auroc, squared_error
 from worldsim.measuring.report import Plot
 from worldsim.measuring.study import Skip, Study, share

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from worldsim.measuring.heldout import dream, film_strip
+from worldsim.measuring.dreaming import dream, film_strip
 from worldsim.measuring.metrics import psnr, squared_error
 from worldsim.measuring.report import Plot, Strip
 from worldsim.measuring.study import Skip, Study, distance, hold, other_actions, share

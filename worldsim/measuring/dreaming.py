@@ -1,4 +1,4 @@
-"""DOC"""
+"""What a world imagines from held-out clips, all rows at once, and how true that is."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""DOC"""
+"""How alike imagined and real frames are: by pixels, by structure, by networks the user brings."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from worldsim.measuring.heldout import HeldOut, film_strip
+from worldsim.measuring.dreaming import film_strip
+from worldsim.measuring.heldout import HeldOut
 from worldsim.measuring.metrics import (
     Predict,
     changed_fidelity,

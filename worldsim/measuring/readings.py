@@ -1,4 +1,4 @@
-"""DOC"""
+"""What a probe trained on real frames reads off imagined ones: the state, the actions."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""DOC"""
+"""The simulator behind a data set, taken back to the moments that were recorded."""
 
 from typing import Any
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from worldsim.measuring.heldout import HeldOut, WorldPredict, cut_clips
+from worldsim.measuring.dreaming import WorldPredict
+from worldsim.measuring.heldout import HeldOut, cut_clips
 from worldsim.measuring.labels import Labelled, collect
 from worldsim.measuring.metrics import copy_last, psnr, squared_error
 from worldsim.measuring.probes import Probe, ProbeConfig, probe_key, train_probe

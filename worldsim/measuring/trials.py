@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from worldsim.measuring.heldout import Dream, HeldOut, cut_clips, dream, encode, film_strip
+from worldsim.measuring.dreaming import Dream, dream, encode, film_strip
+from worldsim.measuring.heldout import HeldOut, cut_clips
 from worldsim.measuring.metrics import (
     best_lag,
     f1_score,

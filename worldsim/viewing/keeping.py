@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from worldsim.data import DatasetWriter
-from worldsim.recording import describe_env
+from worldsim.datasets.observing import describe_env
 from worldsim.viewing.stage import Stage
 
 

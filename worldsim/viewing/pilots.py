@@ -5,7 +5,6 @@ An agent is a file of Stable-Baselines3 or a function.
 
 import json
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-Policy = Callable[[Any, np.random.Generator], Any]  # observation, rng -> action
+from worldsim.spaces import Policy
+
 DRIVERS = ("human", "autopilot", "agent")
 
 

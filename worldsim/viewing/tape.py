@@ -114,7 +114,7 @@ class Tape:
         Raises:
             ValueError: If no step was taken yet.
         """
-        from worldsim.recording import build_episode  # reads and writes videos, which takes a while
+        from worldsim.datasets.observing import build_episode  # its video library loads slowly
 
         first, *rest = self.moments
         if not rest:
