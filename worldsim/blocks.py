@@ -1,7 +1,7 @@
 """What the spacetime transformer is stacked from: attention blocks, convolutions over cells."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 
 import torch
 import torch.nn.functional as F
@@ -104,8 +104,18 @@ class Block(nn.Module):
         return self.time(x, look.time, look.time_mask, memory)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept may be trained with later
+def kept(build):
+    """Build once for the same arguments, but within a compiled graph, which keeps its own."""
+    once = lru_cache(maxsize=64)(torch.inference_mode(False)(build))  # may be trained with later
+
+    @wraps(build)
+    def get(*key):
+        return build(*key) if torch.compiler.is_compiling() else once(*key)
+
+    return get
+
+
+@kept
 def embed_places(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Embed each cell's place in the frame as `(h * w, 32)`; [0, 1] across any frame size."""
     ys = fourier((torch.arange(h, device=device) + 0.5) / h, 16)
@@ -114,8 +124,7 @@ def embed_places(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Te
     return both.flatten(0, 1).to(dtype)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept may be trained with later
+@kept
 def space_rotation(h: int, w: int, n: int, pairs: int, device: torch.device) -> Rotation:
     """Rotate half the pairs by row and half by column; special tokens stay as they are."""
     ys, xs = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
@@ -126,8 +135,7 @@ def space_rotation(h: int, w: int, n: int, pairs: int, device: torch.device) -> 
     return tuple(halves)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept may be trained with later
+@kept
 def agent_mask(n: int, device: torch.device) -> Tensor:
     """Return `(n, n)`, False where a world token would look at the agent token."""
     mask = torch.ones(n, n, dtype=torch.bool, device=device)
