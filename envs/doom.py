@@ -14,7 +14,8 @@ import numpy as np
 from worldsim.envs.doom_captions import event
 from worldsim.envs.doom_drivers import MOVES, NAMES, SHOOT, TURN, Player, Sight
 from worldsim.envs.doom_game import RESOLUTIONS, TICS, VARIABLES, import_vizdoom, start_game
-from worldsim.envs.doom_maps import air_item, map_name, outline
+from worldsim.envs.doom_maps import map_name, outline
+from worldsim.envs.doom_rules import air_item
 from worldsim.envs.doom_scenes import AIRS, CHOICES, SCENARIOS, check_scene, draw_scene
 
 AMMO = 50  # what fills the bar

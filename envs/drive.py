@@ -11,8 +11,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.box2d import car_racing
-from worldsim.envs.camera import MOUNTS, Ego, Lens, Mood, draw
+from worldsim.envs.camera import Ego, draw
 from worldsim.envs.driver import STYLES, Driver
+from worldsim.envs.optics import MOUNTS, Lens, Mood
 from worldsim.envs.scenery import Land
 from worldsim.envs.scenes import CHOICES, TRAFFIC, check_scene, draw_scene
 from worldsim.envs.traffic import Traffic

@@ -267,3 +267,17 @@ def _unsupported(space: Space) -> TypeError:
         f"an action space must be built of {KINDS}, got {space!r}; "
         "wrap the env in a `gymnasium.ActionWrapper` that offers one of these"
     )
+
+
+def action_from_json(space: spaces.Space, data: Any) -> Any:
+    """Turn plain JSON data into an action of `space`."""
+    match space:
+        case spaces.Discrete():
+            return int(data)
+        case spaces.Dict():
+            return {key: action_from_json(part, data[key]) for key, part in space.spaces.items()}
+        case spaces.Tuple():
+            return tuple(
+                action_from_json(part, item) for part, item in zip(space.spaces, data, strict=True)
+            )
+    return np.asarray(data, space.dtype)

@@ -15,17 +15,23 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from torch import Tensor
 
+from worldsim.asked import (
+    check_choice,
+    check_counts,
+    check_settings,
+    flatten_batch,
+    read_mask,
+    read_seeds,
+)
 from worldsim.doubt import EVERY, Doubt, lost_again
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout, Snapshot
-from worldsim.spaces import flatten_action, unflatten_action
+from worldsim.spaces import action_from_json, unflatten_action
 from worldsim.viewing.screen import Screen, key_codes
 from worldsim.world import World, load
-
-OBSERVATIONS = ("pixels", "torch", "latents")
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,9 @@ class WorldVectorEnv(VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
     ) -> None:
-        _check_settings(world, render_mode, obs, frame_size, autoreset_mode)
-        _check_counts(num_envs=num_envs, horizon=horizon, max_episode_steps=max_episode_steps)
+        check_settings(world, obs, frame_size, autoreset_mode)
+        check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
+        check_counts(num_envs=num_envs, horizon=horizon, max_episode_steps=max_episode_steps)
         self.world = world = world if isinstance(world, World) else load(world, device)
         self.num_envs, self.render_mode, self.obs = int(num_envs), render_mode, obs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -140,8 +147,10 @@ class WorldVectorEnv(VectorEnv):
             ValueError: If an option does not fit.
         """
         options = dict(options or {})
-        rows = self._masked(options.pop("reset_mask", None))
-        rngs = self._seeded(seed)
+        rows = read_mask(options.pop("reset_mask", None), self.num_envs)
+        if self._seen is None and len(rows) < self.num_envs:
+            raise ResetNeeded("the first `reset` begins every row; call it without `reset_mask`")
+        rngs = read_seeds(seed, self.num_envs)
         wishes = read_wishes(self.world, options, self.prompts, self.frame_size)
         super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         for row in rows:
@@ -171,7 +180,9 @@ class WorldVectorEnv(VectorEnv):
             ValueError: If they have the wrong shape, are NaN or out of bounds.
         """
         self._check_going()
-        return self._advance(self._flattened(actions))
+        return self._advance(
+            flatten_batch(self.single_action_space, self.action_space, self.num_envs, actions)
+        )
 
     def _advance(
         self, flat: np.ndarray
@@ -246,7 +257,7 @@ class WorldVectorEnv(VectorEnv):
         """
         space = self.single_action_space
         return {
-            tuple(key_codes()[name] for name in names): _to_action(space, action)
+            tuple(key_codes()[name] for name in names): action_from_json(space, action)
             for names, action in self.world.cfg.keys
             if names and all(name in key_codes() for name in names)
         }
@@ -309,23 +320,6 @@ class WorldVectorEnv(VectorEnv):
             return self.world.decode(self._seen).cpu().numpy()
         return self._seen.cpu().numpy() if self.obs == "torch" else self._seen
 
-    def _flattened(self, actions: Any) -> np.ndarray:
-        """Check a batch of actions and return it flattened, `(b, a)`."""
-        if isinstance(actions, Tensor):
-            actions = actions.detach().cpu().numpy()
-        try:
-            rows = list(iterate(self.action_space, actions))
-        except (TypeError, AttributeError, KeyError, IndexError) as error:
-            raise TypeError(
-                f"`actions` must be a batch in {self.action_space}, got {type(actions).__name__}; "
-                "`envs.action_space.sample()` shows a valid one"
-            ) from error
-        if len(rows) != self.num_envs:
-            raise ValueError(
-                f"`actions` must hold one action per env ({self.num_envs}), got {len(rows)}"
-            )
-        return np.stack([flatten_action(self.single_action_space, action) for action in rows])
-
     def _info(self, row: int, told: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
         info = {"prompt": self.rollout.prompts[row] or ""}
         return info | {name: float(values[row]) for name, values in (told or {}).items()}
@@ -341,33 +335,6 @@ class WorldVectorEnv(VectorEnv):
         for row in rows:
             infos = self._add_info(infos, self._info(row, None if row in fresh else told), row)
         return infos
-
-    def _masked(self, mask: Any) -> list[int]:
-        """Return the rows that a reset is about."""
-        if mask is None:
-            return list(range(self.num_envs))
-        mask = np.asarray(mask)
-        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ValueError(
-                f"`reset_mask` must be ({self.num_envs},) bool with a True in it, "
-                f"got {mask.dtype} {mask.tolist()}"
-            )
-        if self._seen is None and not mask.all():
-            raise ResetNeeded("the first `reset` begins every row; call it without `reset_mask`")
-        return np.flatnonzero(mask).tolist()
-
-    def _seeded(self, seed: Any) -> list[np.random.Generator | None]:
-        """Return a new generator for each row that has a seed."""
-        if seed is None or isinstance(seed, int | np.integer):
-            seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
-        elif isinstance(seed, list | tuple | np.ndarray) and len(seed) == self.num_envs:
-            seeds = list(seed)
-        else:
-            raise ValueError(
-                f"`seed` must be one number, or one per env in a list of {self.num_envs}, "
-                f"got {seed!r}"
-            )
-        return [None if each is None else seeding.np_random(each)[0] for each in seeds]
 
     def _check_begun(self, what: str) -> None:
         if self._seen is None:
@@ -386,46 +353,6 @@ class WorldVectorEnv(VectorEnv):
             self._screen.show(self._pixels())
 
 
-def _check_settings(
-    world: Any, render_mode: Any, obs: Any, frame_size: Any, autoreset_mode: Any
-) -> None:
-    if not isinstance(world, str | Path | World):
-        raise TypeError(
-            f"`world` must be a name, a folder or a `World`, got {type(world).__name__}"
-        )
-    modes = [mode.value for mode in AutoresetMode]
-    for name, value, choices in (
-        ("render_mode", render_mode, [None, *WorldVectorEnv.metadata["render_modes"]]),
-        ("obs", obs, OBSERVATIONS),
-        ("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), modes),
-    ):
-        if value not in choices:
-            raise ValueError(
-                f"`{name}` must be one of {', '.join(map(str, choices))}, got {value!r}"
-            )
-    if frame_size is not None and (
-        not isinstance(frame_size, list | tuple | np.ndarray)
-        or len(frame_size) != 2
-        or not all(isinstance(side, int | np.integer) for side in frame_size)
-    ):
-        raise TypeError(
-            f"`frame_size` must be whole numbers (h, w) of pixels, got {frame_size!r}; "
-            "leave it out for the world's own"
-        )
-
-
-def _check_counts(**counts: Any) -> None:
-    for name, count in counts.items():
-        if count is not None and not isinstance(count, int | np.integer):
-            raise TypeError(
-                f"`{name}` must be a whole number, got {type(count).__name__} {count!r}"
-            )
-        if count is not None and count < 1:
-            raise ValueError(
-                f"`{name}` must be at least 1, got {count}; leave it out for the default"
-            )
-
-
 def _of_one_length(openings: dict[int, Opening]) -> list[list[int]]:
     """Group the rows that go on from clips by the clips' length."""
     groups: dict[int, list[int]] = {}
@@ -437,17 +364,3 @@ def _of_one_length(openings: dict[int, Opening]) -> list[list[int]]:
 
 def _copy(observation: np.ndarray | Tensor) -> np.ndarray | Tensor:
     return observation.clone() if isinstance(observation, Tensor) else observation.copy()
-
-
-def _to_action(space: spaces.Space, data: Any) -> Any:
-    """Turn JSON data into an action of `space`."""
-    match space:
-        case spaces.Discrete():
-            return int(data)
-        case spaces.Dict():
-            return {key: _to_action(part, data[key]) for key, part in space.spaces.items()}
-        case spaces.Tuple():
-            return tuple(
-                _to_action(part, item) for part, item in zip(space.spaces, data, strict=True)
-            )
-    return np.asarray(data, space.dtype)

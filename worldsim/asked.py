@@ -1,0 +1,98 @@
+"""What a caller may ask of an imagined env: settings, rows, seeds, a batch of actions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Space
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import iterate
+from torch import Tensor
+
+from worldsim.spaces import flatten_action
+from worldsim.world import World
+
+OBSERVATIONS = ("pixels", "torch", "latents")
+
+
+def check_settings(world: Any, obs: Any, frame_size: Any, autoreset_mode: Any) -> None:
+    """Check what an imagined env is made of."""
+    if not isinstance(world, str | Path | World):
+        raise TypeError(
+            f"`world` must be a name, a folder or a `World`, got {type(world).__name__}"
+        )
+    check_choice("obs", obs, OBSERVATIONS)
+    mode = getattr(autoreset_mode, "value", autoreset_mode)
+    check_choice("autoreset_mode", mode, [each.value for each in AutoresetMode])
+    if frame_size is not None and (
+        not isinstance(frame_size, list | tuple | np.ndarray)
+        or len(frame_size) != 2
+        or not all(isinstance(side, int | np.integer) for side in frame_size)
+    ):
+        raise TypeError(
+            f"`frame_size` must be whole numbers (h, w) of pixels, got {frame_size!r}; "
+            "leave it out for the world's own"
+        )
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Check a setting that has a few values."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+def check_counts(**counts: Any) -> None:
+    """Check settings that are whole numbers of at least 1, or None."""
+    for name, count in counts.items():
+        if count is not None and not isinstance(count, int | np.integer):
+            raise TypeError(
+                f"`{name}` must be a whole number, got {type(count).__name__} {count!r}"
+            )
+        if count is not None and count < 1:
+            raise ValueError(
+                f"`{name}` must be at least 1, got {count}; leave it out for the default"
+            )
+
+
+def read_mask(mask: Any, num_envs: int) -> list[int]:
+    """Return the rows that a reset is about."""
+    if mask is None:
+        return list(range(num_envs))
+    mask = np.asarray(mask)
+    if mask.shape != (num_envs,) or mask.dtype != bool or not mask.any():
+        raise ValueError(
+            f"`reset_mask` must be ({num_envs},) bool with a True in it, "
+            f"got {mask.dtype} {mask.tolist()}"
+        )
+    return np.flatnonzero(mask).tolist()
+
+
+def read_seeds(seed: Any, num_envs: int) -> list[np.random.Generator | None]:
+    """Return a new generator for each row that has a seed."""
+    if seed is None or isinstance(seed, int | np.integer):
+        seeds = [None if seed is None else int(seed) + row for row in range(num_envs)]
+    elif isinstance(seed, list | tuple | np.ndarray) and len(seed) == num_envs:
+        seeds = list(seed)
+    else:
+        raise ValueError(
+            f"`seed` must be one number, or one per env in a list of {num_envs}, got {seed!r}"
+        )
+    return [None if each is None else seeding.np_random(each)[0] for each in seeds]
+
+
+def flatten_batch(single: Space, batched: Space, num_envs: int, actions: Any) -> np.ndarray:
+    """Check a batch of actions and return it flattened, `(b, a)`."""
+    if isinstance(actions, Tensor):
+        actions = actions.detach().cpu().numpy()
+    try:
+        rows = list(iterate(batched, actions))
+    except (TypeError, AttributeError, KeyError, IndexError) as error:
+        raise TypeError(
+            f"`actions` must be a batch in {batched}, got {type(actions).__name__}; "
+            "`envs.action_space.sample()` shows a valid one"
+        ) from error
+    if len(rows) != num_envs:
+        raise ValueError(f"`actions` must hold one action per env ({num_envs}), got {len(rows)}")
+    return np.stack([flatten_action(single, action) for action in rows])

@@ -1,0 +1,165 @@
+"""`worldsim record` and `worldsim data ...`: recordings made, described, drawn, joined, parted."""
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+import worldsim  # its public names load what they need when they are used
+from worldsim.overrides import read_size
+
+
+@dataclass
+class RecordConfig:
+    """What to record, and how."""
+
+    env: str = "worldsim/Drive-v0"
+    """Id of the env, such as `worldsim/Drive-v0` or `CartPole-v1`."""
+    out: str = MISSING
+    """Folder of the data set; an interrupted recording goes on where it stopped."""
+    episodes: int = 100
+    """Episodes that the data set holds in the end."""
+    policy: str = "scripted"
+    """scripted (the env's own driver), random, or sticky (random, held for some ten steps)."""
+    workers: int = 1
+    """Processes that record."""
+    seed: int = 0
+    """Episode `i` is recorded with `seed + i`."""
+    max_steps: int | None = None
+    """Truncate episodes after so many steps; null leaves it to the env."""
+    quality: str = "training"
+    """Of the videos: training, lossless, or people."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the env, such as env_kwargs.scene.biome=desert."""
+
+
+def record(cfg: RecordConfig) -> None:
+    """Record a data set and describe it."""
+    import gymnasium
+
+    env = cfg.env
+    if cfg.env_kwargs:
+        env = gymnasium.make(cfg.env, render_mode="rgb_array", **cfg.env_kwargs)
+    try:
+        dataset = worldsim.record(
+            env, cfg.out, episodes=cfg.episodes, policy=cfg.policy, workers=cfg.workers,
+            seed=cfg.seed, max_steps=cfg.max_steps, quality=cfg.quality,
+        )  # fmt: skip
+    finally:
+        if cfg.env_kwargs:
+            env.close()
+    print(f"{cfg.out}: {len(dataset)} episodes, {sum(dataset.lengths):,} steps")
+    print(f"look at them: worldsim data preview path={cfg.out}")
+
+
+@dataclass
+class InspectConfig:
+    """Which data set to describe."""
+
+    path: str = MISSING
+    """Folder of the data set."""
+
+
+def inspect_data(cfg: InspectConfig) -> None:
+    """Print a table of features, episodes, captions and actions."""
+    print(worldsim.inspect(worldsim.open_dataset(cfg.path)))
+
+
+@dataclass
+class PreviewConfig:
+    """Which data set to draw, and where to."""
+
+    path: str = MISSING
+    """Folder of the data set."""
+    out: str = "out/preview.png"
+    """A .png or .jpg gets a contact sheet, an .mp4 gets a film; both show the actions."""
+    episodes: int = 6
+    """Episodes to draw, evenly spaced."""
+    columns: int = 8
+    """Frames per episode on a contact sheet."""
+    seconds: float = 20.0
+    """Length of a film."""
+
+
+def preview_data(cfg: PreviewConfig) -> None:
+    """Draw episodes of a data set into a file."""
+    path = worldsim.preview(
+        worldsim.open_dataset(cfg.path), cfg.out,
+        episodes=cfg.episodes, columns=cfg.columns, seconds=cfg.seconds,
+    )  # fmt: skip
+    print(path)
+
+
+@dataclass
+class ConvertConfig:
+    """What to convert, and into what."""
+
+    path: str = MISSING
+    """A folder of videos with what is known of them, or a LeRobot v3 data set."""
+    out: str = MISSING
+    """Folder of the new data set; an interrupted conversion goes on where it stopped."""
+    fps: int = 0
+    """Frames per second; 0 takes the slowest video's, at most 30."""
+    size: str | None = None
+    """Width x height such as 96x64; null chooses."""
+    video_key: str | None = None
+    """Which of a LeRobot data set's videos to take; null takes the first."""
+
+
+def convert_data(cfg: ConvertConfig) -> int | None:
+    """Convert recordings, or print a table of what is wrong with them."""
+    from worldsim.conversion import SourceFaults
+
+    size = read_size(cfg.size) if cfg.size else None
+    try:
+        dataset = worldsim.convert(
+            cfg.path, cfg.out, fps=cfg.fps, frame_size=size, video_key=cfg.video_key
+        )
+    except SourceFaults as faults:
+        print(faults, file=sys.stderr)
+        return 1
+    print(f"{cfg.out}: {len(dataset)} episodes, {sum(dataset.lengths):,} steps")
+    print(f"look at them: worldsim data preview path={cfg.out}")
+
+
+@dataclass
+class MergeConfig:
+    """Which data sets to join."""
+
+    paths: tuple[str, ...] = ()
+    """Folders of data sets, such as [data/a,data/b]."""
+    out: str = MISSING
+    """Folder of the new data set."""
+
+
+def merge_data(cfg: MergeConfig) -> int | None:
+    """Join data sets, or print a table of how they differ."""
+    from worldsim.conversion import SourceFaults
+
+    try:
+        dataset = worldsim.merge(cfg.paths, cfg.out)
+    except SourceFaults as faults:
+        print(faults, file=sys.stderr)
+        return 1
+    print(f"{cfg.out}: {len(dataset)} episodes, {sum(dataset.lengths):,} steps")
+
+
+@dataclass
+class SplitConfig:
+    """How to part a data set."""
+
+    path: str = MISSING
+    """Folder of the data set, which stays as it is."""
+    out: str = ""
+    """The parts become <out>-train and <out>-test; `path` if empty."""
+    test: float = 0.1
+    """Share of the episodes to judge by."""
+    seed: int = 0
+    """Chooses them."""
+
+
+def split_data(cfg: SplitConfig) -> None:
+    """Part a data set in two."""
+    for part in worldsim.split(cfg.path, cfg.out or cfg.path, test=cfg.test, seed=cfg.seed):
+        print(f"{part.path}: {len(part)} episodes, {sum(part.lengths):,} steps")

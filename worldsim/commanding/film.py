@@ -1,0 +1,143 @@
+"""`worldsim generate`: a film of a world."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import worldsim  # its public names load what they need when they are used
+from worldsim.overrides import read_size
+
+
+@dataclass
+class GenerateConfig:
+    """What to film."""
+
+    task: str = "text"
+    """text, image (goes on from a picture), extend, infill, loop, or edit."""
+    world: str = "drive"
+    """Shipped world, folder, or Hub id."""
+    prompt: str | None = None
+    """What to see."""
+    image: str | None = None
+    """Picture to begin with (image)."""
+    video: str | None = None
+    """Film to start from (extend, infill, edit)."""
+    frames: int = 64
+    """Length (text, image, loop)."""
+    size: str | None = None
+    """Width x height such as 96x64 (text); null takes the world's own."""
+    before: int = 0
+    """Frames to imagine before the film (extend)."""
+    after: int = 16
+    """Frames to imagine after the film (extend)."""
+    hide: str = ""
+    """Frames to imagine anew, such as 16:32 (infill)."""
+    strength: float = 0.6
+    """How much may change, from 0 to 1 (edit)."""
+    expand: bool = False
+    """Whether to put the prompt into the style of the captions that the world learned from."""
+    sampler_steps: int | None = None
+    """Denoising steps per frame; null takes the world's own."""
+    guidance: float = 1.0
+    """How strongly the prompt is followed; 1 is as learned."""
+    seed: int = 0
+    """Same seed, same film."""
+    device: str | None = None
+    """Where the model runs, such as cuda; null chooses."""
+    out: str = "out/generated.mp4"
+    """An .mp4 or a .gif."""
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"`task` must be one of {', '.join(TASKS)}, got {self.task!r}")
+        for name in TASKS[self.task][0]:
+            if not getattr(self, name):
+                raise ValueError(f"task={self.task} needs `{name}`, got nothing; add {name}=...")
+        if Path(self.out).suffix not in (".mp4", ".gif"):
+            raise ValueError(f"`out` must end in .mp4 or .gif, got {self.out!r}")
+        if self.frames < 1:
+            raise ValueError(f"`frames` must be at least 1, got {self.frames}")
+        _ = self.frame_size, self.hidden  # refuses what cannot be read
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """`(h, w)` of `size`."""
+        if self.size is None:
+            return None
+        return read_size(self.size)
+
+    @property
+    def hidden(self) -> slice:
+        """Frames to imagine anew."""
+        first, colon, end = self.hide.partition(":")
+        if self.hide and not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+            raise ValueError(f"`hide` must be first:end such as 16:32, got {self.hide!r}")
+        return slice(int(first), int(end)) if colon else slice(0)
+
+    def known(self, t: int) -> np.ndarray:
+        """Say which of `t` frames are given, `(t,)` bool."""
+        known = np.ones(t, bool)
+        known[self.hidden] = False
+        return known
+
+
+def generate(cfg: GenerateConfig) -> None:
+    """Imagine a film and write it."""
+    from worldsim.video import read_image, read_video, write_gif, write_video
+
+    source = read_image(cfg.image) if cfg.image else read_video(cfg.video) if cfg.video else None
+    if cfg.expand and cfg.prompt:
+        cfg.prompt = worldsim.expand_prompt(cfg.prompt)
+        print(f"prompt: {cfg.prompt}")
+    world = worldsim.load(cfg.world, device=cfg.device)
+    look = {
+        "seed": cfg.seed,
+        "sampler_steps": cfg.sampler_steps,
+        "guidance": cfg.guidance,
+        "progress": True,
+    }
+    frames = TASKS[cfg.task][1](world, cfg, source, look)
+    Path(cfg.out).parent.mkdir(parents=True, exist_ok=True)
+    write = write_gif if cfg.out.endswith(".gif") else write_video
+    write(cfg.out, frames, world.cfg.fps)
+    print(f"{cfg.out}: {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}")
+
+
+# what each task cannot do without, and how it is done: world, config, given frames, `Look`
+TASKS = {
+    "text": (
+        ("prompt",),
+        lambda world, cfg, _, look: worldsim.text_to_video(
+            world, cfg.prompt, frames=cfg.frames, size=cfg.frame_size, **look
+        ),
+    ),
+    "image": (
+        ("image",),
+        lambda world, cfg, given, look: worldsim.image_to_video(
+            world, given, cfg.prompt, frames=cfg.frames, **look
+        ),
+    ),
+    "extend": (
+        ("video",),
+        lambda world, cfg, given, look: worldsim.extend(
+            world, given, before=cfg.before, after=cfg.after, prompt=cfg.prompt, **look
+        ),
+    ),
+    "infill": (
+        ("video", "hide"),
+        lambda world, cfg, given, look: worldsim.infill(
+            world, given, cfg.known(len(given)), prompt=cfg.prompt, **look
+        ),
+    ),
+    "loop": (
+        (),
+        lambda world, cfg, _, look: worldsim.loop(world, cfg.prompt, frames=cfg.frames, **look),
+    ),
+    "edit": (
+        ("video", "prompt"),
+        lambda world, cfg, given, look: worldsim.edit(
+            world, given, cfg.prompt, strength=cfg.strength, **look
+        ),
+    ),
+}
