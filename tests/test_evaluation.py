@@ -224,6 +224,15 @@ def test_a_predictor_that_is_deaf_to_actions_matches_no_counterfactual(honest):
     assert figures["gap_dB"] == 0 and figures["frame"][8]["nearer"] == 0
 
 
+def test_without_replays_the_simulator_is_asked_nothing(world, drives):
+    chosen = QUICK | {"sections": ("fidelity", "actions", "counterfactual"), "replays": 0}
+    figures = evaluate(world, drives, **chosen).figures
+    assert "`replays`" in figures["fidelity"]["simulator_astray"]
+    assert "`replays`" in figures["actions"]["simulator_gap_dB"]
+    assert "`replays`" in figures["counterfactual"]["left out"]
+    assert figures["fidelity"]["clips"] == 4 and figures["actions"]["frame"]
+
+
 def test_recordings_that_the_simulator_does_not_repeat_are_left_out(world, drives):
     """Another seed drives through another scene."""
     wrong = [replace(episode, seed=episode.seed + 100) for episode in drives]

@@ -268,7 +268,7 @@ def judge(world: World, test: DiskDataset, out: Path) -> Report:
     horizons = tuple(h for h in (1, 4, 16) if h <= longest - context)
     return evaluate(
         world, test, out, sections=("tokenizer", "fidelity", "actions"), horizons=horizons,
-        clips=CLIPS, context=context, progress=False,
+        clips=CLIPS, context=context, replays=0, progress=False,
     )  # fmt: skip
 
 

@@ -21,7 +21,6 @@ from worldsim.world import World
 
 PROBE_SEED = 2_000_000  # first seed of what is recorded for the probe: no training uses it
 PROBE_STEPS = 40
-RIVALS = 40  # clips for which the simulator is asked what other actions would have brought
 PROBE_FILE = "probe.safetensors"  # in a report's folder: the next evaluation need not train one
 
 
@@ -50,6 +49,9 @@ class EvaluateConfig:
     """Steps per imagined frame; 0 is the world's default."""
     guidance: float = 1.0
     """Strength of prompts in the text section."""
+    replays: int = 40
+    """Clips for which the simulator is asked what other actions would have brought; 0 asks it
+    nothing, which saves the time of replaying each clip's episode twice."""
     starts: int = 20
     """Starts for steering and driving."""
     drive_frames: int = 200
@@ -78,6 +80,8 @@ class EvaluateConfig:
         for name, least in ({"context": 2} | dict.fromkeys(names, 1)).items():
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+        if self.replays < 0:
+            raise ValueError(f"`replays` must be at least 0, got {self.replays}; try 40")
         if not self.horizons or self.horizons[0] < 1:
             raise ValueError(f"`horizons` must name frames from 1 on, got {self.horizons}")
 
@@ -202,7 +206,7 @@ class Study:
     @property
     def early(self) -> np.ndarray:
         """The numbers of those clips that begin early in their episodes, and are replayed soon."""
-        return np.sort(np.argsort(self.clips.place[:, 1], kind="stable")[:RIVALS])
+        return np.sort(np.argsort(self.clips.place[:, 1], kind="stable")[: self.cfg.replays])
 
     @cached_property
     def rivals(self) -> tuple[HeldOut, np.ndarray, np.ndarray]:
@@ -215,7 +219,7 @@ class Study:
         """
         clips = self.clips.rows(self.early)
         if len(clips) < 2:
-            raise Skip("needs at least 2 clips")
+            raise Skip("needs at least 2 clips and `replays`")
         other, real = other_actions(clips), ([], [])
         for i, place in enumerate(clips.place):
             for futures, actions in zip(real, (clips.actions, other), strict=True):
