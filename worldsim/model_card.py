@@ -79,7 +79,7 @@ def _measures(report: Report, out: Path) -> str:
     ]
     command = (
         f"worldsim evaluate world={out} data={out}.making/test context={fidelity['given_frames']} "
-        f"sections=[tokenizer,fidelity,actions] horizons=[{','.join(map(str, frame))}]"
+        f"sections=[tokenizer,fidelity,actions] replays=0 horizons=[{','.join(map(str, frame))}]"
     )
     return (
         f"## How true it is\n\n{fidelity['clips']} clips of episodes kept for this, "

@@ -66,8 +66,8 @@ def fourier(x: Tensor, features: int) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Mix values for queries: softmax over keys of `q k`, without a further scale.
 
-    On a CPU at our sizes (20 to 65 keys, 32 features a head, bf16) two batched products beat the fused
-    kernel: 1.2 to 4 times as fast without a gradient, 7 to 12 times with one.
+    On a CPU at our sizes (20 to 65 keys, 32 features a head, bf16) two batched products beat the
+    fused kernel: 1.2 to 4 times as fast without a gradient, 7 to 12 times with one.
 
     Args:
         q: `(b, heads, length, dh)`.
@@ -185,7 +185,7 @@ class TextAttention(nn.Module):
         return norm(k) * self.dh**-0.5, v
 
     def forward(self, x: Tensor, kv: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        """Map `(b, t, n, d)` to the same; `mask` `(b, t, l)` is True at a frame's words, one or more."""
+        """Map `(b, t, n, d)` to the same; `mask` `(b, t, l)` is True at a frame's words."""
         b, t, n, _ = x.shape
         if kv[1].shape[2] == 1 and not torch.is_grad_enabled():  # nobody asks: all see the one word
             return self.out(rearrange(kv[1], "b heads l dh -> b l 1 (heads dh)"))

@@ -59,18 +59,13 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "turned and back / parked and waited: found again", "{:.0%} / {:.0%}",
         tuple(f"revisit/way/{way}/found again" for way in ("turn and back", "park and wait")),
     ),
-    (
-        "heading at the last frame, error off the dream / off copy-last",
-        "{:.2f} / {:.2f} rad",
-        tuple(f"state/number/heading/error_of_{view}" for view in ("dream", "copy")),
-    ),
-    (
-        "offset, likewise", "{:.2f} / {:.2f} m",
-        tuple(f"state/number/offset/error_of_{view}" for view in ("dream", "copy")),
-    ),
-    (
-        "speed, likewise", "{:.2f} / {:.2f} m/s",
-        tuple(f"state/number/speed/error_of_{view}" for view in ("dream", "copy")),
+    *(
+        (
+            f"{name} at the last frame, error off the dream / off copy-last",
+            "{:.2f} / {:.2f}",
+            tuple(f"state/number/{name}/error_of_{view}" for view in ("dream", "copy")),
+        )
+        for name in ("heading", "offset", "speed")
     ),
     (
         "attributes shown, held-out phrasings, from nothing / after a change", "{:.0%} / {:.0%}",
