@@ -8,6 +8,8 @@ import re
 
 import numpy as np
 
+from worldsim.wordings import pick
+
 WORDS = {
     "theme": {
         "brick hall": (
@@ -195,7 +197,7 @@ def caption(
     split: str = "train",
 ) -> str:
     """Describe a moment: "short" a few words, "sentence", or "paragraph" of at most 135 words."""
-    say = {key: _pick(WORDS[key][scene[key]], rng, split) for key in WORDS}
+    say = {key: pick(WORDS[key][scene[key]], rng, split) for key in WORDS}
     who = f"with {say['monster']}"
     plain = scene["air"] == "plain"
     if length == "short":
@@ -205,7 +207,7 @@ def caption(
         head, rest = parts[0], parts[1:]
         rng.shuffle(rest)
         return ", ".join([head, *rest]) if rng.random() < 0.7 else ", ".join([*rest, head])
-    happens = _pick(EVENTS[event(state)], rng, split)
+    happens = pick(EVENTS[event(state)], rng, split)
     act = f"the player {MOTIONS[int(state.get('action', 0)) % len(MOTIONS)]}"
     air = "" if plain and rng.random() < 0.6 else f" {say['air']}"
     first = (
@@ -251,13 +253,6 @@ def _wordings() -> list[tuple[re.Pattern, str, str]]:
     named.sort(key=lambda one: -len(one[0]))
     whole = [(re.escape(wording), key, value) for wording, key, value in named]
     return [(re.compile(rf"\b({word})\b"), key, value) for word, key, value in (*whole, *ALIASES)]
-
-
-def _pick(options: tuple[str, ...], rng: np.random.Generator, split: str) -> str:
-    """Choose a wording; the last of every five is kept for tests."""
-    held = [option for i, option in enumerate(options) if i % 5 == 4]
-    rest = [option for i, option in enumerate(options) if i % 5 != 4]
-    return str(rng.choice(held if split == "test" and held else rest))
 
 
 def complete(named: dict[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from worldsim.corruption import off_balance
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.flow import noise_latents
 from worldsim.frames import Frames, Prediction, previous_frames
@@ -231,6 +232,31 @@ def test_an_imagined_past_keeps_its_first_frame_and_its_targets(model, clips):
     assert imagined.shape[1] == 2 * T
     assert torch.equal(imagined[:, T:], true[:, T:]) and torch.equal(imagined[:, 0], true[:, 0])
     assert (imagined[:, T // 2 : T] - true[:, T // 2 : T]).abs().amax((2, 3, 4)).min() > 1e-3
+
+
+def test_a_past_off_balance_does_not_move_the_targets(model, clips, monkeypatch):
+    """The model must find its way back: the drafts are of the recording as it was."""
+    seen = []
+    real = type(model).forward
+
+    def watch(self, frames, *args, **kwargs):
+        seen.append(frames)
+        return real(self, frames, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", watch)
+    base = ObjectiveConfig(own_past=0.0, isolated=0.0, noisy_past=0.0, bootstrap=0.0)
+    for share in (1.0, 0.0):
+        g = torch.Generator().manual_seed(0)
+        cfg = replace(base, sharpened=share)
+        dynamics_loss(model, model, clips, cfg, causal=True, progress=1.0, g=g)
+    off, true = (frames.x for frames in seen)
+    assert torch.equal(off[:, T:], true[:, T:])
+    assert (off[:, :T] - true[:, :T]).abs().amax((2, 3, 4)).min() > 1e-3
+    x = torch.randn(2, T, 4, 5, 5)
+    none, one = torch.zeros(2), torch.ones(2)
+    torch.testing.assert_close(off_balance(x, none, one), x)
+    flat = torch.ones_like(x)
+    torch.testing.assert_close(off_balance(flat, one, 1.1 * one), 1.1 * flat)  # no detail to add
 
 
 @pytest.mark.parametrize("start", [1, 3])

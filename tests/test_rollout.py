@@ -5,7 +5,7 @@ import torch
 from conftest import CAPTIONS, make_tiny_world
 
 from worldsim.frames import Frames, previous_frames
-from worldsim.rollout import Rollout
+from worldsim.rollout import GIVEN_TAU, Rollout
 
 T = 20  # frames: past two wraps of a ring of 8
 
@@ -46,7 +46,7 @@ def test_a_cached_rollout_equals_the_full_forward_pass_past_two_wraps(world, act
     noised, said, noises = [rollout.fed[:, -1].clone()], [], []
     for action in actions:
         states = [g.get_state() for g in rollout.generators]
-        noises.append(torch.stack([rollout._noise(row, 2)[0] for row in range(3)]))
+        noises.append(torch.stack([rollout._noise(row) for row in range(3)]))
         for g, state in zip(rollout.generators, states, strict=True):
             g.set_state(state)
         said.append(rollout.step(action))
@@ -73,11 +73,13 @@ def test_a_start_read_at_once_equals_the_same_frames_read_one_by_one(world, acti
     """What prefill leaves in the ring is what committing each frame would have left."""
     rollout = start(world, [0])
     cache = world.dynamics.new_cache(1, (4, 4))
-    g = torch.Generator().manual_seed(0)
     latents = world.starts.latents[:1].float()
     t = latents.shape[1]
-    x = torch.lerp(torch.randn(t, 16, 4, 4, generator=g)[None], latents, rollout.tau)
-    tau, level = torch.full((1, t), rollout.tau), torch.full((1, t), world.dynamics.cfg.finest)
+    x, tau, level = (
+        GIVEN_TAU * latents,
+        torch.full((1, t), GIVEN_TAU),
+        torch.full((1, t), world.dynamics.cfg.finest),
+    )
     known = torch.arange(t).expand(1, t) > 0
     before = previous_frames(x, tau, world.dynamics.cfg.recent)
     frames = Frames(x, tau, level, *before, world.starts.actions[:1], known)

@@ -15,6 +15,7 @@ import re
 import numpy as np
 
 from worldsim.envs import doom_captions
+from worldsim.wordings import pick
 
 LENGTHS = ("short", "sentence", "paragraph")
 
@@ -156,7 +157,7 @@ def caption(
     known = [key for key in WORDS if scene.get(key) in WORDS[key]]
     if not {"biome", "time", "weather"} <= set(known):
         return _plain(scene, rng)
-    say = {key: _pick(WORDS[key][scene[key]], rng, split) for key in known}
+    say = {key: pick(WORDS[key][scene[key]], rng, split) for key in known}
     if length == "short":
         return _short(scene, say, rng)
     first = _sentence(scene, say, state, rng)
@@ -247,13 +248,6 @@ def expand_prompt(prompt: str, rng: np.random.Generator | None = None) -> str:
     return text
 
 
-def _pick(options: tuple[str, ...], rng: np.random.Generator, split: str) -> str:
-    """Choose a wording; the last of every five is kept for tests."""
-    held = [option for i, option in enumerate(options) if i % 5 == 4]
-    rest = [option for i, option in enumerate(options) if i % 5 != 4]
-    return str(rng.choice(held if split == "test" and held else rest))
-
-
 def _short(scene: dict, say: dict[str, str], rng: np.random.Generator) -> str:
     """A few words; the weather and the traffic may go unsaid."""
     parts = [say["biome"], say["time"]]
@@ -331,7 +325,7 @@ def _paragraph(
         lines.append(f"There is {say['traffic']}.")
     if scene.get("next_biome"):
         lines.append(
-            f"Ahead the land changes to {_pick(WORDS['biome'][scene['next_biome']], rng, 'train')}."
+            f"Ahead the land changes to {pick(WORDS['biome'][scene['next_biome']], rng, 'train')}."
         )
     return " ".join(" ".join(lines).split()[:135])
 

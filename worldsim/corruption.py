@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.flow import step_size
@@ -22,6 +23,9 @@ class ObjectiveConfig:
     """Share of causal rows whose past frames carry signal levels of their own."""
     own_past: float = 0.5
     """Share of causal rows whose past the teacher imagines, frame after frame."""
+    sharpened: float = 0.2
+    """Share of causal rows whose past is sharper, softer, stronger or fainter than recorded, as a
+    long rollout's is: what comes next is not."""
     from_noise: float = 0.7
     """Share of drafts that take a single step from noise to the frame (level 0)."""
     isolated: float = 0.08
@@ -55,6 +59,8 @@ class Corruption:
         isolated: `(b,)` bool, rows whose frames see only themselves.
         past: `(b, t)`, signal level of the past's frames; not read in full batches.
         own: `(b,)` bool, rows whose past the teacher imagines.
+        sharp: `(b,)`, what is added of each past frame's detail; 0 leaves it as recorded.
+        gain: `(b,)`, what the past is multiplied with.
     """
 
     tau: Tensor
@@ -64,6 +70,8 @@ class Corruption:
     isolated: Tensor
     past: Tensor
     own: Tensor
+    sharp: Tensor
+    gain: Tensor
 
 
 def draw_corruption(
@@ -103,7 +111,17 @@ def draw_corruption(
     tau = torch.where(move, (tau / d).floor() * d, tau)
     tau, level = torch.where(single, 0.0, tau), torch.where(single, 0, level)
     past = torch.where(noisy, draw(b, t), clean)
-    return Corruption(tau, level, imagined, move, isolated, past, own)
+    off = (draw(b) < cfg.sharpened) & causal
+    sharp, gain = off * (0.8 * draw(b) - 0.3), torch.where(off, 0.9 + 0.25 * draw(b), 1.0)
+    return Corruption(tau, level, imagined, move, isolated, past, own, sharp, gain)
+
+
+def off_balance(x: Tensor, sharp: Tensor, gain: Tensor) -> Tensor:
+    """Change detail and strength of latents `(b, t, c, h, w)` by `(b,)` each."""
+    flat = x.flatten(0, 1)
+    soft = F.avg_pool2d(F.pad(flat, (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(x)
+    sharp, gain = (part[:, None, None, None, None] for part in (sharp, gain))
+    return gain * (x + sharp * (x - soft))
 
 
 def _known_frames(b: int, t: int, g: torch.Generator) -> Tensor:

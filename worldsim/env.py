@@ -28,7 +28,7 @@ class WorldEnv(gymnasium.Env):
         prompt: str | None = None,
         render_mode: str | None = "rgb_array",
         sampler_steps: int | None = None,
-        guidance: float = 1.0,
+        guidance: float | None = None,
         horizon: int | None = None,
         frame_size: tuple[int, int] | None = None,
         device: str | None = None,

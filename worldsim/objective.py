@@ -24,7 +24,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.corruption import CLEAN, Corruption, ObjectiveConfig, draw_corruption
+from worldsim.corruption import (
+    CLEAN,
+    Corruption,
+    ObjectiveConfig,
+    draw_corruption,
+    off_balance,
+)
 from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents, shortcut_target
 from worldsim.frames import Frames, Prediction, Prompts, previous_frames
@@ -84,13 +90,14 @@ def dynamics_loss(
     draft = noise_latents(x, noise, c.tau)
     local = progress < cfg.local_until
     view = View(config_of(model).recent, causal, causal and not local, local)
-    past = noise_latents(x, fog, c.past)
+    seen = off_balance(x, c.sharp, c.gain) if causal else x
+    past = noise_latents(seen, fog, c.past)
     frames = feed(clips, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts
     if c.own.any():
         latest = min(x.shape[1] // 2, config_of(model).context)
         start = int(torch.randint(1, latest + 1, (), generator=g))
-        given = imagine_past(teacher, clips, clips.prompts, c, fog, start)
+        given = imagine_past(teacher, replace(clips, latents=seen), clips.prompts, c, fog, start)
         frames = feed(clips, c, view, draft, noise_latents(given, fog, c.past), finest)
     target = x
     if c.move.any():

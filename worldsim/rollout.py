@@ -3,9 +3,10 @@
 The next frame is drafted in `sampler_steps` passes; the last one also yields reward, termination
 and the recorded policy's next action. Then it is committed: fed once more at signal level
 `commit_tau` and the finest step size, which writes its keys and values. That rides along with the
-first pass of the frame after it, so that a step costs no pass of its own for the past. Every row
-has its own clock, prompt and random generator, so a batch of worlds is the same as worlds run
-singly.
+first pass of the frame after it, so that a step costs no pass of its own for the past. What is fed
+is the frame without the noise that training put there: scaled alone, it is as true and keeps its
+contrast for longer (docs/experiments.md). Every row has its own clock, prompt and random generator,
+so a batch of worlds is the same as worlds run singly.
 
 References:
     Dreamer 4 (noised context, shortcut sampling), Hafner et al. 2025, https://arxiv.org/abs/2509.24527
@@ -19,12 +20,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worldsim.flow import advance, check_steps, noise_latents
+from worldsim.flow import advance, check_steps
 from worldsim.frames import Frames, Prediction, Prompts, previous_frames
 from worldsim.kv_cache import KVCache
 from worldsim.world import World
 
-STATE = ("latents", "fed", "fed_tau", "action", "known", "policy")  # one row per world, each
+STATE = ("latents", "fed", "fed_tau", "action", "known", "policy", "age")  # a row per world, each
+GIVEN_TAU = 0.95  # signal level at which recorded frames are fed
+GUIDED = 24  # frames over which guidance fades: for longer it gathers contrast
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Snapshot:
     action: Tensor
     known: Tensor
     policy: Tensor
+    age: Tensor
     pending: bool
     generators: tuple[Tensor, ...]
     prompts: tuple[str | None, ...]
@@ -84,7 +88,8 @@ class Rollout:
         world: What to roll out.
         rows: Number of worlds.
         sampler_steps: Denoising passes per frame, a power of two; the world's own by default.
-        guidance: Classifier-free guidance scale; 1 is off.
+        guidance: Classifier-free guidance scale where a prompt is new, which falls to 1 within
+            `GUIDED` frames; 1 is off. The world's own by default.
         frame_size: `(h, w)` in pixels; the world's own by default.
 
     Raises:
@@ -97,10 +102,11 @@ class Rollout:
         rows: int,
         *,
         sampler_steps: int | None = None,
-        guidance: float = 1.0,
+        guidance: float | None = None,
         frame_size: tuple[int, int] | None = None,
     ) -> None:
-        self.world, self.rows, self.guidance = world, rows, guidance
+        self.world, self.rows = world, rows
+        self.guidance = world.cfg.guidance if guidance is None else guidance
         self.model, cfg = world.dynamics, world.dynamics.cfg
         self.steps = sampler_steps or world.cfg.sampler_steps
         check_steps(self.steps, cfg.max_steps)
@@ -120,6 +126,7 @@ class Rollout:
         self.known = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.pending = False
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
+        self.age = torch.full((rows,), GUIDED, device=self.device)  # frames since a prompt was new
         self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
         self.prompts: list[str | None] = [None] * rows
         self.text = self._read(self.prompts)
@@ -136,6 +143,9 @@ class Rollout:
             wanted[row] = prompt or None
         text = self._read(wanted)
         self._commit()  # under the prompt that the last frame followed
+        for row in rows:
+            if wanted[row] != self.prompts[row]:
+                self.age[row] = 0
         self.prompts, self.text = wanted, text
 
     @torch.inference_mode()
@@ -156,9 +166,7 @@ class Rollout:
         known = torch.ones(r, t, dtype=torch.bool) if known is None else known[:, -context:].clone()
         known[:, 0] = False
         at = torch.as_tensor(rows, device=self.device)
-        noise = torch.stack([self._noise(row, t) for row in rows])
-        tau = torch.full((r, t), self.tau, device=self.device)
-        fed = noise_latents(latents, noise, tau)
+        tau, fed = torch.full((r, t), GIVEN_TAU, device=self.device), GIVEN_TAU * latents
         level = torch.full((r, t), self.model.cfg.finest, device=self.device)
         frames = Frames(
             fed,
@@ -171,7 +179,7 @@ class Rollout:
         prompts = self._prompts([self.prompts[row] for row in rows], t)
         said = self.model(frames, prompts, fill=(self.cache, at))
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
-        self.cache.clock[at] = t
+        self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
         self.latents[at] = latents[:, -1]
         self.action[at], self.known[at] = frames.actions[:, -1], frames.known[:, -1]
         last = min(t, self.fed.shape[1])
@@ -190,7 +198,7 @@ class Rollout:
         kept[at] = False
         kept = kept.nonzero()[:, 0]
         cache, before = self.cache.clone(), {name: getattr(self, name).clone() for name in STATE}
-        self.cache.clock[at], self.fed[at], self.fed_tau[at] = 0, 0.0, 0.0
+        self.cache.clock[at], self.fed[at], self.fed_tau[at], self.age[at] = 0, 0.0, 0.0, 0
         actions = torch.zeros(self.rows, self.model.cfg.action_dim)
         self._advance(actions, None, self.model.cfg.max_steps, set(rows), agent=True)
         self.cache.copy_rows_(cache, kept)
@@ -237,20 +245,18 @@ class Rollout:
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
         actions = actions.to(self.device).float()
         noises = [
-            self._noise(row, 2)
-            if row in drawn
-            else torch.zeros_like(self.latents[row]).expand(2, -1, -1, -1)
+            self._noise(row) if row in drawn else torch.zeros_like(self.latents[row])
             for row in range(self.rows)
         ]
-        noise = torch.stack(noises)  # (b, 2, c, h, w)
-        x, said, change = self._denoise(noise[:, :1], actions, known, steps, agent)
+        noise = torch.stack(noises)[:, None]  # (b, 1, c, h, w)
+        x, said, change = self._denoise(noise, actions, known, steps, agent)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
-        fed = noise_latents(x, noise[:, 1:], tau)
-        self.fed = torch.cat([self.fed[:, 1:], fed], 1)
+        self.fed = torch.cat([self.fed[:, 1:], self.tau * x], 1)
         self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
         self.action, self.known, self.pending = actions, known, True
         self.latents = x[:, 0]
         self.cache.clock += 1
+        self.age += 1
         if agent and self.world.cfg.format_version == 1:
             said = self._commit()
         return self._step(said, change, agent)
@@ -262,7 +268,10 @@ class Rollout:
         d = torch.full((self.rows, 1), 1 / steps, device=self.device)
         level = torch.full((self.rows, 1), steps.bit_length() - 1, device=self.device)
         x, last, change = noise, None, torch.zeros(self.rows, device=self.device)
-        guided = self.guidance != 1.0 and any(self.prompts)
+        asked = torch.tensor([prompt is not None for prompt in self.prompts], device=self.device)
+        fresh = (1 - self.age / GUIDED).clamp(min=0) * asked
+        strength = (1 + (self.guidance - 1) * fresh)[:, None, None, None, None]
+        guided = bool((strength != 1).any())
         for k in range(steps):
             tau, final = k * d, k == steps - 1
             draft = self._frame(x, tau, level, actions, known, slice(1, None))
@@ -271,7 +280,7 @@ class Rollout:
             said = self._pass(draft, agent and (final or self.pending))
             x_hat = said.latents
             if guided:
-                x_hat = null + self.guidance * (x_hat - null)
+                x_hat = null + strength * (x_hat - null)
             if last is not None:
                 change = (x_hat - last).square().mean((1, 2, 3, 4)).sqrt()
             x, last = advance(x, x_hat, tau, d), x_hat
@@ -320,8 +329,8 @@ class Rollout:
             self.policy = self.model.policy_mean(said.policy[:, -1])
         return Step(self.latents.clone(), reward, terminated, self.policy.clone(), change)
 
-    def _noise(self, row: int, t: int) -> Tensor:
-        shape = (t, *self.latents.shape[1:])
+    def _noise(self, row: int) -> Tensor:
+        shape = self.latents.shape[1:]
         return torch.randn(shape, generator=self.generators[row]).to(self.device)
 
     @torch.inference_mode()

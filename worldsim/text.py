@@ -11,7 +11,7 @@ References:
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -120,21 +120,36 @@ class TextEncoder:
             if not isinstance(text, str):
                 raise TypeError(f"a prompt must be a string, got {type(text).__name__}: {text!r}")
         new = [text for text in dict.fromkeys(captions) if text not in self._cache]
-        if new:
-            tokenizer, model = self._load()
-            by_length: dict[int, list[tuple[str, list[int]]]] = {}
-            for text, tokens in zip(new, tokenizer.encode_batch(new), strict=True):
-                by_length.setdefault(len(tokens.ids), []).append((text, tokens.ids))
-            for length, same in by_length.items():
-                position = torch.arange(length)[None]  # (1, l)
-                for start in range(0, len(same), batch):
-                    texts, ids = zip(*same[start : start + batch], strict=True)
-                    ids = torch.tensor(ids)  # (b, l)
-                    hidden = model(
-                        ids, token_type_ids=torch.zeros_like(ids), position_ids=position
-                    ).last_hidden_state
-                    self._cache.update(zip(texts, hidden.half().unbind(), strict=True))
+        self._cache.update(self._read(new, batch))
         return [self._cache[text] for text in captions]
+
+    @torch.no_grad()
+    def sentences(self, texts: Sequence[str]) -> Tensor:
+        """Return what each text means, as a unit vector `(n, 384)`; nothing is remembered.
+
+        The mean over tokens, as Sentence-BERT was trained to be compared by.
+        """
+        read = dict(self._read(list(dict.fromkeys(texts)), batch=256))
+        means = torch.stack([read[text].float().mean(0) for text in texts])
+        return torch.nn.functional.normalize(means, dim=-1)
+
+    def _read(self, texts: list[str], batch: int) -> Iterator[tuple[str, Tensor]]:
+        """Encode texts that differ, those of one length together."""
+        if not texts:
+            return
+        tokenizer, model = self._load()
+        by_length: dict[int, list[tuple[str, list[int]]]] = {}
+        for text, tokens in zip(texts, tokenizer.encode_batch(texts), strict=True):
+            by_length.setdefault(len(tokens.ids), []).append((text, tokens.ids))
+        for length, same in by_length.items():
+            position = torch.arange(length)[None]  # (1, l)
+            for start in range(0, len(same), batch):
+                some, ids = zip(*same[start : start + batch], strict=True)
+                ids = torch.tensor(ids)  # (b, l)
+                hidden = model(
+                    ids, token_type_ids=torch.zeros_like(ids), position_ids=position
+                ).last_hidden_state
+                yield from zip(some, hidden.half().unbind(), strict=True)
 
     def _quiet_load(self) -> None:
         try:

@@ -60,7 +60,7 @@ class WorldVectorEnv(VectorEnv):
             None begins from the world's recorded start clips.
         render_mode: "rgb_array", "human" (a window) or None.
         sampler_steps: Denoising passes per frame; the world's own by default.
-        guidance: Strength of the prompt; 1 is plain.
+        guidance: Strength of a new prompt, falling to 1 in 24 frames; the world's own by default.
         horizon: Imagined steps before truncation; the world's own by default.
         frame_size: `(h, w)` in pixels; the world's own by default.
         device: Where to run; CUDA if there is some, else CPU.
@@ -88,7 +88,7 @@ class WorldVectorEnv(VectorEnv):
         prompt: str | Sequence[str | None] | None = None,
         render_mode: str | None = "rgb_array",
         sampler_steps: int | None = None,
-        guidance: float = 1.0,
+        guidance: float | None = None,
         horizon: int | None = None,
         frame_size: tuple[int, int] | None = None,
         device: str | None = None,

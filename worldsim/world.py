@@ -52,6 +52,8 @@ class WorldConfig:
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     sampler_steps: int = 1
     """Denoising passes per frame, by default."""
+    guidance: float = 1.0
+    """How strongly a new prompt is followed, by default; 1 is as learned."""
     commit_tau: float = 0.9
     """Signal level at which finished frames are fed back."""
     prompts: list[str] = field(default_factory=list)
@@ -112,7 +114,7 @@ class World:
         self._low = np.asarray(cfg.action_low, np.float32)
         self._high = np.asarray(cfg.action_high, np.float32)
         self._known = dict(zip(starts.captions, starts.words, strict=bool(starts.words)))
-        self._encoder = None
+        self._encoder = self._rewording = None
 
     @property
     def device(self) -> torch.device:
@@ -157,10 +159,21 @@ class World:
         return self._encoder
 
     def words(self, prompt: str) -> Tensor:
-        """Return token embeddings `(l, text_dim)`; a start's caption needs no encoder."""
+        """Return token embeddings `(l, text_dim)` of a prompt, reworded as the world was taught.
+
+        A start's caption needs no encoder.
+        """
         if prompt not in self._known:
-            self._known[prompt] = self.encoder.encode([prompt])[0]
+            self._known[prompt] = self.encoder.encode([self.reworded(prompt)])[0]
         return self._known[prompt]
+
+    def reworded(self, prompt: str) -> str:
+        """Return what the world reads where a person writes `prompt` (see `worldsim.rewording`)."""
+        if self._rewording is None:
+            from worldsim.rewording import Rewording
+
+            self._rewording = Rewording(self.cfg.env_id, self.encoder)
+        return self._rewording(prompt)
 
     def nearest_start(self, prompt: str) -> int:
         """Return the start clip whose caption means most nearly what `prompt` does."""

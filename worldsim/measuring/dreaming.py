@@ -42,7 +42,7 @@ def dream(
     sampler_steps: int | None = None,
     seed: int = 0,
     noise_seeds: list[int] | None = None,
-    guidance: float = 1.0,
+    guidance: float | None = None,
     latents: Tensor | None = None,
     agent: bool = True,
 ) -> Dream:
@@ -61,7 +61,7 @@ def dream(
         sampler_steps: Steps per frame; None is the world's default.
         seed: Row `i` draws its noise with `seed + i`.
         noise_seeds: The seed of each row, in place of `seed + i`.
-        guidance: Strength of the prompt.
+        guidance: Strength of a new prompt; None is the world's own.
         latents: Encoded `given`, if at hand.
         agent: Whether rewards and endings are wanted; without them passes are cheaper.
     """

@@ -47,8 +47,8 @@ class EvaluateConfig:
     """Which imagined frames to judge."""
     sampler_steps: int = 0
     """Steps per imagined frame; 0 is the world's default."""
-    guidance: float = 1.0
-    """Strength of prompts in the text section."""
+    guidance: float | None = None
+    """Strength of prompts in the text section; None is the world's own."""
     replays: int = 40
     """Clips for which the simulator is asked what other actions would have brought; 0 asks it
     nothing, which saves the time of replaying each clip's episode twice."""

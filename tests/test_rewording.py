@@ -1,0 +1,67 @@
+"""Prompts in words of their own are read in taught ones; all others stay as they are."""
+
+import numpy as np
+import pytest
+
+from worldsim.captions import EXAMPLE_PROMPTS, WORDS, caption
+from worldsim.rewording import Rewording
+from worldsim.text import TextEncoder, find_weights
+from worldsim.wordings import SYNONYMS, taught
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextEncoder:
+    try:
+        find_weights()
+    except FileNotFoundError:
+        pytest.skip("the text encoder's weights are not installed; run `make text`")
+    return TextEncoder()
+
+
+@pytest.fixture(scope="module")
+def drive(encoder) -> Rewording:
+    return Rewording("worldsim/Drive-v0", encoder)
+
+
+def scenes(n):
+    rng = np.random.default_rng(0)
+    return [{key: str(rng.choice(list(WORDS[key]))) for key in WORDS} for _ in range(n)]
+
+
+def test_no_synonym_is_a_wording_that_is_kept_for_tests():
+    for key, values in SYNONYMS.items():
+        for value, words in values.items():
+            assert not set(words) & {w for options in WORDS[key].values() for w in options}, value
+
+
+def test_held_out_wordings_are_read_as_what_they_mean(drive):
+    right = total = 0
+    for i, scene in enumerate(scenes(40)):
+        text = drive(caption(scene, {}, np.random.default_rng(i), "sentence", "test"))
+        for key in ("biome", "time", "weather"):
+            said = [v for v, words in WORDS[key].items() if any(w in text for w in taught(words))]
+            right, total = right + (scene[key] in said), total + 1
+    assert right / total > 0.9
+
+
+def test_captions_of_the_kind_that_was_taught_stay_as_they_are(drive):
+    texts = [caption(s, {}, np.random.default_rng(i)) for i, s in enumerate(scenes(40))]
+    assert [drive(text) for text in texts] == texts
+
+
+@pytest.mark.parametrize(
+    "prompt, wanted",
+    [
+        ("driving through the sahara at midnight", ("desert", "night")),
+        ("a thunderstorm over maple trees in fall", ("rain", "golden leaves")),
+        ("two dragons over a lake", ("two dragons over a lake",)),
+        ("", ("",)),
+    ],
+)
+def test_prompts_of_people(drive, prompt, wanted):
+    assert all(word in drive(prompt) for word in wanted), drive(prompt)
+
+
+def test_other_worlds_read_prompts_as_they_are(encoder):
+    for prompt in EXAMPLE_PROMPTS:
+        assert Rewording("ALE/Breakout-v5", encoder)(prompt) == prompt

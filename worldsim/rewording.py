@@ -1,0 +1,125 @@
+"""A prompt in the words that a world was taught, as Sora has every prompt recaptioned.
+
+A world binds what it shows to the wordings of its captions, and hardly knows others. So where a
+prompt speaks of the place, the time or the weather in words of its own, the nearest wording that
+was taught takes their place, found by what the text encoder makes of both. Nothing else changes.
+
+References:
+    Video generation models as world simulators, Brooks et al. 2024 (recaptioning)
+    Sentence-BERT, Reimers & Gurevych 2019, https://arxiv.org/abs/1908.10084
+"""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worldsim import captions
+from worldsim.envs import doom_captions
+from worldsim.text import TextEncoder
+from worldsim.wordings import SYNONYMS, taught
+
+ALIKE = 0.65  # cosine from which two wordings say the same
+LONGER = 0.05  # what each further word is worth: "a dense, cold mist" rather than its "mist"
+LONGEST = 6  # words of a wording that is looked for
+LEADS = "in|at|by|through|amid|under|on|as|around|after|along|across|into|during|with|over"
+ARTICLES = "a|an|the|and|of|to|is|it"
+BESIDE = (  # what captions say beside the attributes: nothing to reword
+    "a red car", "the small red car", "red car", "car", "the car drives along", "the road",
+    "driving through", "rolls down the road", "takes a left bend", "curves to the right",
+    "drives off-road", "the camera follows", "another car is close by", "brakes", "the player",
+    "in summer", "in spring",
+)  # fmt: skip
+TAUGHT = {
+    "worldsim/Drive-v0": (captions.WORDS, SYNONYMS, tuple(captions.LOOKS.values())),
+    "worldsim/Doom-v0": (doom_captions.WORDS, {}, tuple(doom_captions.LOOKS.values())),
+}
+
+
+@dataclass(frozen=True)
+class _Wording:
+    text: str
+    key: str = ""  # of the attribute; empty is none
+    value: str = ""
+    taught: bool = True
+
+
+class Rewording:
+    """What turns prompts into the words that worlds of one simulator were taught.
+
+    Args:
+        env_id: Of the simulator; prompts for others than `TAUGHT` stay as they are.
+        encoder: Says what wordings mean.
+    """
+
+    def __init__(self, env_id: str, encoder: TextEncoder) -> None:
+        words, others, self.looks = TAUGHT.get(env_id, ({}, {}, ()))
+        self.encoder = encoder
+        self.wordings = [_Wording(text, taught=False) for text in BESIDE]
+        for key, values in words.items():
+            for value, phrases in values.items():
+                more = others.get(key, {}).get(value, ())
+                self.wordings += [_Wording(text, key, value) for text in taught(phrases)]
+                self.wordings += [_Wording(text, key, value, taught=False) for text in more]
+        self._meanings: Tensor | None = None
+
+    def __call__(self, prompt: str) -> str:
+        """Return the prompt with what it names in other words in those that were taught."""
+        text, named = self._take_out(prompt)
+        spans = _spans(text) if len(self.wordings) > len(BESIDE) else []
+        if not spans:
+            return prompt
+        if self._meanings is None:
+            self._meanings = self.encoder.sentences([one.text for one in self.wordings])
+        alike = self.encoder.sentences([span[0] for span in spans]) @ self._meanings.T
+        best, which = alike.max(1)
+        best = best + LONGER * torch.tensor([span[0].count(" ") for span in spans])
+        swaps: list[tuple[int, int, str]] = []
+        for i in best.argsort(descending=True).tolist():  # what is surest comes first
+            near, (start, end) = self.wordings[int(which[i])], spans[i].span()
+            if best[i] < ALIKE:
+                break
+            free = all(end <= a or b <= start for a, b, _ in swaps)
+            if free and near.key and near.key not in named:
+                named.add(near.key)
+                wording = self._as_taught(near, alike[i])
+                if not re.match(rf"({LEADS})\b", wording):  # the sentence keeps its preposition
+                    start += re.match(rf"(({LEADS}) )?", spans[i][0]).end()
+                swaps.append((start, end, wording))
+        for start, end, wording in sorted(swaps, reverse=True):
+            prompt = prompt[:start] + wording + prompt[end:]
+        return prompt
+
+    def _as_taught(self, near: _Wording, alike: Tensor) -> str:
+        """Return the nearest of the wordings in which the same was taught."""
+        same = [
+            i for i, one in enumerate(self.wordings)
+            if one.taught and (one.key, one.value) == (near.key, near.value)
+        ]  # fmt: skip
+        return self.wordings[same[int(alike[same].argmax())]].text
+
+    def _take_out(self, prompt: str) -> tuple[str, set[str]]:
+        """Blank what is in taught words, the longest first; return the rest and what it names."""
+        text, named = prompt.lower(), set()
+        plain = [_Wording(look.lower()) for look in self.looks]
+        plain += [one for one in self.wordings if one.key and one.taught]
+        for one in sorted(plain, key=lambda one: -len(one.text)):
+            pattern = rf"\b{re.escape(re.sub('^(a|an|the) ', '', one.text))}(?!\w)"
+            text, times = re.subn(pattern, lambda found: "|" * len(found[0]), text)
+            if times and one.key:
+                named.add(one.key)
+        return text, named
+
+
+def _spans(text: str) -> list[re.Match]:
+    """Return every run of up to `LONGEST` words that no sign and no preposition parts."""
+    inner = rf" (?!({LEADS})\b)[\w'-]+"
+    spans = []
+    for count in range(LONGEST):
+        words = re.compile(rf"\b[\w'-]+(?:{inner}){{{count}}}(?![\w'-])")
+        for start in re.finditer(r"(?<![\w'-])\w", text):
+            span = words.match(text, start.start())
+            if span and not re.search(rf"\b({LEADS}|{ARTICLES})$", span[0]):
+                spans.append(span)
+    return spans
