@@ -110,6 +110,7 @@ def test_show_prints_settings_that_can_be_read_back(capsys):
         (["doctor", "disk=much"], "`disk` must be number, got 'much'"),
         (["doctor", "disk=-1"], "`disk` must be at least 0 GB, got -1.0"),
         (["doctor", "measure=maybe"], "`measure` must be true | false, got 'maybe'"),
+        (["doctor", "measure=2"], "`measure` must be true | false, got '2'"),
         (["doctor", "measure"], "settings are written key=value, got 'measure'"),
         (["play", "--frames=3"], "write frames=3"),
         (["play", "seed="], "`seed` must be whole number, got ''"),

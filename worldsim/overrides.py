@@ -136,6 +136,8 @@ def _override(word: str, keys: dict[str, Key]) -> str:
         value = f"[{value}]"
     elif _is_dict(key) and value.startswith("{"):
         return f"+{name}={value}"
+    elif key.kind is bool and value.lower() not in ("true", "false"):  # OmegaConf takes 2 for true
+        raise ValueError(f"`{name}` must be {key.type_name}, got {value!r}")
     return f"{name}={value}"
 
 

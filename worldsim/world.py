@@ -279,7 +279,7 @@ def find_world(name: str | Path) -> Path:
     shipped = ", ".join(list_worlds()) or "none"
     rule = f"`world` must be a shipped world ({shipped}), a folder or a Hub id, got {str(name)!r}"
     parts = str(name).split("/")
-    if len(parts) != 2 or not all(parts):
+    if len(parts) != 2 or not all(parts) or Path(parts[0]).is_dir():  # no id of the Hub
         raise FileNotFoundError(f"{rule}; train one with `worldsim train`")
     try:
         from huggingface_hub import snapshot_download
