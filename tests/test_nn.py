@@ -1,10 +1,12 @@
 """Rotary positions and attention."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from worldsim.nn import SpaceAttention, attend, norm, rotate, rotation
+from worldsim.nn import Conv2d, SpaceAttention, attend, norm, rotate, rotation
 
 
 def test_rotated_products_depend_on_distance_alone_even_far_out():
@@ -55,3 +57,15 @@ def test_temperature_is_learned_and_not_divided_again():
 
 def test_norm_gives_unit_root_mean_square():
     torch.testing.assert_close(norm(torch.randn(5, 32) * 9).square().mean(-1), torch.ones(5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_convolution_is_the_same_one_and_follows_its_weights(dtype):
+    layer, x = Conv2d(16, 24, 3, padding=1).to(dtype), torch.randn(2, 16, 8, 8, dtype=dtype)
+    for _ in range(2):
+        with torch.no_grad():
+            packed = deepcopy(layer)(x), layer(x)
+            expected = F.conv2d(x, layer.weight, layer.bias, padding=1)
+            layer.weight.mul_(-2)  # as a training or a load does
+        for one in packed:
+            torch.testing.assert_close(one, expected)

@@ -5,6 +5,7 @@ call; "share" is what that comes to against the matrix multiplication rate measu
 same precision: what is missing to 1 is dispatch, memory and everything that is no matrix.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -286,7 +287,13 @@ def count_gflop(call: Callable[[], Any]) -> float:
     def attention(q, k, v, *_, **__) -> int:  # what torch forgets to count on the CPU
         return 2 * q[0] * q[1] * q[2] * k[2] * (q[3] + v[3])
 
-    forgotten = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    def convolution(x, w, *_, out_shape, **__) -> int:
+        return 2 * math.prod(out_shape) * math.prod(w[1:])
+
+    forgotten = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
+        torch.ops.mkldnn._convolution_pointwise: convolution,
+    }
     with FlopCounterMode(display=False, custom_mapping=forgotten) as counter:
         call()
     return counter.get_total_flops() / 1e9

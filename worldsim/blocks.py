@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from worldsim.kv_cache import KVCache
 from worldsim.nn import (
+    Conv2d,
     Rotation,
     SpaceAttention,
     SwiGLU,
@@ -43,8 +44,8 @@ class CellBlock(nn.Module):
     def __init__(self, cells: int, dim: int) -> None:
         super().__init__()
         self.film = nn.Linear(dim, 2 * cells)
-        self.first = nn.Conv2d(cells, cells, 3, padding=1)
-        self.second = nn.Conv2d(cells, cells, 3, padding=1)
+        self.first = Conv2d(cells, cells, 3, padding=1)
+        self.second = Conv2d(cells, cells, 3, padding=1)
         for layer in (self.film, self.second):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

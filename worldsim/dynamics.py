@@ -31,6 +31,7 @@ from worldsim.blocks import Block, CellBlock, Look, agent_mask, embed_places, sp
 from worldsim.frames import Frames, Prediction, Prompts
 from worldsim.kv_cache import KVCache
 from worldsim.nn import (
+    Conv2d,
     fourier,
     norm,
     rotation,
@@ -118,7 +119,7 @@ class Dynamics(nn.Module):
         super().__init__()
         self.cfg = cfg
         d, cells, patch = cfg.dim, cfg.cells, cfg.cells * cfg.patch**2
-        self.embed = nn.Conv2d((1 + cfg.recent) * cfg.channels, cells, 3, padding=1)
+        self.embed = Conv2d((1 + cfg.recent) * cfg.channels, cells, 3, padding=1)
         self.place = nn.Linear(32, cells, bias=False)
         self.stem = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.stem))
         self.gather = nn.Linear(patch, d)
@@ -140,7 +141,7 @@ class Dynamics(nn.Module):
         )
         self.spread = nn.Linear(d, patch)
         self.tail = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.tail))
-        self.head = nn.Conv2d(cells, cfg.channels, 3, padding=1)
+        self.head = Conv2d(cells, cfg.channels, 3, padding=1)
         self.agent = nn.Linear(d, cfg.bins + 1 + cfg.action_dim * cfg.action_bins)
         for layer in (self.modulation, self.copy, self.spread, self.head, self.agent):
             nn.init.zeros_(layer.weight)

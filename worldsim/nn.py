@@ -210,3 +210,38 @@ class SwiGLU(nn.Module):
         """Map `(..., d)` to `(..., d)`."""
         gate, value = self.up(x).chunk(2, -1)
         return self.down(F.silu(gate) * value)
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that packs its weights once for rollouts on a CPU.
+
+    oneDNN wants weights in an order of its own and otherwise sorts them in every call: 177 in place
+    of 97 us for 128 channels on 8x8 cells (bf16, one core).
+    """
+
+    packed: tuple[tuple, Tensor] | None = None  # what was packed, and the packed weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(b, in, h, w)` to `(b, out, h, w)`."""
+        weight, how = self.weight, (self.padding, self.stride, self.dilation)
+        rollout = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
+        fits = x.device.type == "cpu" and x.dtype == weight.dtype and _CAN_PACK
+        if not rollout or not fits or torch.compiler.is_compiling():
+            return super().forward(x)
+        key = weight.data_ptr(), weight._version, weight.dtype  # training and loading change them
+        if self.packed is None or self.packed[0] != key:
+            order = torch._C._nn.mkldnn_reorder_conv2d_weight
+            dense = weight.detach().contiguous().to_mkldnn()
+            self.packed = key, order(dense, *how, self.groups, list(x.shape))
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self.packed[1], self.bias, *how, self.groups, "none", [], ""
+        )
+
+    def __getstate__(self) -> dict:
+        """Leave packed weights out of copies."""
+        return {name: value for name, value in super().__getstate__().items() if name != "packed"}
+
+
+_CAN_PACK = torch.backends.mkldnn.is_available() and hasattr(
+    torch.ops.mkldnn, "_convolution_pointwise"
+)

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
+from worldsim.nn import Conv2d
+
 
 @dataclass
 class TokenizerConfig:
@@ -48,8 +50,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(8, width)
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = Conv2d(width, width, 3, padding=1)
+        self.conv2 = Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
 
@@ -73,32 +75,32 @@ class Tokenizer(nn.Module):
         coarse = [ResidualBlock(2 * w) for _ in range(cfg.blocks)]
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(2),
-            nn.Conv2d(12, w // 2, 3, padding=1),
+            Conv2d(12, w // 2, 3, padding=1),
             nn.SiLU(),
             nn.PixelUnshuffle(2),
-            nn.Conv2d(2 * w, w, 1),
+            Conv2d(2 * w, w, 1),
             *fine,
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * w, 2 * w, 1),
+            Conv2d(4 * w, 2 * w, 1),
             *coarse,
             nn.GroupNorm(8, 2 * w),
             nn.SiLU(),
-            nn.Conv2d(2 * w, c, 1),
+            Conv2d(2 * w, c, 1),
         )
         fine = [ResidualBlock(w) for _ in range(cfg.blocks)]
         coarse = [ResidualBlock(2 * w) for _ in range(cfg.blocks)]
         self.decoder = nn.Sequential(
-            nn.Conv2d(c, 2 * w, 3, padding=1),
+            Conv2d(c, 2 * w, 3, padding=1),
             *coarse,
-            nn.Conv2d(2 * w, 4 * w, 1),
+            Conv2d(2 * w, 4 * w, 1),
             nn.PixelShuffle(2),
             *fine,
             nn.GroupNorm(8, w),
             nn.SiLU(),
-            nn.Conv2d(w, 2 * w, 1),
+            Conv2d(w, 2 * w, 1),
             nn.PixelShuffle(2),
             nn.SiLU(),
-            nn.Conv2d(w // 2, 12, 3, padding=1),
+            Conv2d(w // 2, 12, 3, padding=1),
             nn.PixelShuffle(2),
         )
         self.register_buffer("latent_mean", torch.zeros(c))
