@@ -4,7 +4,7 @@ It is trained on real, labelled frames only and looks at three frames in a row. 
 numbers (speed, turn, offset, heading, how much of the car is on the road), attributes of the scene
 (biome, time, weather) and the action before the last of them (an inverse dynamics model). Numbers
 count only up to the limits within which nine frames in ten lie: how far beside the road a lost car
-is, nobody can see. What a clip shows of a scene is what its frames show on average. What the probe
+is, nobody can see. What a clip shows of a scene is what its frames say together. What the probe
 says of a dream is worth what it is worth on real frames, so its held-out scores travel with it.
 """
 
@@ -36,11 +36,11 @@ class ProbeConfig:
     """Names of `state.*` columns to read; those a data set lacks are left out."""
     attributes: tuple[str, ...] = ("biome", "time", "weather")
     """Attributes of the scene to read; those a data set lacks are left out."""
-    episodes: int = 640
+    episodes: int = 2560
     """Short episodes to record for the probe alone where the simulator can be made."""
-    frames: int = 26000
+    frames: int = 104000
     """Real frames to learn from, at most."""
-    train_steps: int = 1500
+    train_steps: int = 2000
     batch_size: int = 64
     """Windows of frames in a batch."""
     seed: int = 0
@@ -68,8 +68,17 @@ class Reading:
 
     @property
     def shown(self) -> dict[str, np.ndarray]:
-        """What each video shows, `(b,)` integers each: the mean of its frames' probabilities."""
-        return {name: chance.mean(1).argmax(-1) for name, chance in self.chances.items()}
+        """What each video shows, `(b,)` integers each."""
+        return {name: together(chance) for name, chance in self.chances.items()}
+
+
+def together(chances: np.ndarray) -> np.ndarray:
+    """Return what frames show together: the class with the greatest product of `(..., t, k)`.
+
+    A frame that is sure weighs more than one that sees little. None has a veto: no probability
+    counts as less than 0.001.
+    """
+    return np.log(chances + 1e-3).sum(-2).argmax(-1)
 
 
 class Probe(nn.Module):
@@ -236,7 +245,7 @@ def score_probe(
             scores["action_f1"] = macro_f1(read[seen], real[seen])
         else:
             clips = _clips(test.stretch, real)
-            right = [chance[clip].mean(0).argmax() == real[clip.start] for clip in clips]
+            right = [together(chance[clip]) == real[clip.start] for clip in clips]
             scores[f"{name}_of_clips"] = float(np.mean(right)) if right else float("nan")
         scores[f"{name}_accuracy"] = float(hit.mean()) if seen.any() else float("nan")
     return scores

@@ -34,8 +34,8 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
 
     "from nothing": the prompt alone, under the world's own policy, judged over the last 16 of 24
     frames. "after a change": from a recorded start, a prompt with another time and weather takes
-    over; judged over the last 8 of 24 frames. Shown is what those frames show on average. "night"
-    is the share of prompts with night that gave night. Beside each the classifier's own accuracy,
+    over; judged over the last 8 of 24 frames. Shown is what those frames say together. "night" is
+    the share of prompts with night that gave night. Beside each the classifier's own accuracy,
     on real clips of 16 frames and on single frames, of episodes that it has not seen.
     """
     probe, cfg = study.probe, study.cfg
@@ -113,7 +113,7 @@ def _asked(
 
 
 def _shown(study: Study, frames: np.ndarray, scenes: list[dict]) -> dict[str, list[bool]]:
-    """Say for each video and attribute whether most of its frames show what was asked."""
+    """Say for each video and attribute whether its frames show what was asked."""
     reading = study.probe.read(frames).shown
     return {
         name: [known[i] == scene.get(name) for i, scene in zip(reading[name], scenes, strict=True)]
