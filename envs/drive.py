@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.box2d import car_racing
 from worldsim.envs.camera import Ego, draw
-from worldsim.envs.driver import STYLES, Driver
+from worldsim.envs.driver import DRAWN, STYLES, Driver
 from worldsim.envs.optics import MOUNTS, Lens, Mood
 from worldsim.envs.scenery import Land
 from worldsim.envs.scenes import CHOICES, TRAFFIC, check_scene, draw_scene
@@ -106,7 +106,7 @@ class DriveEnv(gym.Env):
         self.fade = 0
         self._place_car(rng)
         self.traffic = Traffic(self.land, TRAFFIC[self.scene["traffic"]], rng, self.arc)
-        self.driver = Driver(style or STYLES[int(rng.integers(3))], rng)
+        self.driver = Driver(style or DRAWN[int(rng.integers(len(DRAWN)))], rng)
         self.action = np.zeros(3, np.float32)
         self.contact = None
         self.caption_rng = np.random.default_rng((track_seed, 3))
@@ -301,7 +301,7 @@ class DriveEnv(gym.Env):
         if len(self.traffic):
             near = min(near, float(np.linalg.norm(self.traffic.xy - self.xy, axis=1).min()))
         wheels = self.physics.car.wheels
-        fades = {"clean": 0, "noisy": 1, "exploratory": 2}
+        styles = {style: float(i) for i, style in enumerate(STYLES)}
         return {
             "speed": pose["speed"],
             "offset": self.lateral,
@@ -316,7 +316,7 @@ class DriveEnv(gym.Env):
             "steer": float(self.action[0]),
             "gas": float(self.action[1]),
             "brake": float(self.action[2]),
-            "style": float(fades[self.driver.style]),
+            "style": styles[self.driver.style],
             "biome": float(list(CHOICES["biome"]).index(self._biome())),
             "time": float(list(CHOICES["time"]).index(self.scene["time"])),
             "weather": float(list(CHOICES["weather"]).index(self.scene["weather"])),

@@ -5,7 +5,9 @@ ahead the pedals. Three styles, drawn by episode: *clean* stays on the road and 
 *noisy* steers with correlated noise and finds back; *exploratory* wanders off the road, stops,
 holds the wheel at its stop, brakes hard, reverses the wheel, and for seconds on end acts without
 looking. From that a model learns what actions do anywhere; where every driver follows the road it
-sees, a model learns to follow the road, whatever it is told to do.
+sees, a model learns to follow the road, whatever it is told to do. A fourth style comes on request
+only: *recalling* drives like the first two, but for seconds on end does again what it did earlier,
+wherever it is by now. So the way people act parts from where that leads.
 """
 
 import math
@@ -14,7 +16,8 @@ import numpy as np
 from worldsim.envs.scenery import Land
 from worldsim.envs.traffic import LANE, Traffic
 
-STYLES = ("clean", "noisy", "exploratory")
+STYLES = ("clean", "noisy", "exploratory", "recalling")
+DRAWN = STYLES[:3]
 
 
 class Driver:
@@ -28,17 +31,28 @@ class Driver:
     def __init__(self, style: str, rng: np.random.Generator) -> None:
         self.style, self.rng = style, rng
         self.cruise = rng.uniform(13, 24) if style == "clean" else rng.uniform(10, 30)
-        self.noise = {"clean": 0.02, "noisy": rng.uniform(0.15, 0.5), "exploratory": 0.2}[style]
+        noisy = rng.uniform(0.15, 0.5)
+        self.noise = {"clean": 0.02, "noisy": noisy, "exploratory": 0.2, "recalling": noisy / 2}[style]
         self.overtakes = rng.random() < 0.5
         self.lane = LANE if rng.random() < 0.8 else rng.uniform(-LANE, LANE)
         self.drift, self.left = 0.0, 0
         self.whim = "drive"
         self.wheel, self.aim = 0.0, self.lane
         self.pedals = (0.0, 0.0)
+        self.done: list[np.ndarray] = []  # a recalling driver's actions so far
+        self.recalled = 0
 
     def act(self, land: Land, traffic: Traffic, pose: dict[str, float], index: int) -> np.ndarray:
         """Return `(steer, gas, brake)` float32 for the car at track point `index`."""
+        action = self._act(land, traffic, pose, index)
+        self.done.append(action)
+        return action
+
+    def _act(self, land: Land, traffic: Traffic, pose: dict[str, float], index: int) -> np.ndarray:
         self._change_mind()
+        if self.whim == "recall":
+            self.recalled += 1
+            return self.done[self.recalled - 1]
         self.drift += -0.25 * self.drift + self.noise * self.rng.normal()
         if self.whim in ("full lock", "swing"):
             return self._clip(self.wheel, 0.25 if pose["speed"] < 14 else 0.0, 0.0)
@@ -68,8 +82,14 @@ class Driver:
                 self.wheel = -self.wheel
             return
         self.whim, self.aim = "drive", self.lane
-        eager = {"clean": 0.0, "noisy": 0.008, "exploratory": 0.06}[self.style]
+        eager = {"clean": 0.0, "noisy": 0.008, "exploratory": 0.06, "recalling": 0.05}[self.style]
         if self.rng.random() >= eager:
+            return
+        if self.style == "recalling":
+            self.left = int(self.rng.integers(16, 41))
+            if len(self.done) > 2 * self.left:
+                self.whim = "recall"
+                self.recalled = int(self.rng.integers(len(self.done) - self.left))
             return
         whims = ["blind", "wander", "off road", "full lock", "swing", "idle", "stop", "race"]
         self.whim = str(self.rng.choice(whims, p=(0.44, 0.1, 0.12, 0.08, 0.06, 0.08, 0.06, 0.06)))

@@ -17,7 +17,7 @@ import pytest
 from gymnasium.envs.box2d import car_racing
 from gymnasium.error import ResetNeeded
 from worldsim.envs.drive import DriveEnv
-from worldsim.envs.driver import STYLES
+from worldsim.envs.driver import DRAWN, STYLES
 from worldsim.envs.scenes import BIOMES, CHOICES, TIMES
 
 import worldsim  # noqa: F401  (registers the env)
@@ -503,7 +503,7 @@ def test_styles_differ_as_their_names_say(drives):
     assert steer["clean"] < 0.7 * min(steer["noisy"], steer["exploratory"])
     assert road["clean"] > road["noisy"] > road["exploratory"] > 0.5
     styles = {k: {s["style"] for _, ss in v for s in ss} for k, v in drives.items()}
-    assert styles == {"clean": {0.0}, "noisy": {1.0}, "exploratory": {2.0}}
+    assert styles == {"clean": {0.0}, "noisy": {1.0}, "exploratory": {2.0}, "recalling": {3.0}}
 
 
 def test_an_exploratory_driver_does_what_people_do(drives):
@@ -516,13 +516,22 @@ def test_an_exploratory_driver_does_what_people_do(drives):
     assert all(np.abs(a).max() <= 1 and a.dtype == np.float32 for a in actions)
 
 
+def test_a_recalling_driver_does_again_what_it_did_on_another_stretch(drives):
+    """Swapped actions of ordinary drivers are what a dream is asked to obey; it records them."""
+    streaks = []
+    for actions, _ in drives["recalling"]:
+        rows = [row.tobytes() for row in actions]
+        streaks.append(_longest([row in rows[:i] for i, row in enumerate(rows)]))
+    assert sorted(streaks)[-2] >= 16
+
+
 def test_styles_are_drawn_by_seed_or_asked_for():
     env = DriveEnv(frame_size=(16, 16))
     styles = []
     for seed in range(18, 38):
         env.reset(seed=seed)
         styles.append(env.driver.style)
-    assert set(styles) == set(STYLES)
+    assert set(styles) == set(DRAWN)
     env.reset(seed=0, options={"style": "noisy"})
     assert env.driver.style == "noisy"
 
