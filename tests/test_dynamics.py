@@ -102,6 +102,14 @@ def test_a_frame_reads_its_own_prompt_alone(model):
     torch.testing.assert_close(b, c)
 
 
+def test_convolutions_alone_know_the_gist_of_the_prompt(model):
+    frames, given = clip(), prompts()
+    other = replace(given, of_frame=1 - given.of_frame)
+    with torch.no_grad():
+        a, b = (model(frames, one, local=True).latents for one in (given, other))
+    assert ((a - b).abs().amax((0, 2, 3, 4)) > 1e-3).all()
+
+
 def test_no_prompt_equals_the_null_prompt(model):
     frames, given = clip(), prompts()
     null = replace(given, of_frame=torch.full((2, 10), -1))

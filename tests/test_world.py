@@ -1,6 +1,6 @@
 """A world as a folder: saved whole, read back as it was, refused with a way out.
 
-`tests/data/world-v1` is a world of format version 1, with what it imagined when it was frozen.
+`tests/data/world-v3` is a world of format version 3, with what it imagined when it was frozen.
 `PYTHONPATH=. python tests/test_world.py` made it, once. A version that was shipped is never made
 again: when the format changes, `FORMAT_VERSION` rises and another frozen world joins this one.
 """
@@ -20,7 +20,7 @@ import worldsim.world
 from worldsim.building import build_world
 from worldsim.data import DatasetInfo, Episode, MemoryDataset
 from worldsim.env import WorldEnv
-from worldsim.world import Starts, list_worlds, load
+from worldsim.world import FORMAT_VERSION, Starts, list_worlds, load
 
 FROZEN = Path(__file__).parent / "data"
 ACTIONS = np.random.default_rng(0).uniform([-1, 0, 0], 1, (4, 3)).astype(np.float32)
@@ -64,7 +64,7 @@ def folder(tiny_world_path, tmp_path):
     return shutil.copytree(tiny_world_path, tmp_path / "tiny")
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_world_of_every_version_ever_shipped_still_imagines_the_same(version):
     folder = FROZEN / f"world-v{version}"
     assert json.loads((folder / "config.json").read_text())["format_version"] == version
@@ -200,11 +200,11 @@ def test_a_truncated_file_is_named(folder, file):
         load(folder)
 
 
-@pytest.mark.parametrize("version", [0, 3, "one", None])
+@pytest.mark.parametrize("version", [0, FORMAT_VERSION + 1, "one", None])
 def test_an_unknown_format_version_is_refused(folder, version):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"format_version": version}))
-    with pytest.raises(ValueError, match=rf"format 1 to 2, got {version!r} .* upgrade worldsim"):
+    with pytest.raises(ValueError, match=rf"format 1 to {FORMAT_VERSION}, got {version!r} .* upgrade"):
         load(folder)
 
 
@@ -374,4 +374,4 @@ def test_short_episodes_make_short_start_clips():
 
 
 if __name__ == "__main__":
-    freeze(FROZEN / "world-v2")
+    freeze(FROZEN / "world-v3")

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor, nn
 
+from worldsim.frames import Text
 from worldsim.kv_cache import KVCache
 from worldsim.nn import (
     Conv2d,
@@ -31,8 +32,7 @@ class Look:
     space_mask: Tensor | None
     time: Rotation
     time_mask: Tensor
-    text: list[tuple[Tensor, Tensor]]
-    text_mask: Tensor
+    text: Text
     positions: Tensor
     cache: KVCache | None
     fill: tuple[KVCache, Tensor] | None
@@ -90,7 +90,7 @@ class Block(nn.Module):
         if self.time_layer is not None:
             y = self._over_time(modulate(x, shift_t, scale_t), look)
             x = torch.addcmul(x, 1 + gate_t, y)
-            x = x + self.text(norm(x), look.text[self.time_layer], look.text_mask)
+            x = x + self.text(norm(x), look.text.words[self.time_layer], look.text.mask)
         return torch.addcmul(x, 1 + gate_m, self.mlp(modulate(x, shift_m, scale_m)))
 
     def _over_time(self, x: Tensor, look: Look) -> Tensor:

@@ -2,7 +2,9 @@
 
 Every block attends in space within each frame; every `time_every`-th block also attends over time,
 separately at each place of the frame, and reads the words of the frame's prompt. Signal level, step
-size and action modulate every frame (adaLN-Zero with one projection shared by all blocks). Before
+size, action and the gist of the prompt modulate every frame (adaLN-Zero with one projection shared
+by all blocks): the words' mean says at once what place and light to paint, the words themselves say
+the rest. Before
 the frame is cut into tokens and after it is put together again, a few convolutions look at its
 cells beside those of the last few frames: what stands still is copied, what moves a little is moved
 there, and the transformer is left with what needs memory, space and text. One set of weights looks
@@ -15,6 +17,7 @@ read by none; reward, termination and the recorded policy's next action are read
 References:
     Diffusion transformers (adaLN-Zero), Peebles & Xie 2022, https://arxiv.org/abs/2212.09748
     PixArt (one shared modulation), Chen et al. 2023, https://arxiv.org/abs/2310.00426
+    Stable Diffusion 3 (pooled text beside words), Esser et al. 2024, https://arxiv.org/abs/2403.03206
     Registers, Darcet et al. 2023, https://arxiv.org/abs/2309.16588
     Dreamer 4 (architecture, agent token), Hafner et al. 2025, https://arxiv.org/abs/2509.24527
     JiT (predicting x), Li & He 2025, https://arxiv.org/abs/2511.13720
@@ -28,7 +31,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from worldsim.blocks import Block, CellBlock, Look, agent_mask, embed_places, space_rotation
-from worldsim.frames import Frames, Prediction, Prompts
+from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
 from worldsim.nn import (
     Conv2d,
@@ -131,9 +134,11 @@ class Dynamics(nn.Module):
         self.action = nn.Sequential(nn.Linear(cfg.action_dim, d), nn.SiLU(), nn.Linear(d, d))
         self.no_action = nn.Parameter(0.02 * torch.randn(d))
         self.no_prompt = nn.Parameter(0.02 * torch.randn(cfg.text_dim))
+        self.gist = nn.Linear(cfg.text_dim, d, bias=False)
         self.condition = nn.Linear(d, d)
         self.modulation = nn.Linear(d, 9 * d)
         self.copy = nn.Linear(d, 2 * cfg.channels)  # gates of the two copy paths
+        self.register_load_state_dict_pre_hook(_without_gist)
         every = cfg.time_every
         self.blocks = nn.ModuleList(
             Block(d, cfg.heads, cfg.kv_heads, cfg.text_dim, layer)
@@ -143,6 +148,7 @@ class Dynamics(nn.Module):
         self.tail = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.tail))
         self.head = Conv2d(cells, cfg.channels, 3, padding=1)
         self.agent = nn.Linear(d, cfg.bins + 1 + cfg.action_dim * cfg.action_bins)
+        nn.init.zeros_(self.gist.weight)
         for layer in (self.modulation, self.copy, self.spread, self.head, self.agent):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -173,8 +179,9 @@ class Dynamics(nn.Module):
             fill: A cache, and the rows of it that these clips of `t <= context` frames start.
             agent: Whether to compute reward, termination and policy.
         """
+        text = self.read_prompts(prompts, frames.tau)
         if local:
-            return Prediction(self._move(frames, causal))
+            return Prediction(self._move(frames, causal, text.gist))
         t = frames.x.shape[1]
         index = torch.arange(t, device=frames.x.device)
         itself = index[:, None] == index
@@ -187,8 +194,7 @@ class Dynamics(nn.Module):
         seen = seen[None, None]  # (1, 1, t, t)
         if isolated is not None:
             seen = torch.where(isolated[:, None, None, None], itself, seen)
-        text, text_mask = self.read_prompts(prompts, frames.tau)
-        memory = {"text": text, "text_mask": text_mask, "cache": None, "fill": fill}
+        memory = {"text": text, "cache": None, "fill": fill}
         part = slice(t // 2 if drafts else 0, None)
         return self._run(frames, positions[None], seen, memory, causal, agent, part)
 
@@ -197,7 +203,7 @@ class Dynamics(nn.Module):
         frames: Frames,
         positions: Tensor,
         cache: KVCache,
-        text: tuple[list, Tensor],
+        text: Text,
         *,
         agent: bool = False,
         latents: bool = True,
@@ -215,27 +221,23 @@ class Dynamics(nn.Module):
             agent: Whether to run the agent token, for reward, termination and policy.
             latents: Whether the newest frame's latents are wanted.
         """
-        memory = {"text": text[0], "text_mask": text[1], "cache": cache, "fill": None}
+        memory = {"text": text, "cache": cache, "fill": None}
         part = slice(-1, None) if latents else slice(0)
         return self._run(frames, positions, cache.visible(positions), memory, True, agent, part)
 
-    def read_prompts(
-        self, prompts: Prompts | None, like: Tensor
-    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-        """Compute each time layer's text keys and values once, for many calls of `step`.
+    def read_prompts(self, prompts: Prompts | None, like: Tensor) -> Text:
+        """Read what frames follow, once for many calls of `step`.
 
         Args:
             prompts: What `t` frames of `b` rows follow; None is the null prompt everywhere.
             like: Any `(b, t)` tensor.
-
-        Returns:
-            Keys and values by layer, and `(b, t, l)` bool, True at the words of a frame's prompt.
         """
-        null = self.no_prompt.expand(len(like), 1, -1)
+        words = self.no_prompt.expand(len(like), 1, -1)
         mask = torch.ones(*like.shape, 1, dtype=torch.bool, device=like.device)
         if prompts is not None:
-            null, mask = torch.cat([null, prompts.words.to(null.dtype)], 1), prompts.mask()
-        return [block.text.read(null) for block in self._time_blocks()], mask
+            words, mask = torch.cat([words, prompts.words.to(words.dtype)], 1), prompts.mask()
+        gist = self.gist(norm(mask.to(words.dtype) @ words))
+        return Text([block.text.read(words) for block in self._time_blocks()], mask, gist)
 
     def new_cache(self, rows: int, latent_size: tuple[int, int]) -> KVCache:
         """Allocate an empty cache for `rows` worlds with latent grids of `(h, w)` cells."""
@@ -274,7 +276,7 @@ class Dynamics(nn.Module):
         """Run all frames through the transformer, and those in `part` on to their latents."""
         p, dh = self.cfg.patch, self.cfg.dim // self.cfg.heads
         t, _, h, w = frames.x.shape[1:]
-        cond = self._condition(frames, causal)  # (b, t, d)
+        cond = self._condition(frames, causal, memory["text"].gist)  # (b, t, d)
         u = self._read_cells(frames, cond)  # (b, t, cells, h, w)
         x = self.gather(rearrange(u, "b t c (h p) (w q) -> b t (h w) (p q c)", p=p, q=p))
         special = self.special if agent else self.special[:-1]
@@ -303,9 +305,9 @@ class Dynamics(nn.Module):
         policy = rearrange(policy, "b t (a bins) -> b t a bins", a=self.cfg.action_dim)
         return Prediction(latents, reward, terminated[..., 0], policy)
 
-    def _move(self, frames: Frames, causal: bool) -> Tensor:
+    def _move(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
         """Predict latents from the last few frames alone."""
-        cond = self._condition(frames, causal)
+        cond = self._condition(frames, causal, gist)
         return self._write_cells(frames, self._read_cells(frames, cond), cond)
 
     def _read_cells(self, frames: Frames, cond: Tensor) -> Tensor:
@@ -330,7 +332,7 @@ class Dynamics(nn.Module):
         kept, moved = self.copy(cond).float()[..., None, None].chunk(2, 2)
         return y + kept * frames.x + moved * frames.previous[:, :, -1]
 
-    def _condition(self, frames: Frames, causal: bool) -> Tensor:
+    def _condition(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
         dtype = self.head.weight.dtype
         action = self.action(frames.actions.to(dtype))
         action = torch.where(frames.known[..., None], action, self.no_action.to(action.dtype))
@@ -340,8 +342,14 @@ class Dynamics(nn.Module):
             + self.level[frames.level]
             + self.mode[int(causal)]
             + action
+            + gist
         )
         return F.silu(self.condition(F.silu(total.to(dtype))))
+
+
+def _without_gist(model: Dynamics, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """Let worlds of format 1 and 2, which read words alone, read no gist."""
+    state.setdefault(f"{prefix}gist.weight", torch.zeros_like(model.gist.weight))
 
 
 def _mean_of(logits: Tensor, bound: float) -> Tensor:

@@ -28,6 +28,30 @@ class Prompts:
 
 
 @dataclass(frozen=True)
+class Text:
+    """Prompts as a model has read them, once for many passes.
+
+    Attributes:
+        words: Keys and values `(b, heads, 1 + l, dh)` of the null word and all others, by time layer.
+        mask: `(b, t, 1 + l)` bool, True at the words of each frame's prompt.
+        gist: `(b, t, d)`, what each frame's prompt says as a whole.
+    """
+
+    words: list[tuple[Tensor, Tensor]]
+    mask: Tensor
+    gist: Tensor
+
+    def during(self, part: slice) -> "Text":
+        """Return what the frames at some times follow."""
+        return Text(self.words, self.mask[:, part], self.gist[:, part])
+
+    def then(self, other: "Text") -> "Text":
+        """Return what these frames follow, and after them others of the same words."""
+        mask, gist = torch.cat([self.mask, other.mask], 1), torch.cat([self.gist, other.gist], 1)
+        return Text(self.words, mask, gist)
+
+
+@dataclass(frozen=True)
 class Frames:
     """What the model is told of every frame.
 

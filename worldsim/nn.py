@@ -25,7 +25,7 @@ def norm(x: Tensor) -> Tensor:
     `F.rms_norm` is a chain of eight passes over `x` on a CPU, this is two.
     """
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    return x * (x.shape[-1] ** 0.5 / (length + 1e-6)).to(x.dtype)
+    return x * torch.rsqrt(length.square() / x.shape[-1] + 1.2e-7).to(x.dtype)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.flow import advance, check_steps
-from worldsim.frames import Frames, Prediction, Prompts, previous_frames
+from worldsim.frames import Frames, Prediction, Prompts, Text, previous_frames
 from worldsim.kv_cache import KVCache
 from worldsim.world import World
 
@@ -294,17 +295,13 @@ class Rollout:
 
     def _pass(self, draft: Frames, agent: bool, prompted: bool = True) -> Prediction:
         """Run a draft, and before it the last frame if that is not committed yet."""
-        words, mask = self.text
-        asked = mask
-        if not prompted:
-            asked = torch.zeros_like(mask)
-            asked[..., 0] = True
+        text = self.text if prompted else self.unprompted
         frames, positions = draft, self.cache.clock[:, None]
         if self.pending:
             frames = self._last_frame().then(draft)
             positions = torch.cat([positions - 1, positions], 1).clamp(min=0)
-            asked, self.pending = torch.cat([mask, asked], 1), False
-        return self.model.step(frames, positions, self.cache, (words, asked), agent=agent)
+            text, self.pending = self.text.then(text), False
+        return self.model.step(frames, positions, self.cache, text, agent=agent)
 
     def _last_frame(self) -> Frames:
         level = torch.full((self.rows, 1), self.model.cfg.finest, device=self.device)
@@ -334,9 +331,16 @@ class Rollout:
         return torch.randn(shape, generator=self.generators[row]).to(self.device)
 
     @torch.inference_mode()
-    def _read(self, prompts: Sequence[str | None]) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-        """Return the keys and values of prompts, and which words each row follows."""
+    def _read(self, prompts: Sequence[str | None]) -> Text:
+        """Read one prompt per row."""
         return self.model.read_prompts(self._prompts(prompts, 1), self.fed_tau[:, -1:])
+
+    @property
+    def unprompted(self) -> Text:
+        """What rows follow where guidance asks for a frame without their prompts."""
+        nothing = self.model.read_prompts(None, self.fed_tau[:, -1:])
+        mask = F.pad(nothing.mask, (0, self.text.mask.shape[-1] - 1))
+        return Text(self.text.words, mask, nothing.gist)
 
     def _prompts(self, prompts: Sequence[str | None], t: int) -> Prompts | None:
         """Pad the words of one prompt per row; None if no row has one."""
