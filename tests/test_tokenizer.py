@@ -46,3 +46,27 @@ def test_it_learns_a_picture():
         loss.backward()
         optimizer.step()
     assert metrics["psnr"] > 22
+
+
+def test_sensitivity_tells_what_an_error_of_the_latents_does_to_pixels(tokenizer):
+    """Against finite differences along random errors, the same for every cell alone."""
+    g = torch.Generator().manual_seed(0)
+    latents = torch.randn(4, 4, 4, 4, generator=g)
+    metric = tokenizer.sensitivity(latents, draws=512)
+    assert metric.trace().item() == pytest.approx(4) and torch.equal(metric, metric.mT)
+
+    def pixels(z):
+        mean, std = (part.view(-1, 1, 1) for part in (tokenizer.latent_mean, tokenizer.latent_std))
+        return tokenizer.decoder(z * std + mean)
+
+    told, seen = [], []
+    with torch.no_grad():
+        for error in torch.randn(12, 4, generator=g):
+            told.append((error @ metric @ error).item())
+            alone = torch.zeros(16, *latents.shape)
+            for cell in range(16):
+                alone[cell, :, :, cell // 4, cell % 4] = 1e-2 * error
+            moved = pixels((latents + alone).flatten(0, 1)).unflatten(0, (16, 4)) - pixels(latents)
+            seen.append(moved.square().sum().item())
+    told, seen = torch.tensor(told), torch.tensor(seen)
+    torch.testing.assert_close(told / told.mean(), seen / seen.mean(), rtol=0.15, atol=0)

@@ -68,6 +68,7 @@ def dynamics_loss(
     causal: bool,
     progress: float,
     g: torch.Generator,
+    eye: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Compute the loss of one batch.
 
@@ -79,6 +80,8 @@ def dynamics_loss(
         causal: Which way to look at time.
         progress: Share of the training that is over, in [0, 1].
         g: Source of noise, on the CPU.
+        eye: `(c, c)`, a Cholesky factor of `Tokenizer.sensitivity`: errors count by what they do to
+            pixels; None lets all channels count alike.
 
     Returns:
         The scalar loss, and metrics by name.
@@ -103,7 +106,10 @@ def dynamics_loss(
     if c.move.any():
         target = _with_bootstrap(teacher, frames, prompts, x, c, view)
     said = model(frames, prompts, **view.look(), isolated=c.isolated, agent=view.drafts)
-    square = (said.latents - target).square().mean(2)  # (b, t, h, w)
+    missed = said.latents - target
+    if eye is not None:
+        missed = torch.einsum("btchw,cd->btdhw", missed, eye)
+    square = missed.square().mean(2)  # (b, t, h, w)
     error = square.mean((2, 3))  # (b, t)
     weighted = (motion_weight(x, cfg.motion) * square).mean((2, 3)) if cfg.motion else error
     loss = _mean((0.5 * c.tau + 0.5) * weighted, c.imagined)
@@ -231,7 +237,7 @@ def imagine_past(
     given = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, known)
     before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
     teacher(given.during(slice(start)), before, fill=(cache, torch.arange(len(x), device=x.device)))
-    words, mask = teacher.read_prompts(text, tau)
+    text = teacher.read_prompts(text, tau)
     for i in range(start, x.shape[1]):
         pair, lately = slice(i - 1, i + 1), slice(max(0, i - 1 - recent), i + 1)
         fed[:, i], levels = torch.randn_like(x[:, i]), level[:, pair].clone()
@@ -241,7 +247,7 @@ def imagine_past(
         past = *(part[:, -2:] for part in before), actions[:, pair], known[:, pair]
         now = Frames(fed[:, pair], taus[:, -2:], levels, *past)
         positions = torch.tensor([[i - 1, i]], device=x.device).expand(len(x), -1)
-        x[:, i] = teacher.step(now, positions, cache, (words, mask[:, pair])).latents[:, 0]
+        x[:, i] = teacher.step(now, positions, cache, text.during(pair)).latents[:, 0]
         fed[:, i] = noise_latents(x[:, [i]], fog[:, [i]], tau[:, [i]])[:, 0]
     made[own] = x
     return made

@@ -207,6 +207,8 @@ def train_dynamics(
     if init:
         start_from(dynamics, init)
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
+    some = latents.latents[:: max(1, len(latents.latents) // 64)].to(device).float()
+    eye = torch.linalg.cholesky(deepcopy(tokenizer).float().to(device).sensitivity(some))
 
     def sample(g: torch.Generator) -> tuple:
         causal = torch.rand((), generator=g).item() < objective.causal
@@ -217,7 +219,7 @@ def train_dynamics(
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
         return dynamics_loss(
-            model, ema, batch.clips, objective, causal=batch.causal, progress=progress, g=g
+            model, ema, batch.clips, objective, causal=batch.causal, progress=progress, g=g, eye=eye
         )
 
     best = fit(

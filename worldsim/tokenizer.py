@@ -181,6 +181,27 @@ class Tokenizer(nn.Module):
         self.latent_mean.copy_(reduce(z, "b c h w -> c", "mean"))
         self.latent_std.copy_((z - self.latent_mean.view(-1, 1, 1)).square().mean((0, 2, 3)).sqrt())
 
+    def sensitivity(self, latents: Tensor, draws: int = 16) -> Tensor:
+        """Measure how strongly pixels answer to small changes of each channel.
+
+        Args:
+            latents: `(b, c, h, w)`, standardised; where to measure.
+            draws: Random directions in pixel space to average over.
+
+        Returns:
+            `(c, c)` float32 of trace `c`: for an error `e` of one cell, `e @ m @ e` goes as the
+            squared error of the pixels, the mean over cells of `J.T @ J` of the decoder's Jacobian.
+        """
+        g, total = torch.Generator().manual_seed(0), 0.0
+        with torch.enable_grad():
+            z = latents.to(self.latent_mean.dtype).requires_grad_()
+            x = self.decoder(z * self.latent_std.view(-1, 1, 1) + self.latent_mean.view(-1, 1, 1))
+            for _ in range(draws):
+                v = torch.randn(x.shape, generator=g).to(x)
+                (back,) = torch.autograd.grad(x, z, v, retain_graph=True)
+                total = total + torch.einsum("bchw,bdhw->cd", back, back).float()
+        return total * (len(total) / total.trace())
+
     def _encode(self, x: Tensor) -> Tensor:
         return torch.tanh(self.encoder(x))
 
