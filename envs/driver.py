@@ -32,7 +32,8 @@ class Driver:
         self.style, self.rng = style, rng
         self.cruise = rng.uniform(13, 24) if style == "clean" else rng.uniform(10, 30)
         noisy = rng.uniform(0.15, 0.5)
-        self.noise = {"clean": 0.02, "noisy": noisy, "exploratory": 0.2, "recalling": noisy / 2}[style]
+        noise = {"clean": 0.02, "noisy": noisy, "exploratory": 0.2, "recalling": noisy / 2}
+        self.noise = noise[style]
         self.overtakes = rng.random() < 0.5
         self.lane = LANE if rng.random() < 0.8 else rng.uniform(-LANE, LANE)
         self.drift, self.left = 0.0, 0

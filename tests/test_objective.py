@@ -1,5 +1,6 @@
 """The training batches: what drafts see, what targets are, what belongs to which frame."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -120,11 +121,36 @@ def test_levels_and_signals_keep_to_their_grid(causal):
     single = c.level == 0
     assert (c.level[~c.move & ~single] == 4).all() and (c.level[c.move] < 4).all()
     assert not c.tau[single].any() and not (c.move & single).any()
-    assert single.float().mean() == pytest.approx(cfg.from_noise * causal, abs=0.05)
+    share = single[~c.isolated].float().mean()
+    assert share == pytest.approx(cfg.from_noise * causal, abs=0.05)
     assert (c.tau[~c.imagined] >= CLEAN).all() and c.imagined.all() == causal
     assert c.isolated.float().mean() == pytest.approx(cfg.isolated, abs=0.05)
     assert c.move.any(1).float().mean() == pytest.approx(cfg.bootstrap, abs=0.05)
     assert not draw(cfg, causal, progress=0.0).move.any()
+
+
+def test_a_frame_from_nothing_learns_from_many_steps_never_from_one():
+    c = draw(ObjectiveConfig(isolated=0.5, from_noise=1.0), b=40)
+    assert 0 < c.isolated.sum() < 40
+    assert (c.level[c.isolated] > 0).all() and (c.level[~c.isolated] == 0).all()
+
+
+def test_errors_count_by_what_they_do_to_pixels(model, clips):
+    """Under an eye that sees the first channel alone, an error in another one costs nothing."""
+    cfg = ObjectiveConfig(from_noise=1.0, isolated=0, own_past=0, sharpened=0)
+
+    def loss(eye, channel=None):
+        spoiled = deepcopy(model)
+        if channel is not None:
+            spoiled.head.bias.data[channel] += 1
+        g = torch.Generator().manual_seed(0)
+        told = dynamics_loss(spoiled, model, clips, cfg, causal=True, progress=0.0, g=g, eye=eye)
+        return told[1]["x_loss"]
+
+    eye = torch.zeros(16, 16)
+    eye[0, 0] = 4.0
+    assert loss(eye, channel=1) == loss(eye) != pytest.approx(loss(eye, channel=0), rel=0.01)
+    assert loss(torch.eye(16)) == pytest.approx(loss(None), rel=1e-5) != loss(None, channel=1)
 
 
 def test_most_pasts_are_as_clean_as_committed_frames():

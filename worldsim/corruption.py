@@ -27,8 +27,8 @@ class ObjectiveConfig:
     """Share of causal rows whose past is sharper, softer, stronger or fainter than recorded, as a
     long rollout's is: what comes next is not."""
     from_noise: float = 0.7
-    """Share of drafts that take a single step from noise to the frame (level 0)."""
-    isolated: float = 0.08
+    """Share of drafts with a past that take a single step from noise to the frame (level 0)."""
+    isolated: float = 0.12
     """Share of rows in which every frame sees only itself."""
     bootstrap: float = 0.15
     """Share of rows that learn large steps from the teacher's half steps."""
@@ -96,7 +96,7 @@ def draw_corruption(
     own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.local_until)
     alone, clean = isolated[:, None], CLEAN + (1 - CLEAN) * draw(b, t)
     tau, coarse = draw(b, t), torch.randint(1, finest, (b, t), generator=g)
-    single = (draw(b, t) < cfg.from_noise) & causal
+    single = (draw(b, t) < cfg.from_noise) & causal & ~alone  # a frame from nothing takes many
     if causal:
         tau = tau.square()
         imagined = torch.ones(b, t, dtype=torch.bool)

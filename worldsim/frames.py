@@ -32,7 +32,7 @@ class Text:
     """Prompts as a model has read them, once for many passes.
 
     Attributes:
-        words: Keys and values `(b, heads, 1 + l, dh)` of the null word and all others, by time layer.
+        words: Keys and values `(b, heads, 1 + l, dh)` by time layer, the null word's first.
         mask: `(b, t, 1 + l)` bool, True at the words of each frame's prompt.
         gist: `(b, t, d)`, what each frame's prompt says as a whole.
     """
