@@ -204,7 +204,9 @@ def test_a_truncated_file_is_named(folder, file):
 def test_an_unknown_format_version_is_refused(folder, version):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"format_version": version}))
-    with pytest.raises(ValueError, match=rf"1 to {FORMAT_VERSION}, got {version!r} .* upgrade worlds"):
+    with pytest.raises(
+        ValueError, match=rf"1 to {FORMAT_VERSION}, got {version!r} .* upgrade worlds"
+    ):
         load(folder)
 
 
