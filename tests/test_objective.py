@@ -1,7 +1,7 @@
 """The training batches: what drafts see, what targets are, what belongs to which frame."""
 
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -133,6 +133,19 @@ def test_a_frame_from_nothing_learns_from_many_steps_never_from_one():
     c = draw(ObjectiveConfig(isolated=0.5, from_noise=1.0), b=40)
     assert 0 < c.isolated.sum() < 40
     assert (c.level[c.isolated] > 0).all() and (c.level[~c.isolated] == 0).all()
+
+
+def test_clips_of_one_frame_learn_to_begin_from_nothing(model, clips):
+    """No past, no action, the finest steps: what `Rollout.begin` asks for."""
+    g = torch.Generator().manual_seed(0)
+    c = draw_corruption(ObjectiveConfig(), (400, 1), finest=4, causal=True, progress=1.0, g=g)
+    assert c.isolated.all() and c.imagined.all() and not c.own.any() and not c.move.any()
+    assert (c.level == 4).all() and c.tau.mean() == pytest.approx(0.5, abs=0.05)
+    first = Clips(*(None if f.name == "prompts" else getattr(clips, f.name)[:, :1]
+                    for f in fields(clips)))  # fmt: skip
+    settings = {"causal": True, "progress": 1.0, "g": g}
+    loss, metrics = dynamics_loss(model, model, first, ObjectiveConfig(), **settings)
+    assert loss.isfinite() and metrics.keys() == {"x_loss"}
 
 
 def test_errors_count_by_what_they_do_to_pixels(model, clips):

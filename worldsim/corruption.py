@@ -15,8 +15,10 @@ CLEAN = 0.9  # frames at this signal level and above count as seen, not as imagi
 class ObjectiveConfig:
     """Mix of the training batches and weights of the losses."""
 
+    lone: float = 0.3
+    """Share of batches of single frames: what a world begins with where it is given no frame."""
     causal: float = 0.9
-    """Share of causal batches; the others see the whole clip."""
+    """Share of causal batches among the others; the rest see the whole clip."""
     local_until: float = 0.2
     """Share of the training in which the transformer is left out."""
     noisy_past: float = 0.1
@@ -28,7 +30,7 @@ class ObjectiveConfig:
     long rollout's is: what comes next is not."""
     from_noise: float = 0.7
     """Share of drafts with a past that take a single step from noise to the frame (level 0)."""
-    isolated: float = 0.12
+    isolated: float = 0.04
     """Share of rows in which every frame sees only itself."""
     bootstrap: float = 0.15
     """Share of rows that learn large steps from the teacher's half steps."""
@@ -92,20 +94,21 @@ def draw_corruption(
     def draw(*size: int) -> Tensor:
         return torch.rand(*size, generator=g)
 
-    isolated, noisy = draw(b) < cfg.isolated, draw(b, 1) < cfg.noisy_past
+    lone = t == 1
+    isolated, noisy = (draw(b) < cfg.isolated) | lone, draw(b, 1) < cfg.noisy_past
     own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.local_until)
     alone, clean = isolated[:, None], CLEAN + (1 - CLEAN) * draw(b, t)
     tau, coarse = draw(b, t), torch.randint(1, finest, (b, t), generator=g)
     single = (draw(b, t) < cfg.from_noise) & causal & ~alone  # a frame from nothing takes many
     if causal:
-        tau = tau.square()
+        tau = tau if lone else tau.square()
         imagined = torch.ones(b, t, dtype=torch.bool)
     else:
         imagined = alone | ~_known_frames(b, t, g)
         tau = torch.where(imagined, torch.where(alone, tau, tau[:, :1]), clean)
         coarse = torch.where(alone, coarse, coarse[:, :1])
     rows = torch.arange(b) < (round(cfg.bootstrap * b) if progress >= cfg.bootstrap_from else 0)
-    move = rows[:, None] & imagined & ~single
+    move = rows[:, None] & imagined & ~single & (not lone)  # a first frame takes the finest steps
     level = torch.where(move, coarse, finest)
     d = step_size(level)
     tau = torch.where(move, (tau / d).floor() * d, tau)

@@ -5,8 +5,10 @@ clean, as a rollout commits its frames, and once as drafts, each with its own si
 size, which see the past alone. So every draft is denoised under exactly the conditions of a
 rollout. In a share of the rows the past is noisy, in another it is what the EMA teacher imagined.
 In full batches a random subset of frames is known and all others share one level. In rows drawn as
-*isolated* each frame sees only itself: a frame from nothing. In the first part of the training the
-transformer is left out, at an eighth of the cost: the convolutions learn how things move.
+*isolated* each frame sees only itself: a frame from nothing. So does it in batches of clips of one
+frame, which learn what a world begins with from as many scenes as they have frames. In the first
+part of the training the transformer is left out, at an eighth of the cost: the convolutions learn
+how things move.
 
 A single step from noise to the frame has the recording itself as its target: what comes next in a
 simulator hardly depends on chance, and where it does the mean is nearer to the truth than a sample.
@@ -92,7 +94,8 @@ def dynamics_loss(
     noise, fog = (torch.randn(x.shape, generator=g).to(x.device) for _ in range(2))
     draft = noise_latents(x, noise, c.tau)
     local = progress < cfg.local_until
-    view = View(config_of(model).recent, causal, causal and not local, local)
+    drafts = causal and not local and x.shape[1] > 1
+    view = View(config_of(model).recent, causal, drafts, local)
     seen = off_balance(x, c.sharp, c.gain) if causal else x
     past = noise_latents(seen, fog, c.past)
     frames = feed(clips, c, view, draft, past, finest)
