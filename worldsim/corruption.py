@@ -16,7 +16,7 @@ class ObjectiveConfig:
     """Mix of the training batches and weights of the losses."""
 
     lone: float = 0.3
-    """Share of batches of single frames: what a world begins with where it is given no frame."""
+    """Share of batches of single frames: what a prompt alone begins with. None without captions."""
     causal: float = 0.9
     """Share of causal batches among the others; the rest see the whole clip."""
     local_until: float = 0.2

@@ -75,8 +75,7 @@ class KVCache:
         """Return an independent copy."""
         return KVCache(self.keys.clone(), self.values.clone(), self.clock.clone())
 
-    def copy_rows_(self, other: "KVCache", rows: Tensor) -> None:
-        """Take `rows` over from `other`, in place."""
-        self.keys[:, rows] = other.keys[:, rows]
-        self.values[:, rows] = other.values[:, rows]
-        self.clock[rows] = other.clock[rows]
+    def copy_rows_(self, rows: Tensor, other: "KVCache") -> None:
+        """Take all rows of `other` over as `rows` here, in place."""
+        self.keys[:, rows], self.values[:, rows] = other.keys, other.values
+        self.clock[rows] = other.clock

@@ -211,7 +211,7 @@ def train_dynamics(
     eye = torch.linalg.cholesky(deepcopy(tokenizer).float().to(device).sensitivity(some))
 
     def sample(g: torch.Generator) -> tuple:
-        if torch.rand((), generator=g).item() < objective.lone:
+        if latents.words and torch.rand((), generator=g).item() < objective.lone:
             return _Batch(latents.sample(train.batch_size * cfg.context, 1, g, endings=0), True)
         causal = torch.rand((), generator=g).item() < objective.causal
         long = torch.rand((), generator=g).item() < 0.2

@@ -111,7 +111,8 @@ class Rollout:
         self.model, cfg = world.dynamics, world.dynamics.cfg
         self.steps = sampler_steps or world.cfg.sampler_steps
         check_steps(self.steps, cfg.max_steps)
-        h, w = world.tokenizer.latent_size(frame_size or world.cfg.frame_size)
+        self.frame_size = frame_size or world.cfg.frame_size
+        h, w = world.tokenizer.latent_size(self.frame_size)
         if h % cfg.patch or w % cfg.patch:
             side = 8 * cfg.patch
             raise ValueError(
@@ -189,23 +190,20 @@ class Rollout:
 
     @torch.inference_mode()
     def begin(self, rows: Sequence[int]) -> Tensor:
-        """Start some rows afresh with a first frame from nothing; returns it, `(r, c, h, w)`.
-
-        Every row passes the sampler, the others in vain: their cache and state stay as they are.
-        """
+        """Start some rows afresh with a first frame from nothing; returns it, `(r, c, h, w)`."""
         self._commit()
+        part = Rollout(self.world, len(rows), guidance=self.guidance, frame_size=self.frame_size)
+        part.generators = [self.generators[row] for row in rows]  # the same, so they move on
+        part.set_prompts(range(len(rows)), [self.prompts[row] for row in rows])
+        part.age.zero_()
+        actions = torch.zeros(len(rows), self.model.cfg.action_dim)
+        part._advance(actions, None, self.model.cfg.max_steps, agent=True)
         at = torch.as_tensor(rows, device=self.device)
-        kept = torch.ones(self.rows, dtype=torch.bool, device=self.device)
-        kept[at] = False
-        kept = kept.nonzero()[:, 0]
-        cache, before = self.cache.clone(), {name: getattr(self, name).clone() for name in STATE}
-        self.cache.clock[at], self.fed[at], self.fed_tau[at], self.age[at] = 0, 0.0, 0.0, 0
-        actions = torch.zeros(self.rows, self.model.cfg.action_dim)
-        self._advance(actions, None, self.model.cfg.max_steps, set(rows), agent=True)
-        self.cache.copy_rows_(cache, kept)
-        for name, value in before.items():
-            getattr(self, name)[kept] = value[kept]
-        return self.latents[at].clone()
+        self.cache.copy_rows_(at, part.cache)
+        for name in STATE:
+            getattr(self, name)[at] = getattr(part, name)
+        self.pending = True  # that others are committed once more changes nothing
+        return part.latents
 
     @torch.inference_mode()
     def step(self, actions: Tensor, known: Tensor | None = None, *, agent: bool = True) -> Step:
@@ -217,7 +215,7 @@ class Rollout:
             agent: Whether reward, termination and policy are wanted.
         """
         with _threads(self.rows, self.device):
-            return self._advance(actions, known, self.steps, set(range(self.rows)), agent)
+            return self._advance(actions, known, self.steps, agent)
 
     def snapshot(self) -> Snapshot:
         """Copy the whole state."""
@@ -239,17 +237,11 @@ class Rollout:
             self.prompts = list(snapshot.prompts)
             self.text = self._read(self.prompts)
 
-    def _advance(
-        self, actions: Tensor, known: Tensor | None, steps: int, drawn: set[int], agent: bool
-    ) -> Step:
+    def _advance(self, actions: Tensor, known: Tensor | None, steps: int, agent: bool) -> Step:
         known = torch.ones(self.rows, dtype=torch.bool) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
         actions = actions.to(self.device).float()
-        noises = [
-            self._noise(row) if row in drawn else torch.zeros_like(self.latents[row])
-            for row in range(self.rows)
-        ]
-        noise = torch.stack(noises)[:, None]  # (b, 1, c, h, w)
+        noise = torch.stack([self._noise(row) for row in range(self.rows)])[:, None]
         x, said, change = self._denoise(noise, actions, known, steps, agent)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
         self.fed = torch.cat([self.fed[:, 1:], self.tau * x], 1)
