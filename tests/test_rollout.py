@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import CAPTIONS, make_tiny_world
 
+from worldsim.compiling import compiled
 from worldsim.frames import Frames, previous_frames
 from worldsim.rollout import GIVEN_TAU, Rollout
 
@@ -248,3 +249,30 @@ def test_other_frame_sizes_roll_out_from_nothing(world, actions, size):
 def test_a_setting_that_does_not_fit_is_refused(world, settings):
     with pytest.raises(ValueError, match="must be"):
         Rollout(world, 1, **settings)
+
+
+@pytest.mark.parametrize("how", ["prefill", "begin"])
+def test_the_actions_given_stay_as_they_were(world, actions, how):
+    """A row that began anew once wrote its action into the tensor of the step before."""
+    rollout, given = start(world, [0, 1, 2]), actions[0].clone()
+    rollout.step(given)
+    if how == "begin":
+        rollout.begin([1])
+    else:
+        rollout.prefill([1], world.starts.latents[:1].float(), world.starts.actions[:1])
+    assert torch.equal(given, actions[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps, guidance", [(1, 1.0), (2, 3.0)])
+def test_a_compiled_world_imagines_the_same(world, actions, steps, guidance):
+    """Before and after a prompt changes, and after one row begins anew."""
+    films = []
+    for one in (world, compiled(world)):
+        rollout = start(one, [0, 1, 2], sampler_steps=steps, guidance=guidance)
+        frames = [film(rollout, actions[:4])]
+        rollout.set_prompts([0, 1], [CAPTIONS[2], None])
+        rollout.begin([2])
+        films.append(torch.cat([*frames, film(rollout, actions[4:8])]))
+    same(*films, atol=2e-3)
+    assert "step" not in vars(world.dynamics)

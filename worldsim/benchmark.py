@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from worldsim.compiling import compiled
 from worldsim.machine import about_machine, memory_mib
 from worldsim.rollout import Rollout
 from worldsim.world import World, load
@@ -193,7 +194,12 @@ def _jobs(world: World, cfg: BenchConfig) -> Iterable[tuple[str, int, int, Calla
             yield "env step, latents", b, k, lambda b=b, k=k: _step(world, b, k, pixels=False)
             yield "env step, pixels", b, k, lambda b=b, k=k: _step(world, b, k, pixels=True)
             if cfg.compile:
-                yield "env step, compiled", b, k, lambda b=b, k=k: _compiled(world, b, k)
+                yield (
+                    "env step, compiled",
+                    b,
+                    k,
+                    lambda b=b, k=k: _step(compiled(world), b, k, pixels=True),
+                )
 
 
 def _started(world: World, b: int, k: int | None) -> Rollout:
@@ -217,23 +223,6 @@ def _step(world: World, b: int, k: int, pixels: bool) -> Callable[[], Any]:
         now = rollout.step(actions, agent=True)
         return world.decode(now.latents) if pixels else now
 
-    return call
-
-
-def _compiled(world: World, b: int, k: int) -> Callable[[], Any]:
-    """Compile the blocks that all passes share; the world given is left as it is."""
-    model = world.dynamics
-    original = model._run
-    compiled = torch.compile(original, dynamic=False)
-
-    def call() -> Any:
-        model._run = compiled
-        try:
-            return step()
-        finally:
-            del model._run
-
-    step = _step(world, b, k, pixels=True)
     return call
 
 

@@ -240,7 +240,7 @@ class Rollout:
     def _advance(self, actions: Tensor, known: Tensor | None, steps: int, agent: bool) -> Step:
         known = torch.ones(self.rows, dtype=torch.bool) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
-        actions = actions.to(self.device).float()
+        actions = actions.to(self.device, torch.float32, copy=True)  # rows that begin are set in it
         noise = torch.stack([self._noise(row) for row in range(self.rows)])[:, None]
         x, said, change = self._denoise(noise, actions, known, steps, agent)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
@@ -331,7 +331,7 @@ class Rollout:
     def unprompted(self) -> Text:
         """What rows follow where guidance asks for a frame without their prompts."""
         nothing = self.model.read_prompts(None, self.fed_tau[:, -1:])
-        mask = F.pad(nothing.mask, (0, self.text.mask.shape[-1] - 1))
+        mask = F.pad(nothing.mask, (0, self.text.mask.shape[-1] - nothing.mask.shape[-1]))
         return Text(self.text.words, mask, nothing.gist)
 
     def _prompts(self, prompts: Sequence[str | None], t: int) -> Prompts | None:

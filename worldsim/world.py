@@ -237,7 +237,11 @@ def list_worlds() -> list[str]:
 
 
 def load(
-    name: str | Path, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    name: str | Path,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    compile: bool = False,
 ) -> World:
     """Load a world.
 
@@ -245,6 +249,8 @@ def load(
         name: A shipped world, a folder, or a Hub id `owner/name` (needs `huggingface_hub`).
         device: CUDA if there is some, else CPU.
         dtype: bfloat16 where the device multiplies it fast, else float32.
+        compile: Whether steps run compiled: faster by a third for one world on a CPU, after a
+            minute at the first step (see `worldsim.compiling`).
 
     Raises:
         FileNotFoundError: If there is no such world, or a file of it is missing.
@@ -259,7 +265,12 @@ def load(
         _read_weights(model, folder / file)
         model.to(device, dtype).requires_grad_(False)
     tokenizer.to(memory_format=torch.channels_last)
-    return World(cfg, tokenizer, dynamics, _read_starts(folder / "starts.safetensors"))
+    world = World(cfg, tokenizer, dynamics, _read_starts(folder / "starts.safetensors"))
+    if compile:
+        from worldsim.compiling import compiled
+
+        return compiled(world)
+    return world
 
 
 def find_world(name: str | Path) -> Path:
