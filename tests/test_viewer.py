@@ -504,6 +504,21 @@ def test_an_imagined_world_takes_the_prompts_of_its_starts(dream):
     assert (dream.stage.moment.step, dream.stage.moment.prompt) == (0, prompt)
 
 
+@pytest.mark.parametrize("nothing", [False, True])
+def test_a_prompt_begins_from_the_recorded_start_nearest_to_it_or_from_nothing(
+    tiny_world, tmp_path, nothing
+):
+    settings = {"seed": 3, "prompt": CAPTIONS[1], "nothing": nothing, "out": tmp_path / "x.mp4"}
+    session = Session(lambda: open_stage(PlayConfig(), tiny_world), **settings)
+    session.start()
+    first, recorded = session.stage.moment, tiny_world.decode(tiny_world.starts.latents[1, -1])
+    assert first.prompt == CAPTIONS[1]
+    assert np.array_equal(first.frame, recorded.numpy()) != nothing
+    session.next_start()
+    assert session.stage.moment.prompt == CAPTIONS[1]
+    session.close()
+
+
 def test_an_imagined_world_is_filmed_on_its_own_autopilot(tiny_world_path, tmp_path):
     out = tmp_path / "tiny.mp4"
     assert play(tiny_world_path, frames=20, out=str(out)) == [out]

@@ -39,7 +39,9 @@ class PlayConfig:
     env: str | None = None
     """Id of an env to play instead of a world, such as `CartPole-v1`."""
     prompt: str | None = None
-    """Begin from this prompt rather than from a recorded start."""
+    """What to begin with: the recorded start whose caption is nearest, under this prompt."""
+    nothing: bool = False
+    """Whether a prompt begins from nothing: all of it is imagined, and rougher."""
     seed: int = 0
     """Of the first episode; each new start takes the next one."""
     sampler_steps: int | None = None
@@ -148,6 +150,8 @@ def play(
             fps=cfg.fps,
             out=cfg.film_path,
             agent=agent or cfg.agent,
+            prompt=None if cfg.env or cfg.replay else cfg.prompt,
+            nothing=cfg.nothing,
         )
 
     if cfg.web:
@@ -192,7 +196,7 @@ def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -
         return Stage(env, cfg.title, imagined=hasattr(env.unwrapped, "world"), actions=actions)
     chosen = {
         name: getattr(cfg, name)
-        for name in ("prompt", "sampler_steps", "guidance", "device")
+        for name in ("sampler_steps", "guidance", "device")
         if getattr(cfg, name) is not None
     }
     env = gymnasium.make(

@@ -34,6 +34,9 @@ class Session(Casting):
         out: Where films go; a number is added to the name if a file is there. Slots, pictures and
             kept episodes go beside it.
         agent: An agent that can drive too, see `pilots.load_pilot`.
+        prompt: What episodes begin with until another is asked for.
+        nothing: Whether a prompt begins from nothing, rather than from the recorded start whose
+            caption is nearest to it.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Session(Casting):
         fps: float | None = None,
         out: str | Path = "out/play.mp4",
         agent: str | Policy | None = None,
+        prompt: str | None = None,
+        nothing: bool = False,
     ) -> None:
         super().__init__()
         self.open_stage, self.seed, self.out = open_stage, seed, Path(out)
@@ -55,6 +60,7 @@ class Session(Casting):
         self.paused = self.rewinding = False
         self.speed, self.slot = 1.0, 1
         self.gallery: list[Start] | None = None
+        self.prompt, self.nothing = prompt, nothing
         self._fps, self._single = fps, False
 
     @property
@@ -90,7 +96,8 @@ class Session(Casting):
         self.scene = Scene([Pane(stage)])
         if self.agent is not None:
             self.pilot, self.driver = load_pilot(self.agent), "agent"
-        stage.reset(self.seed)
+        self._options = self._wish(self.prompt)
+        stage.reset(self.seed, self._options)
 
     def tick(self, keys: tuple[int, ...] = (), axes: tuple[tuple[str, float], ...] = ()) -> None:
         """Move on by one frame, or back while rewinding; a finished episode gives way to the next.
@@ -173,12 +180,19 @@ class Session(Casting):
             self.stage.set_prompt(prompt)
 
     def begin(self, prompt: str) -> None:
-        """Begin an episode from a prompt alone; an empty one brings the recorded starts back."""
+        """Begin an episode under a prompt; an empty one brings all recorded starts back."""
         if not self.stage.offers("set_prompt"):
             self.set_prompt(prompt)
             return
-        options = {"prompt": prompt} if prompt else None
-        self._begin_from(options, "the prompt was not understood", lasting=True)
+        self._begin_from(self._wish(prompt), "the prompt was not understood", lasting=True)
+
+    def _wish(self, prompt: str | None) -> dict[str, Any] | None:
+        """Return what `reset` is told of a prompt."""
+        if not prompt:
+            return None
+        starts = getattr(self.stage.world, "starts", None)
+        told = starts is not None and starts.words and not self.nothing
+        return {"prompt": prompt} | ({"start": "nearest"} if told else {})
 
     def choose_prompt(self, number: int) -> None:
         """Set one of the world's example prompts."""
