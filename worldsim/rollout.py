@@ -5,12 +5,14 @@ and the recorded policy's next action. Then it is committed: fed once more at si
 `commit_tau` and the finest step size, which writes its keys and values. That rides along with the
 first pass of the frame after it, so that a step costs no pass of its own for the past. What is fed
 is the frame without the noise that training put there: scaled alone, it is as true and keeps its
-contrast for longer (docs/experiments.md). Every row has its own clock, prompt and random generator,
-so a batch of worlds is the same as worlds run singly.
+contrast for longer (docs/experiments.md). A first frame from nothing takes `max_steps` passes with
+fresh noise after each, which mends what an early pass got wrong. Every row has its own clock,
+prompt and random generator, so a batch of worlds is the same as worlds run singly.
 
 References:
     Dreamer 4 (noised context, shortcut sampling), Hafner et al. 2025, https://arxiv.org/abs/2509.24527
     Classifier-free guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598
+    Fresh noise between steps, Song et al. 2023, https://arxiv.org/abs/2303.01469, algorithm 1
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.flow import advance, check_steps
+from worldsim.flow import advance, check_steps, noise_latents
 from worldsim.frames import Frames, Prediction, Prompts, Text, previous_frames
 from worldsim.kv_cache import KVCache
 from worldsim.world import World
@@ -197,7 +199,8 @@ class Rollout:
         part.set_prompts(range(len(rows)), [self.prompts[row] for row in rows])
         part.age.zero_()
         actions = torch.zeros(len(rows), self.model.cfg.action_dim)
-        part._advance(actions, None, self.model.cfg.max_steps, agent=True)
+        renoise = self.world.cfg.format_version >= 3
+        part._advance(actions, None, self.model.cfg.max_steps, agent=True, renoise=renoise)
         at = torch.as_tensor(rows, device=self.device)
         self.cache.copy_rows_(at, part.cache)
         for name in STATE:
@@ -237,12 +240,13 @@ class Rollout:
             self.prompts = list(snapshot.prompts)
             self.text = self._read(self.prompts)
 
-    def _advance(self, actions: Tensor, known: Tensor | None, steps: int, agent: bool) -> Step:
+    def _advance(
+        self, actions: Tensor, known: Tensor | None, steps: int, agent: bool, renoise: bool = False
+    ) -> Step:
         known = torch.ones(self.rows, dtype=torch.bool) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
         actions = actions.to(self.device, torch.float32, copy=True)  # rows that begin are set in it
-        noise = torch.stack([self._noise(row) for row in range(self.rows)])[:, None]
-        x, said, change = self._denoise(noise, actions, known, steps, agent)
+        x, said, change = self._denoise(actions, known, steps, agent, renoise)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
         self.fed = torch.cat([self.fed[:, 1:], self.tau * x], 1)
         self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
@@ -255,12 +259,15 @@ class Rollout:
         return self._step(said, change, agent)
 
     def _denoise(
-        self, noise: Tensor, actions: Tensor, known: Tensor, steps: int, agent: bool
+        self, actions: Tensor, known: Tensor, steps: int, agent: bool, renoise: bool
     ) -> tuple[Tensor, Prediction, Tensor]:
-        """Walk from noise to the next frame in equal steps; the first pass commits the last one."""
+        """Walk from noise to the next frame in equal steps; the first pass commits the last one.
+
+        With `renoise`, each step ends in new noise; else in what is left of the first one.
+        """
         d = torch.full((self.rows, 1), 1 / steps, device=self.device)
         level = torch.full((self.rows, 1), steps.bit_length() - 1, device=self.device)
-        x, last, change = noise, None, torch.zeros(self.rows, device=self.device)
+        x, last, change = self._noise(), None, torch.zeros(self.rows, device=self.device)
         asked = torch.tensor([prompt is not None for prompt in self.prompts], device=self.device)
         fresh = (1 - self.age / GUIDED).clamp(min=0) * asked
         strength = (1 + (self.guidance - 1) * fresh)[:, None, None, None, None]
@@ -276,7 +283,11 @@ class Rollout:
                 x_hat = null + strength * (x_hat - null)
             if last is not None:
                 change = (x_hat - last).square().mean((1, 2, 3, 4)).sqrt()
-            x, last = advance(x, x_hat, tau, d), x_hat
+            if renoise and not final:
+                x = noise_latents(x_hat, self._noise(), tau + d)
+            else:
+                x = advance(x, x_hat, tau, d)
+            last = x_hat
         return x, said, change
 
     def _frame(
@@ -318,9 +329,12 @@ class Rollout:
             self.policy = self.model.policy_mean(said.policy[:, -1])
         return Step(self.latents.clone(), reward, terminated, self.policy.clone(), change)
 
-    def _noise(self, row: int) -> Tensor:
-        shape = self.latents.shape[1:]
-        return torch.randn(shape, generator=self.generators[row]).to(self.device)
+    def _noise(self) -> Tensor:
+        """Draw `(b, 1, c, h, w)`, each row by its own generator."""
+        shape = 1, *self.latents.shape[1:]
+        return torch.stack([torch.randn(shape, generator=g) for g in self.generators]).to(
+            self.device
+        )
 
     @torch.inference_mode()
     def _read(self, prompts: Sequence[str | None]) -> Text:

@@ -25,7 +25,7 @@ from worldsim.files import read_tensors, write_tensors
 from worldsim.spaces import space_from_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
-FORMAT_VERSION = 3  # 2: no gist of prompts; 1: reward, ending and policy are of committed frames
+FORMAT_VERSION = 3  # 2: no gist, no fresh noise; 1: reward, ending, policy are of committed frames
 SHIPPED = Path(__file__).parent / "worlds"
 
 
