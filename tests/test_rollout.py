@@ -251,6 +251,15 @@ def test_a_setting_that_does_not_fit_is_refused(world, settings):
         Rollout(world, 1, **settings)
 
 
+def test_a_first_frame_from_nothing_draws_new_noise_before_every_pass(world):
+    rollout, g = Rollout(world, 1), torch.Generator().manual_seed(7)
+    rollout.seed([0], [7])
+    rollout.begin([0])
+    for _ in range(world.dynamics.cfg.max_steps):
+        torch.randn(1, *rollout.latents.shape[1:], generator=g)
+    assert torch.equal(rollout.generators[0].get_state(), g.get_state())
+
+
 @pytest.mark.parametrize("how", ["prefill", "begin"])
 def test_the_actions_given_stay_as_they_were(world, actions, how):
     """A row that began anew once wrote its action into the tensor of the step before."""
