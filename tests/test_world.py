@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -324,6 +325,15 @@ def test_a_world_is_built_from_a_data_set_and_survives_the_disk(tmp_path):
     again = load(world.save(tmp_path / "built"), "cpu", torch.float32)
     assert again.cfg == cfg and again.starts.captions == caption * 3
     assert WorldEnv(again).reset(options={"start": 2})[1]["prompt"] == CAPTIONS[0]
+
+
+def test_start_clips_show_what_was_shown_least():
+    """Two clips of three scenes, two of which are alike."""
+    episodes = [
+        replace(make_episode((caption,), [0] * 9), scene={"biome": "city", "time": time})
+        for caption, time in zip(CAPTIONS, ("day", "day", "night"), strict=True)
+    ]
+    assert built(make_dataset(*episodes), starts=2).starts.captions == (CAPTIONS[0], CAPTIONS[2])
 
 
 def test_start_clips_hold_frames_and_the_actions_that_led_to_them():

@@ -53,15 +53,17 @@ def build_world(
 def _start_clips(dataset, count: int, frames: int) -> list[tuple[np.ndarray, np.ndarray, str]]:
     """Cut one clip each, with one caption, from `count` episodes.
 
-    Every caption gets a clip before one gets a second, and cleanly driven episodes go first.
+    Every caption gets a clip before one gets a second, and cleanly driven episodes go first; among
+    these the next is the one whose scene has been shown least.
     """
-    found = []
+    found, scenes = [], {}
     for i in range(len(dataset)):
         episode = dataset.outline(i)
         at = _steady(episode.caption_index, frames)
         if at is not None:
             clean = "style" not in episode.state or float(episode.state["style"].flat[0]) == 0
             found.append((not clean, i, at, episode.captions[episode.caption_index[at]]))
+            scenes[i] = [str(item) for item in episode.scene.items()]
     if not found:
         raise ValueError(
             f"start clips need an episode of at least {frames} frames; record longer ones"
@@ -71,8 +73,12 @@ def _start_clips(dataset, count: int, frames: int) -> list[tuple[np.ndarray, np.
     for unclean, i, at, caption in sorted(found):
         queue.append((turns[caption], unclean, i, at, caption))
         turns[caption] += 1
-    clips = []
-    for _, _, i, at, caption in sorted(queue)[:count]:
+    clips, shown = [], Counter()
+    while queue and len(clips) < count:
+        one = min(queue, key=lambda c: (*c[:2], sum(shown[part] for part in scenes[c[2]]), c[2]))
+        queue.remove(one)
+        _, _, i, at, caption = one
+        shown.update(scenes[i])
         episode = dataset[i]
         led = np.concatenate([np.zeros_like(episode.actions[:1]), episode.actions])
         clips.append((episode.frames[at : at + frames], led[at : at + frames], caption))
