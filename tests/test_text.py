@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import make_tiny_world
 
 import worldsim.text
 from worldsim.captions import EXAMPLE_PROMPTS
 from worldsim.text import DIM, MAX_TOKENS, PACKAGE, TextEncoder, find_weights
+from worldsim.world import Starts
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +152,14 @@ def test_importing_the_module_does_not_import_transformers():
         [sys.executable, "-c", code], cwd=root, env=os.environ, capture_output=True, text=True
     )
     assert result.stdout.strip() == "set()", result.stderr
+
+
+def test_the_start_nearest_to_a_prompt_may_have_a_long_caption(encoder):
+    """Sentences were compared by their means once, and short captions won."""
+    short = "an occasional car, at dusk, frosty woodland"
+    long = "In snowy pine woods, a small red car rolls down the road at dusk amid falling snow."
+    prompt, world = "a snowy forest at dusk, falling snow", make_tiny_world()
+    *told, asked = encoder.encode([short, long, prompt])
+    none = torch.zeros(0)
+    world.starts, world._known = Starts(none, none, (short, long), tuple(told)), {prompt: asked}
+    assert world.nearest_start(prompt) == 1

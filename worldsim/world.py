@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.dynamics import Dynamics, DynamicsConfig
@@ -87,12 +88,6 @@ class Starts:
     actions: Tensor
     captions: tuple[str, ...]
     words: tuple[Tensor, ...]
-
-    @property
-    def sentences(self) -> Tensor:
-        """Mean embedding of each caption, `(s, text_dim)`, unit length."""
-        means = torch.stack([w.float().mean(0) for w in self.words])
-        return torch.nn.functional.normalize(means, dim=-1)
 
 
 class World:
@@ -176,9 +171,19 @@ class World:
         return self._rewording(prompt)
 
     def nearest_start(self, prompt: str) -> int:
-        """Return the start clip whose caption means most nearly what `prompt` does."""
-        mean = torch.nn.functional.normalize(self.words(prompt).float().mean(0), dim=0)
-        return int((self.starts.sentences @ mean.cpu()).argmax())
+        """Return the start clip whose caption says most nearly what `prompt` does.
+
+        Each word of the prompt looks for the caption's word that is nearest to it, so that long
+        captions are not further away than short ones.
+
+        Reference:
+            Late interaction, Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832
+        """
+        asked, *told = (
+            F.normalize(words.float().cpu(), dim=-1)
+            for words in (self.words(prompt), *self.starts.words)
+        )
+        return int(torch.stack([(asked @ words.T).amax(1).mean() for words in told]).argmax())
 
     def save(self, folder: str | Path, card: str = "") -> Path:
         """Write the world's folder: the old one stays until the new one is whole.
