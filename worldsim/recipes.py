@@ -215,7 +215,9 @@ def train_dynamics(
             return _Batch(latents.sample(train.batch_size * cfg.context, 1, g, endings=0), True)
         causal = torch.rand((), generator=g).item() < objective.causal
         long = torch.rand((), generator=g).item() < 0.2
-        t = min(2 * cfg.context if long else cfg.context // 2, int(latents.edges.diff().max()))
+        # of many lengths, else an ending is what stands behind so and so many frames
+        some = int(torch.randint(cfg.context // 4, 3 * cfg.context // 4 + 1, (), generator=g))
+        t = min(2 * cfg.context if long else max(2, some), int(latents.edges.diff().max()))
         b = max(1, train.batch_size * cfg.context // t)
         return _Batch(latents.sample(b, t, g), causal)
 
