@@ -2,8 +2,9 @@
 
 At batch 1 a step is bound by hundreds of small operations; compiled, with the weights packed into
 the code, they become few: 9.5 in place of 13.5 ms (one core). The first step takes half a minute,
-and so does that of each other number of worlds. Prompts are padded to one of two lengths, so that
-another prompt seldom means to compile again.
+and so does that of each other number of worlds. On two threads what torch makes is four times as
+slow as what it runs without, so larger batches are left alone. Prompts are padded to one of two
+lengths, so that another prompt seldom means to compile again.
 """
 
 from copy import copy
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
+from worldsim.rollout import FEW
 from worldsim.text import MAX_TOKENS
 from worldsim.world import World
 
@@ -42,6 +44,7 @@ def compiled(world: World) -> World:
         agent: bool = False, latents: bool = True,
     ) -> Prediction:  # fmt: skip
         usual = positions.shape[1] == 2 and agent and latents and not torch.is_grad_enabled()
+        usual &= positions.device.type != "cpu" or len(positions) < FEW
         run = quick if usual else plain.step
         with torch._inductor.config.patch(freezing=True):  # packs the weights; no option of a call
             return run(frames, positions, cache, text, agent=agent, latents=latents)

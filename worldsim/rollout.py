@@ -30,6 +30,7 @@ from worldsim.world import World
 
 STATE = ("latents", "fed", "fed_tau", "action", "known", "policy", "age")  # a row per world, each
 GIVEN_TAU = 0.95  # signal level at which recorded frames are fed
+FEW = 4  # fewer worlds than that are faster on one CPU thread than on several
 GUIDED = 24  # frames over which guidance fades: for longer it gathers contrast
 
 
@@ -74,7 +75,7 @@ class Snapshot:
 def _threads(rows: int, device: torch.device) -> Iterator[None]:
     """Let one CPU thread do what is too small for more: one world alone is faster by half."""
     before = torch.get_num_threads()
-    few = device.type == "cpu" and rows < 4 and before > 1
+    few = device.type == "cpu" and rows < FEW and before > 1
     if few:
         torch.set_num_threads(1)
     try:
