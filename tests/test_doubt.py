@@ -56,7 +56,7 @@ def test_signs_are_of_the_frame_and_the_one_before():
 @pytest.fixture
 def calibrated():
     """A tiny world with some alarm."""
-    world = make_tiny_world()
+    world = make_tiny_world(endless=True)  # an ended row begins again, without doubt
     n = 2 * world.dynamics.cfg.channels + 5
     rng = np.random.default_rng(1)
     world.cfg.doubt = {"weights": rng.normal(0, 0.1, n).tolist(), "bias": 0.0, "worst": 9.0}

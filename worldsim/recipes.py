@@ -208,7 +208,9 @@ def train_dynamics(
         start_from(dynamics, init)
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
     some = latents.latents[:: max(1, len(latents.latents) // 64)].to(device).float()
-    eye = torch.linalg.cholesky(deepcopy(tokenizer).float().to(device).sensitivity(some))
+    metric = deepcopy(tokenizer).float().to(device).sensitivity(some)
+    idle = 1e-3 * torch.eye(len(metric), device=device)  # a channel that no pixel answers to
+    eye = torch.linalg.cholesky(metric + idle)
 
     def sample(g: torch.Generator) -> tuple:
         if latents.words and torch.rand((), generator=g).item() < objective.lone:
