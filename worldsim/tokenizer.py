@@ -194,7 +194,7 @@ class Tokenizer(nn.Module):
         """
         g, total = torch.Generator().manual_seed(0), 0.0
         with torch.enable_grad():
-            z = latents.to(self.latent_mean.dtype).requires_grad_()
+            z = latents.to(self.latent_mean.dtype, copy=True).requires_grad_()
             x = self.decoder(z * self.latent_std.view(-1, 1, 1) + self.latent_mean.view(-1, 1, 1))
             for _ in range(draws):
                 v = torch.randn(x.shape, generator=g).to(x)
