@@ -167,7 +167,7 @@ def check_devices(cfg: DoctorConfig) -> Iterator[Finding]:
             state += f" (threads: {torch.get_num_threads()})" * (device.type == "cpu")
         yield Finding(f"bf16 on {device}", state)
     compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
-    advice = "" if compiler else "compile=true needs one, to train or to bench: install g++ or clang"
+    advice = "" if compiler else "compile=true needs one, to train or bench: install g++ or clang"
     yield Finding("compiler", compiler or "none", advice)
 
 
