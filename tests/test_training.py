@@ -15,6 +15,8 @@ from torch import nn
 
 import worldsim
 from worldsim.datasets.episodes import Episode
+from worldsim.files import read_tensors
+from worldsim.launch import LaunchConfig
 from worldsim.optim import MuonAdamW, orthogonalise
 from worldsim.training import TrainConfig, WandbConfig, fit
 
@@ -192,6 +194,23 @@ def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_pat
             toy_data(), trained / "tok", tmp_path / "off", steps=1, model=model,
             init=trained / "dyn/world", **quick,
         )  # fmt: skip
+
+
+def test_a_decoder_learns_from_what_its_world_imagines(trained, tmp_path):
+    before = worldsim.load(str(trained / "dyn/world"))
+    quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "steps": 3, "batch_size": 6}
+    out, call = tmp_path / "fin", (toy_data(), str(trained / "dyn/world"))
+    worldsim.train_decoder(*call, out, clips=4, **quick)
+    after = worldsim.load(str(out / "world"))
+    frames = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    assert torch.equal(after.encode(frames), before.encode(frames))
+    decoded = [world.decode(before.starts.latents[0]) for world in (before, after)]
+    assert not torch.equal(*decoded)
+    dreams, _ = read_tensors(out / "dreams.safetensors")
+    assert dreams["imagined"].shape == dreams["real"].shape
+    assert not torch.equal(dreams["imagined"], dreams["real"])
+    with pytest.raises(ValueError, match="stage=decoder needs a world"):
+        LaunchConfig(stage="decoder", data="data/drive")
 
 
 def test_test_data_of_another_rate_are_refused(trained, tmp_path):

@@ -34,6 +34,7 @@ _MODULES = {
     "viewer": ("PlayConfig", "play"),
     "training": ("TrainConfig", "WandbConfig", "fit"),
     "recipes": ("ModelConfig", "model_config", "train_dynamics", "train_tokenizer"),
+    "finishing": ("train_decoder",),
     "making": ("MakeConfig", "make_world"),
     "evaluation": ("EvaluateConfig", "Report", "compare", "evaluate", "rollout_quality"),
     "benchmark": ("Bench", "BenchConfig", "bench"),

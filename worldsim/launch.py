@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from omegaconf import MISSING
 
+from worldsim.finishing import train_decoder
 from worldsim.objective import ObjectiveConfig
 from worldsim.recipes import ModelConfig, train_dynamics, train_tokenizer
 from worldsim.training import TrainConfig
@@ -20,7 +21,7 @@ class LaunchConfig(TrainConfig):
     """What to train, on what, and for how long."""
 
     stage: str = MISSING
-    """tokenizer (first), or dynamics (then, on its latents)."""
+    """tokenizer (first), dynamics (on its latents), decoder (last, on what `init` imagines)."""
     data: str = MISSING
     """Folder of the data set."""
     out: str = ""
@@ -45,6 +46,8 @@ class LaunchConfig(TrainConfig):
                 "stage=dynamics needs a `tokenizer`, got nothing; train one with stage=tokenizer "
                 "and add tokenizer=runs/tokenizer, or init=<world>"
             )
+        if self.stage == "decoder" and not self.init:
+            raise ValueError("stage=decoder needs a world to finish, got no `init`; try init=drive")
         self.out = self.out or f"runs/{self.stage}"
 
     @property
@@ -57,7 +60,6 @@ def launch(cfg: LaunchConfig) -> None:
     """Train one stage and say what comes next."""
     with _processes(cfg.device) as device:
         shared = {
-            "model": cfg.model,
             "test": cfg.test or None,
             "init": cfg.init or None,
             "device": device,
@@ -67,7 +69,7 @@ def launch(cfg: LaunchConfig) -> None:
 
 
 def _tokenizer(cfg: LaunchConfig, shared: dict) -> str:
-    train_tokenizer(cfg.data, cfg.out, motion=cfg.objective.motion, **shared)
+    train_tokenizer(cfg.data, cfg.out, model=cfg.model, motion=cfg.objective.motion, **shared)
     return (
         f"{cfg.out}: a tokenizer; go on with "
         f"worldsim train stage=dynamics data={cfg.data} tokenizer={cfg.out}"
@@ -75,12 +77,24 @@ def _tokenizer(cfg: LaunchConfig, shared: dict) -> str:
 
 
 def _dynamics(cfg: LaunchConfig, shared: dict) -> str:
-    train_dynamics(cfg.data, cfg.tokenizer or cfg.init, cfg.out, objective=cfg.objective, **shared)
+    train_dynamics(
+        cfg.data, cfg.tokenizer or cfg.init, cfg.out,
+        model=cfg.model, objective=cfg.objective, **shared,
+    )  # fmt: skip
+    return _made(cfg)
+
+
+def _decoder(cfg: LaunchConfig, shared: dict) -> str:
+    train_decoder(cfg.data, out=cfg.out, **shared)
+    return _made(cfg)
+
+
+def _made(cfg: LaunchConfig) -> str:
     world = Path(cfg.out) / "world"
     return f"{world}: a world; go on with worldsim play world={world}"
 
 
-STAGES = {"tokenizer": _tokenizer, "dynamics": _dynamics}
+STAGES = {"tokenizer": _tokenizer, "dynamics": _dynamics, "decoder": _decoder}
 
 
 @contextmanager

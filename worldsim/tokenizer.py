@@ -132,7 +132,7 @@ class Tokenizer(nn.Module):
         """
         self.latent_size(frames.shape[-3:-1])
         x = frames.reshape(-1, *frames.shape[-3:])
-        z = self._encode(self._to_float(x))
+        z = self._encode(self.to_float(x))
         z = (z - self.latent_mean.view(-1, 1, 1)) / self.latent_std.view(-1, 1, 1)
         return z.reshape(*frames.shape[:-3], *z.shape[1:])
 
@@ -146,8 +146,7 @@ class Tokenizer(nn.Module):
             `(..., 8 h, 8 w, 3)` uint8.
         """
         z = latents.reshape(-1, *latents.shape[-3:]).to(self.latent_mean.dtype)
-        z = z * self.latent_std.view(-1, 1, 1) + self.latent_mean.view(-1, 1, 1)
-        x = self.decoder(z.contiguous(memory_format=torch.channels_last)).float()
+        x = self.decoder(self.unscale(z).contiguous(memory_format=torch.channels_last)).float()
         x = x.add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
         x = rearrange(x, "b c h w -> b h w c").contiguous()
         return x.reshape(*latents.shape[:-3], *x.shape[1:])
@@ -162,8 +161,8 @@ class Tokenizer(nn.Module):
         Returns:
             The scalar loss and metrics (`mse` in [0, 1] pixel units squared, `psnr` in dB).
         """
-        x = self._to_float(frames).float()
-        y = self.decoder(self._encode(self._to_float(frames))).float()
+        x = self.to_float(frames).float()
+        y = self.decoder(self._encode(self.to_float(frames))).float()
         error = y - x
         mse = error.square().mean()
         psnr = -10 * torch.log10(mse.detach() / 4)
@@ -177,7 +176,7 @@ class Tokenizer(nn.Module):
     @torch.no_grad()
     def fit_statistics(self, frames: Tensor) -> None:
         """Measure the latents' mean and standard deviation per channel on `(b, h, w, 3)` frames."""
-        z = torch.cat([self._encode(self._to_float(part)).float() for part in frames.split(256)])
+        z = torch.cat([self._encode(self.to_float(part)).float() for part in frames.split(256)])
         self.latent_mean.copy_(reduce(z, "b c h w -> c", "mean"))
         self.latent_std.copy_((z - self.latent_mean.view(-1, 1, 1)).square().mean((0, 2, 3)).sqrt())
 
@@ -195,16 +194,21 @@ class Tokenizer(nn.Module):
         g, total = torch.Generator().manual_seed(0), 0.0
         with torch.enable_grad():
             z = latents.to(self.latent_mean.dtype, copy=True).requires_grad_()
-            x = self.decoder(z * self.latent_std.view(-1, 1, 1) + self.latent_mean.view(-1, 1, 1))
+            x = self.decoder(self.unscale(z))
             for _ in range(draws):
                 v = torch.randn(x.shape, generator=g).to(x)
                 (back,) = torch.autograd.grad(x, z, v, retain_graph=True)
                 total = total + torch.einsum("bchw,bdhw->cd", back, back).float()
         return total * (len(total) / total.trace())
 
-    def _encode(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.encoder(x))
+    def unscale(self, latents: Tensor) -> Tensor:
+        """Turn standardised latents `(..., c, h, w)` into those that the decoder reads."""
+        return latents * self.latent_std.view(-1, 1, 1) + self.latent_mean.view(-1, 1, 1)
 
-    def _to_float(self, frames: Tensor) -> Tensor:
+    def to_float(self, frames: Tensor) -> Tensor:
+        """Turn `(b, h, w, 3)` uint8 into `(b, 3, h, w)` in [-1, 1], in the dtype of the weights."""
         x = rearrange(frames, "b h w c -> b c h w").to(self.latent_mean.dtype) / 127.5 - 1
         return x.contiguous(memory_format=torch.channels_last)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.encoder(x))

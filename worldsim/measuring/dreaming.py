@@ -21,12 +21,14 @@ class Dream:
         actions: `(b, k, a)`, flattened, not scaled: what was done.
         rewards: `(b, k)`.
         terminated: `(b, k)`, probability.
+        latents: `(b, k, c, h / 8, w / 8)`, what the frames were decoded from.
     """
 
     frames: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
     terminated: np.ndarray
+    latents: Tensor
 
 
 @torch.inference_mode()
@@ -77,9 +79,9 @@ def dream(
         scaled = torch.as_tensor(
             world.scale_actions(actions), dtype=torch.float32, device=world.device
         )
-    frames, rewards, ended, done = [], [], [], []
+    made, rewards, ended, done = [], [], [], []
     if given is None:
-        frames.append(world.decode(rollout.begin(rows)).cpu())
+        made.append(rollout.begin(rows).clone())
     else:
         t = given.shape[1]
         lead = torch.zeros(b, t, world.dynamics.cfg.action_dim, device=world.device)
@@ -88,10 +90,10 @@ def dream(
         rollout.prefill(rows, encode(world, given) if latents is None else latents, lead)
     if later_prompts:
         rollout.set_prompts(rows, list(later_prompts))
-    for i in range(horizon - len(frames)):
+    for i in range(horizon - len(made)):
         action = rollout.policy if autopilot or scaled is None else scaled[:, t - 1 + i]
         now = rollout.step(action, agent=agent or autopilot)
-        frames.append(world.decode(now.latents).cpu())
+        made.append(now.latents)
         done.append(action)
         if agent or autopilot:
             rewards.append(now.reward)
@@ -99,7 +101,8 @@ def dream(
     flat = (
         world.unscale_actions(torch.stack(done, 1).float().cpu()) if done else np.zeros((b, 0, 0))
     )
-    return Dream(torch.stack(frames, 1).numpy(), flat, _told(rewards, b), _told(ended, b))
+    frames = torch.stack([world.decode(z).cpu() for z in made], 1).numpy()
+    return Dream(frames, flat, _told(rewards, b), _told(ended, b), torch.stack(made, 1))
 
 
 def _told(parts: list[Tensor], b: int) -> np.ndarray:

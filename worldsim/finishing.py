@@ -1,0 +1,127 @@
+"""A decoder that has seen what its world imagines.
+
+A tokenizer learns to decode latents of real frames. What a world imagines in one step is the mean
+of what may come, and no real frame has such latents: decoded, they show stripes and specks that
+nobody recorded. So once the dynamics is trained, the decoder learns from both: from real latents,
+and from imagined ones beside the frames that really came. The encoder and every latent stay.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from worldsim.datasets.parts import hold_out, opened
+from worldsim.files import read_tensors, write_tensors
+from worldsim.measuring.dreaming import dream, encode, rollout_quality
+from worldsim.measuring.heldout import HeldOut, cut_clips
+from worldsim.training import TrainConfig, fit
+from worldsim.world import World, load
+
+CHUNK = 64  # clips that are imagined at once
+REAL = 1 / 3  # share of a batch that is latents of real frames
+
+
+@dataclass(frozen=True)
+class Dreams:
+    """Frames and two kinds of latents that stand for them.
+
+    Attributes:
+        frames: `(n, h, w, 3)` uint8, what really came.
+        real: `(n, c, h / 8, w / 8)` bfloat16, their latents.
+        imagined: The same shape, what the world expected instead.
+    """
+
+    frames: Tensor
+    real: Tensor
+    imagined: Tensor
+
+
+def train_decoder(
+    data,
+    init: str | Path,
+    out: str | Path,
+    *,
+    test=None,
+    device: str = "cpu",
+    train: TrainConfig | None = None,
+    clips: int = 1024,
+    **overrides,
+) -> World:
+    """Teach a world's decoder to read what the world imagines.
+
+    Args:
+        data: Path of a data set, or a data set; what the world was trained on will do.
+        init: The world.
+        out: Folder of the run; the world with its new decoder lands in `out / "world"`.
+        test: Held-out data set; by default every 50th episode of `data`.
+        device: Where to train.
+        train: Budget and learning rates; a third of the usual ones suits weights that are good.
+        clips: How many clips of up to 16 given and 16 imagined frames to learn from.
+        **overrides: Fields of `TrainConfig`, for short (`minutes=10`).
+
+    Returns:
+        The world whose rollouts on held-out clips score best.
+    """
+    out, data = Path(out), opened(data)
+    train = replace(train or TrainConfig(), **overrides)
+    rows = train.batch_size or 48
+    world = load(str(init), device=device)
+    tokenizer = load(str(init), device=device, dtype=torch.float32).tokenizer
+    train_on, held_out = hold_out(data, test)
+    dreams = imagined(world, train_on, clips, out / "dreams.safetensors")
+    judged = _cut(held_out, 64)
+
+    def sample(g: torch.Generator) -> Dreams:
+        index = torch.randint(len(dreams.frames), (rows,), generator=g)
+        return Dreams(dreams.frames[index], dreams.real[index], dreams.imagined[index])
+
+    def loss(decoder, _ema, batch, _progress, _g):  # noqa: ANN001
+        n = round(REAL * rows)
+        z = torch.cat([batch.real[:n], batch.imagined[n:]])
+        error = decoder(tokenizer.unscale(z.float())).float() - tokenizer.to_float(batch.frames)
+        square = error.square().mean((1, 2, 3))
+        edges = sum(torch.diff(error[:n], dim=d).square().mean() for d in (2, 3))
+        metrics = {"real_mse": square[:n].mean() / 4, "imagined_mse": square[n:].mean() / 4}
+        total = square.mean() + REAL * tokenizer.cfg.edge_weight * edges
+        return total, {name: value.item() for name, value in metrics.items()}
+
+    def with_decoder(decoder: nn.Module) -> World:
+        world.tokenizer.decoder.load_state_dict(decoder.state_dict())
+        return world
+
+    def evaluate(decoder: nn.Module) -> dict[str, float]:
+        horizons = tuple(h for h in (1, 4, 16) if h <= judged.horizon)
+        return rollout_quality(with_decoder(decoder), judged, horizons)
+
+    decoder = deepcopy(tokenizer.decoder).requires_grad_(True)
+    best = fit(decoder, sample, loss, train, out, evaluate=evaluate, name="decoder")
+    with_decoder(best).save(out / "world")
+    return world
+
+
+def imagined(world: World, data, count: int, path: Path) -> Dreams:
+    """Let a world go on from `count` clips of a data set; or read what an interrupted run made."""
+    if path.exists():
+        return Dreams(**read_tensors(path)[0])
+    parts: dict[str, list[Tensor]] = {"frames": [], "real": [], "imagined": []}
+    clips = _cut(data, count)
+    for first in range(0, len(clips), CHUNK):
+        some = clips.rows(np.arange(first, min(first + CHUNK, len(clips))))
+        made = dream(world, some.given, some.actions, some.horizon, seed=first, agent=False)
+        parts["frames"].append(torch.from_numpy(some.future).flatten(0, 1))
+        parts["real"].append(encode(world, some.future).flatten(0, 1).bfloat16().cpu())
+        parts["imagined"].append(made.latents.flatten(0, 1).bfloat16().cpu())
+    dreams = Dreams(**{name: torch.cat(part) for name, part in parts.items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, vars(dreams))
+    return dreams
+
+
+def _cut(data, count: int) -> HeldOut:
+    longest = max(data.lengths) + 1
+    part = 16 if longest >= 32 else longest // 2
+    return cut_clips(data, count, context=part, horizon=part)
