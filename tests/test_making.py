@@ -2,13 +2,14 @@
 
 import json
 
+import cv2
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 import worldsim
-from worldsim import making
+from worldsim import footage, making
 from worldsim.cli import main
 from worldsim.filmed import Filmed, choose_size, open_env
 from worldsim.policies import choose_policy
@@ -77,7 +78,7 @@ SHORT = {"model_size": "tiny", "minutes": 0.02, "progress": False}
 def few():
     """Record and judge little: what is tested here is the way, not the world."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(making, "MOST_FRAMES", 150)
+        patch.setattr(footage, "MOST_FRAMES", 150)
         patch.setattr(making, "CLIPS", 4)
         yield
 
@@ -118,12 +119,12 @@ def test_episodes_to_judge_by_are_not_those_to_learn_from(made):
         for name in ("data", "test")
     )
     assert learned == list(range(len(learned))) and len(learned) >= 4
-    assert judged[0] == making.TEST_SEED > max(learned)
+    assert judged[0] == footage.TEST_SEED > max(learned)
 
 
 def test_a_finished_make_is_not_done_again_and_other_settings_are_refused(made, monkeypatch):
     _, out = made
-    monkeypatch.setattr(making, "film", None)  # would be needed for anything
+    monkeypatch.setattr(making, "look_at", None)  # would be needed for anything
     worldsim.make_world(Lamp, out, policy=brighter, **SHORT)
     with pytest.raises(ValueError, match="minutes=0.02 there, 5 here.*another `out`"):
         worldsim.make_world(Lamp, out, policy=brighter, **SHORT | {"minutes": 5})
@@ -135,7 +136,8 @@ def test_an_interrupted_make_goes_on_where_it_stopped(tmp_path, monkeypatch):
     out, calls = tmp_path / "lamp", []
 
     def watch(name, stop=None):
-        whole = getattr(making, name)
+        place = footage if name == "record_episode" else making
+        whole = getattr(place, name)
 
         def run(*args, **kwargs):
             calls.append(name)
@@ -143,7 +145,7 @@ def test_an_interrupted_make_goes_on_where_it_stopped(tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             return whole(*args, **kwargs)
 
-        monkeypatch.setattr(making, name, run)
+        monkeypatch.setattr(place, name, run)
 
     stages = ("record_episode", "train_tokenizer", "train_dynamics", "judge")
     for name, stop in zip(stages, (6, 1, 1, 1), strict=True):
@@ -151,7 +153,7 @@ def test_an_interrupted_make_goes_on_where_it_stopped(tmp_path, monkeypatch):
             watch(name, stop)
             worldsim.make_world(Lamp, out, **SHORT)
         monkeypatch.undo()
-        monkeypatch.setattr(making, "MOST_FRAMES", 150)
+        monkeypatch.setattr(footage, "MOST_FRAMES", 150)
         monkeypatch.setattr(making, "CLIPS", 4)
         assert not (out / "config.json").exists()
     recorded = [path.stat().st_mtime_ns for path in (tmp_path / "lamp.making").glob("*/data/*/*")]
@@ -164,6 +166,28 @@ def test_an_interrupted_make_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert recorded == after
     notes = json.loads((tmp_path / "lamp.making/make.json").read_text())
     assert list(notes["spent"]) == ["recording", "tokenizer", "dynamics", "evaluating"]
+
+
+def test_processes_record_several_sizes_for_one_world(tmp_path):
+    out = tmp_path / "road"
+    world = worldsim.make_world(
+        "worldsim/Drive-v0", out, size="32x32,48x32", workers=2, max_steps=12, **SHORT
+    )
+    assert world.cfg.frame_size == (32, 32)
+    first, wide, test = (
+        worldsim.open_dataset(f"{out}.making/{name}") for name in ("data", "data-48x32", "test")
+    )
+    sizes = [part[0].frames.shape[1:3] for part in (first, wide, test)]
+    assert sizes == [(32, 32), (32, 48), (32, 32)]
+    assert [wide[i].seed for i in range(4)] == [0, 1, 2, 3]
+    assert not (wide[0].frames[0] == cv2.resize(first[0].frames[0], (48, 32))).all()  # its own view
+    env = gymnasium.make("worldsim/World-v0", world=out, frame_size=(32, 48))
+    assert env.reset(seed=0)[0].shape == (32, 48, 3)
+    for bad in ({"size": "32x32,32x32"}, {"env_kwargs": {"frame_size": [32, 32]}}, {"workers": 0}):
+        with pytest.raises(ValueError, match="twice|use size=|workers"):
+            making.MakeConfig(env="worldsim/Drive-v0", out=str(tmp_path / "no"), **bad)
+    with pytest.raises(ValueError, match="pass a callable"):
+        worldsim.make_world(Lamp(), tmp_path / "no", workers=2, **SHORT)
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):

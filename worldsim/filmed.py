@@ -5,6 +5,7 @@ The observation becomes a frame: the env's own where that is a picture, else wha
 again, as by the viewer and by measures that replay a recording.
 """
 
+import inspect
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -87,12 +88,17 @@ def open_filmed(
 
     Args:
         env: An id for `gymnasium.make`, or `module:function` that makes an env.
-        frame_size: `(h, w)` of the frames; None leaves them as they are.
+        frame_size: `(h, w)` of the frames; None leaves them as they are. An env that takes a
+            `frame_size` draws it itself, the frames of others are resized.
         repeat: Steps of the env per action.
         render_mode: Frames are arrays in any case.
         **env_kwargs: Given on to the env.
     """
-    return Filmed(open_env(env, **env_kwargs), frame_size, repeat)
+    made = open_env(env, **env_kwargs)
+    if frame_size and "frame_size" in inspect.signature(type(made.unwrapped)).parameters:
+        made.close()
+        made = open_env(env, **env_kwargs | {"frame_size": tuple(frame_size)})
+    return Filmed(made, frame_size, repeat)
 
 
 def open_env(name: str, **env_kwargs: Any) -> Env:

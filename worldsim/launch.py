@@ -30,6 +30,8 @@ class LaunchConfig(TrainConfig):
     """Run or world whose tokenizer to use (dynamics); that of `init` if empty."""
     test: str = ""
     """Held-out data set; every 50th episode of `data` if empty."""
+    more: tuple[str, ...] = ()
+    """Data sets of frames of other sizes to learn from as well."""
     init: str = ""
     """World or run whose weights to start from; fresh ones if empty."""
     device: str = ""
@@ -79,7 +81,7 @@ def _tokenizer(cfg: LaunchConfig, shared: dict) -> str:
 def _dynamics(cfg: LaunchConfig, shared: dict) -> str:
     train_dynamics(
         cfg.data, cfg.tokenizer or cfg.init, cfg.out,
-        model=cfg.model, objective=cfg.objective, **shared,
+        model=cfg.model, more=cfg.more, objective=cfg.objective, **shared,
     )  # fmt: skip
     return _made(cfg)
 

@@ -41,6 +41,7 @@ def _what(world: World, data: DiskDataset, notes: dict[str, Any]) -> str:
     times = ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
     words = [f"env={given['env']}", f"minutes={given['minutes']:g}"]
     words += [f"{k}={given[k]}" for k in ("policy", "size", "model_size") if given[k]]
+    words += [f"workers={given['workers']}"] if given["workers"] > 1 else []
     rows = {
         "frames": f"{w}x{h} RGB, {cfg.fps} a second",
         "actions": f"`{world.action_space}`",

@@ -6,7 +6,7 @@ of a shipped world or an earlier run (`init`).
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldsim.building import build_world
 from worldsim.clips import LatentDataset, encode_dataset
-from worldsim.datasets.parts import hold_out, opened
+from worldsim.datasets.parts import hold_out, opened, opened_like
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import read_tensors, write_tensors
 from worldsim.objective import ObjectiveConfig, dynamics_loss
@@ -63,6 +63,7 @@ def train_tokenizer(
     *,
     model: str | ModelConfig = "small",
     test=None,
+    more: Sequence = (),
     init: str | Path | None = None,
     device: str = "cpu",
     train: TrainConfig | None = None,
@@ -77,6 +78,7 @@ def train_tokenizer(
         out: Folder of the run: checkpoint, log, and in the end `tokenizer.safetensors`.
         model: A size, or an architecture.
         test: Held-out data set; by default every 50th episode of `data`.
+        more: Data sets to learn from as well, of frames of other sizes; all count by their frames.
         init: World or run whose tokenizer's weights to start from.
         device: Where to train.
         train: Budget and learning rates.
@@ -92,7 +94,8 @@ def train_tokenizer(
     train = _budget(train, overrides, "tokenizer")
     Tokenizer(cfg.tokenizer).latent_size(data.info.frame_size)
     train_on, held_out = hold_out(data, test)
-    frames = torch.from_numpy(np.concatenate([e.frames for e in train_on]))
+    sets = [train_on, *(opened_like(data, other, "more") for other in more)]
+    films = [torch.from_numpy(np.concatenate([e.frames for e in part])) for part in sets]
     seen = torch.from_numpy(np.concatenate([e.frames for e in held_out]))
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
     torch.manual_seed(train.seed)
@@ -101,6 +104,7 @@ def train_tokenizer(
         tokenizer.load_state_dict(load_tokenizer(init).state_dict())
 
     def sample(g: torch.Generator) -> _Pixels:
+        frames = films[_draw([len(film) for film in films], g)]
         index = torch.randint(len(frames), (train.batch_size,), generator=g)
         return _Pixels(frames[index], pixel_weight(frames, index, motion) if motion else None)
 
@@ -115,8 +119,8 @@ def train_tokenizer(
         lambda m, _e, batch, _p, _g: getattr(m, "module", m).loss(batch.frames, batch.weight),
         train, out, evaluate=evaluate, name="tokenizer", progress=progress,
     )  # fmt: skip
-    some = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))[:4096]
-    best.fit_statistics(frames[some].to(device))
+    some = torch.randperm(len(films[0]), generator=torch.Generator().manual_seed(0))[:4096]
+    best.fit_statistics(films[0][some].to(device))
     write_tensors(out / "tokenizer.safetensors", best.state_dict())
     (out / "tokenizer.json").write_text(json.dumps(asdict(cfg.tokenizer), indent=2))
     return best
@@ -169,6 +173,7 @@ def train_dynamics(
     *,
     model: str | ModelConfig = "small",
     test=None,
+    more: Sequence = (),
     init: str | Path | None = None,
     device: str = "cpu",
     train: TrainConfig | None = None,
@@ -184,6 +189,7 @@ def train_dynamics(
         out: Folder of the run; the world lands in `out / "world"`.
         model: A size, or an architecture (its tokenizer part is not read).
         test: Held-out data set; by default every 50th episode of `data`.
+        more: Data sets to learn from as well, of frames of other sizes; all count by their frames.
         init: World whose dynamics' weights to start from.
         device: Where to train.
         train: Budget and learning rates.
@@ -199,29 +205,35 @@ def train_dynamics(
     train, objective = _budget(train, overrides, "dynamics"), objective or ObjectiveConfig()
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     train_on, held_out = hold_out(data, test)
-    latents = _tokenised(train_on, tokenizer, out / "latents.safetensors", device, not progress)
-    shape = latents.latents.shape[1:], latents.actions.shape[1]
-    cfg = replace(cfg.dynamics, channels=shape[0][0], action_dim=shape[1])
+    sets = [train_on, *(opened_like(data, other, "more") for other in more)]
+    paths = [out / f"latents{f'-{i}' if i else ''}.safetensors" for i in range(len(sets))]
+    films = [
+        _tokenised(part, tokenizer, path, device, not progress)
+        for part, path in zip(sets, paths, strict=True)
+    ]
+    latents = films[0].latents
+    cfg = replace(cfg.dynamics, channels=latents.shape[1], action_dim=films[0].actions.shape[1])
     torch.manual_seed(train.seed)
     dynamics = Dynamics(cfg).to(device)
     if init:
         start_from(dynamics, init)
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
-    some = latents.latents[:: max(1, len(latents.latents) // 64)].to(device).float()
+    some = latents[:: max(1, len(latents) // 64)].to(device).float()
     metric = deepcopy(tokenizer).float().to(device).sensitivity(some)
     idle = 1e-3 * torch.eye(len(metric), device=device)  # a channel that no pixel answers to
     eye = torch.linalg.cholesky(metric + idle)
 
-    def sample(g: torch.Generator) -> tuple:
-        if latents.words and torch.rand((), generator=g).item() < objective.lone:
-            return _Batch(latents.sample(train.batch_size * cfg.context, 1, g, endings=0), True)
+    def sample(g: torch.Generator) -> "_Batch":
+        film = films[_draw([len(film.latents) for film in films], g)]
+        room = train.batch_size * cfg.context * latents[0].numel() // film.latents[0].numel()
+        if film.words and torch.rand((), generator=g).item() < objective.lone:
+            return _Batch(film.sample(max(1, room), 1, g, endings=0), True)
         causal = torch.rand((), generator=g).item() < objective.causal
         long = torch.rand((), generator=g).item() < 0.2
         # of many lengths, else an ending is what stands behind so and so many frames
         some = int(torch.randint(cfg.context // 4, 3 * cfg.context // 4 + 1, (), generator=g))
-        t = min(2 * cfg.context if long else max(2, some), int(latents.edges.diff().max()))
-        b = max(1, train.batch_size * cfg.context // t)
-        return _Batch(latents.sample(b, t, g), causal)
+        t = min(2 * cfg.context if long else max(2, some), int(film.edges.diff().max()))
+        return _Batch(film.sample(max(1, room // t), t, g), causal)
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
         return dynamics_loss(
@@ -241,6 +253,13 @@ def train_dynamics(
 class _Batch:
     clips: object
     causal: bool
+
+
+def _draw(sizes: list[int], g: torch.Generator) -> int:
+    """Choose one of several sets, each as often as it is large; one alone costs no draw."""
+    if len(sizes) == 1:
+        return 0
+    return int(torch.multinomial(torch.tensor(sizes, dtype=torch.float64), 1, generator=g))
 
 
 def start_from(dynamics: Dynamics, init: str | Path) -> None:

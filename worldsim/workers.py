@@ -1,12 +1,12 @@
 """Do a list of jobs in several processes, and say clearly which one failed, and why."""
 
+import itertools
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
 import traceback
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
@@ -28,30 +28,31 @@ class Job(Protocol):
 
 
 def run_parallel(job: Job, pieces: Iterable[int], workers: int) -> Iterator[tuple[int, Any]]:
-    """Yield `(index, result)` of each piece as it gets done.
+    """Yield `(index, result)` of each piece as it gets done; asks for the next one only then.
 
     Raises:
         TypeError: If the job cannot be pickled.
         RuntimeError: If a piece fails or its process dies; the other processes are ended.
     """
     _check_picklable(job)
-    queue = deque(pieces)
+    queue = iter(pieces)
     busy: dict[Connection, tuple[BaseProcess, int]] = {}
     context = multiprocessing.get_context("spawn")
     try:
         with _settings_for_children():
-            for _ in range(min(workers, len(queue))):
+            for index in itertools.islice(queue, workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_work, args=(theirs, job), daemon=True)
                 process.start()
                 theirs.close()
-                busy[ours] = process, _send(ours, queue.popleft())
+                busy[ours] = process, _send(ours, index)
         while busy:
             for pipe in wait(list(busy)):
                 process, index = busy[pipe]
                 result = _receive(pipe, process, job.name(index))
-                if queue:
-                    busy[pipe] = process, _send(pipe, queue.popleft())
+                following = next(queue, None)
+                if following is not None:
+                    busy[pipe] = process, _send(pipe, following)
                 else:
                     del busy[pipe]
                     pipe.close()  # the worker reads the end of the pipe and leaves

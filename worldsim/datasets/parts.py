@@ -31,13 +31,7 @@ def hold_out(data, test) -> tuple[Part, Part]:
     """Return the episodes to train on and those held out."""
     every = list(range(len(data)))
     if test is not None:
-        test = opened(test)
-        if test.info.fps != data.info.fps or test.info.action_space != data.info.action_space:
-            raise ValueError(
-                "`test` must have the frame rate and action space of `data`, got "
-                f"{test.info.fps} fps, {test.info.action_space} against "
-                f"{data.info.fps} fps, {data.info.action_space}"
-            )
+        test = opened_like(data, test, "test")
         return Part(data, every), Part(test, list(range(len(test))))
     if len(every) < 2:
         raise ValueError(f"training needs at least 2 episodes, got {len(every)}; record more")
@@ -52,3 +46,19 @@ def opened(data):
     from worldsim.data import open_dataset
 
     return open_dataset(data)
+
+
+def opened_like(data, other, role: str):
+    """Open a data set that goes with another one.
+
+    Raises:
+        ValueError: If it has another frame rate or action space.
+    """
+    other = opened(other)
+    if other.info.fps != data.info.fps or other.info.action_space != data.info.action_space:
+        raise ValueError(
+            f"`{role}` must have the frame rate and action space of `data`, got "
+            f"{other.info.fps} fps, {other.info.action_space} against "
+            f"{data.info.fps} fps, {data.info.action_space}"
+        )
+    return other

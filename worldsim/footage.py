@@ -1,0 +1,232 @@
+"""What a make learns from and is judged by: an env filmed for as long as there is time.
+
+An env that has a name can be rebuilt, so several processes record it at once. One whose constructor
+takes `frame_size`, as those of worldsim do, draws every size itself; others are resized.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from gymnasium import Env
+
+from worldsim.data import DatasetWriter, DiskDataset, open_dataset, stage_episode
+from worldsim.datasets.episodes import DatasetInfo
+from worldsim.datasets.observing import describe
+from worldsim.filmed import ENV_ID, Filmed, choose_size, open_env, open_filmed
+from worldsim.policies import choose_policy
+from worldsim.recording import record_episode
+from worldsim.spaces import Policy
+from worldsim.workers import run_parallel
+
+MOST_FRAMES = 30_000  # for each process that records: more than a short training can look at
+LEAST_EPISODES = 4  # in each data set
+TEST_SHARE, TEST_SEED = 0.1, 1_000_000  # of the recordings, and where their seeds begin
+OTHER_SIZES = 0.2  # of what is learned from, where frames of several sizes are
+
+
+@dataclass(frozen=True)
+class Footage:
+    """How to record an env.
+
+    Attributes:
+        opened: The env, filmed in the first size.
+        reopen: Makes it in a size `(h, w)`; goes to other processes by pickle.
+        policy: Who acts, as `choose_policy` takes it.
+        info: What recordings in the first size share.
+        sizes: `(h, w)` of the frames.
+        workers: Processes that record.
+    """
+
+    opened: Filmed
+    reopen: Callable[[tuple[int, int]], Filmed]
+    policy: str | Policy
+    info: DatasetInfo
+    sizes: tuple[tuple[int, int], ...]
+    workers: int
+
+
+def look_at(env: str | Env | Callable[[], Env], cfg, policy: str | Policy, pixels: int) -> Footage:
+    """Open an env in the sizes and at the pace of a world: at most 30 frames a second.
+
+    Args:
+        env: As `make_world` takes it.
+        cfg: The `MakeConfig`.
+        policy: As `make_world` takes it.
+        pixels: How many a frame may have whose size is not given.
+
+    Raises:
+        TypeError: If it is no env and makes none.
+        ValueError: If it cannot be made a second time where that is needed.
+    """
+    first = _open(env, cfg.env_kwargs)
+    repeat = int(np.ceil((first.metadata.get("render_fps") or 30) / 30))
+    sizes = cfg.sizes or (choose_size(Filmed(first).frame_size, pixels),)
+    if isinstance(env, str):
+        reopen = partial(_film_by_name, env, repeat, cfg.env_kwargs)
+        first.close()
+        filmed = reopen(sizes[0])
+    elif isinstance(env, Env) and (len(sizes) > 1 or cfg.workers > 1):
+        raise ValueError(
+            "an env that is there already is filmed in one size by one process, got "
+            f"{len(sizes)} sizes and workers={cfg.workers}; pass a callable that makes it"
+        )
+    else:
+        reopen = partial(_film, env, repeat)
+        filmed = Filmed(first, sizes[0], repeat)
+    chosen = choose_policy(policy, filmed)  # refuses what this env does not know
+    info = _describe(filmed, cfg, isinstance(env, str), cfg.policy or chosen)
+    return Footage(filmed, reopen, policy or chosen, info, sizes, cfg.workers)
+
+
+def record_all(
+    footage: Footage, folder: Path, minutes: float, show: Callable[[float], None]
+) -> tuple[DiskDataset, list[DiskDataset], DiskDataset]:
+    """Record what to learn from, the same in other sizes, and what to judge by.
+
+    Args:
+        footage: What to record, and how.
+        folder: Of the data sets; finished ones are taken as they are, others go on.
+        minutes: For all of them.
+        show: Told the share of the time that is spent.
+    """
+    first, *others = footage.sizes
+    rest = OTHER_SIZES / len(others) if others else 0.0
+    plan = [("test", TEST_SEED, first, TEST_SHARE)]
+    plan += [("data", 0, first, (1 - TEST_SHARE) * (1 - (OTHER_SIZES if others else 0)))]
+    plan += [(f"data-{w}x{h}", 0, (h, w), (1 - TEST_SHARE) * rest) for h, w in others]
+    sets, before = [], 0.0
+    for name, seed, size, share in plan:
+        tell = lambda x, before=before, share=share: show(before + share * x)  # noqa: E731
+        sets.append(_record(footage, folder / name, seed, size, share, 60 * minutes, tell))
+        before += share
+    test, data, *more = sets
+    return data, more, test
+
+
+def _record(
+    footage: Footage,
+    path: Path,
+    seed: int,
+    size: tuple[int, int],
+    share: float,
+    seconds: float,
+    show: Callable[[float], None],
+) -> DiskDataset:
+    """Record episodes until there are enough frames or the time is over, but at least four."""
+    if (path / "meta/info.json").exists():
+        return open_dataset(path)
+    most = round(share * MOST_FRAMES * footage.workers)
+    recording = footage.info.recording
+    seed += recording["seed"]
+    info = replace(footage.info, frame_size=size, recording=recording | {"seed": seed})
+    if "frame_size" in info.env_kwargs:
+        info = replace(info, env_kwargs=info.env_kwargs | {"frame_size": list(size)})
+    writer, tally = DatasetWriter(path, info), path.with_name(f"{path.name}.json")
+    done = json.loads(tally.read_text()) if tally.exists() else {"frames": 0, "seconds": 0.0}
+    spent = lambda: max(done["frames"] / most, done["seconds"] / (share * seconds))  # noqa: E731
+
+    def pieces() -> Iterator[int]:
+        for index in writer.missing(most + LEAST_EPISODES):
+            if spent() >= 1 and index >= LEAST_EPISODES:
+                return
+            yield index
+
+    job = _Shot(footage, size, seed, recording["max_steps"], writer.staging, info)
+    last = time.monotonic()
+    for _, length in job.run_all(pieces()):
+        done["frames"] += length + 1
+        done["seconds"] += -last + (last := time.monotonic())
+        tally.write_text(json.dumps(done))
+        show(spent())
+    return writer.close()
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """What a process needs to know to record episodes in one size."""
+
+    footage: Footage
+    size: tuple[int, int]
+    seed: int
+    max_steps: int
+    staging: Path
+    info: DatasetInfo
+
+    def run_all(self, pieces: Iterator[int]) -> Iterator[tuple[int, int]]:
+        """Yield the index and the length of each episode as it gets done."""
+        footage, workers = self.footage, self.footage.workers
+        if workers > 1:
+            elsewhere = replace(self, footage=replace(footage, opened=None))
+            yield from run_parallel(elsewhere, pieces, workers)
+            return
+        here = self.size == footage.sizes[0]
+        scene = self._staged(footage.opened) if here else self.open()
+        for index in pieces:
+            yield index, self.run(scene, index)
+        if not here:
+            scene.close()
+
+    def open(self) -> "_Scene":
+        return self._staged(self.footage.reopen(self.size))
+
+    def _staged(self, env: Filmed) -> "_Scene":
+        return _Scene(env, choose_policy(self.footage.policy, env))
+
+    def run(self, scene: "_Scene", index: int) -> int:
+        """Record episode `index` to disk and return its length."""
+        episode = record_episode(scene.env, scene.acting, self.seed + index, self.max_steps)
+        stage_episode(self.staging, self.info, index, episode)
+        return len(episode)
+
+    def name(self, index: int) -> str:
+        return f"episode {index}, seed {self.seed + index}"
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """An env, and who acts in it."""
+
+    env: Filmed
+    acting: str | Policy
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def _open(env: str | Env | Callable[[], Env], env_kwargs: dict) -> Env:
+    if isinstance(env, str):
+        return open_env(env, **env_kwargs)
+    made = env if isinstance(env, Env) else env()
+    if not isinstance(made, Env):
+        raise TypeError(
+            f"`env` must be an id, a gymnasium.Env or a callable that makes one, got {made!r}"
+        )
+    return made
+
+
+def _film(make: Callable[[], Env], repeat: int, size: tuple[int, int]) -> Filmed:
+    return Filmed(make(), size, repeat)
+
+
+def _film_by_name(env: str, repeat: int, env_kwargs: dict, size: tuple[int, int]) -> Filmed:
+    return open_filmed(env, size, repeat, **env_kwargs)
+
+
+def _describe(env: Filmed, cfg, by_name: bool, policy: str) -> DatasetInfo:
+    """Say what the recordings share; an env that has a name can be rebuilt from it."""
+    from worldsim.viewing.keyboard import named_bindings
+
+    info = describe(env, policy, cfg.seed, cfg.max_steps)
+    made = {"env": cfg.env, "frame_size": list(info.frame_size), "repeat": env.repeat}
+    return replace(
+        info,
+        env_id=ENV_ID if by_name else "",
+        env_kwargs=made | cfg.env_kwargs if by_name else {},
+        keys=named_bindings(env),
+        recording={"policy": policy, "seed": cfg.seed, "max_steps": cfg.max_steps},
+    )
