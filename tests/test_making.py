@@ -180,6 +180,7 @@ def test_processes_record_several_sizes_for_one_world(tmp_path):
     sizes = [part[0].frames.shape[1:3] for part in (first, wide, test)]
     assert sizes == [(32, 32), (32, 48), (32, 32)]
     assert [wide[i].seed for i in range(4)] == [0, 1, 2, 3]
+    assert f"{len(first) + len(wide)} episodes" in (out / "README.md").read_text()
     assert not (wide[0].frames[0] == cv2.resize(first[0].frames[0], (48, 32))).all()  # its own view
     env = gymnasium.make("worldsim/World-v0", world=out, frame_size=(32, 48))
     assert env.reset(seed=0)[0].shape == (32, 48, 3)

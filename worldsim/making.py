@@ -166,7 +166,7 @@ def make_world(
             world = load(dynamics / "world", device)
             world.cfg = replace(world.cfg, name=Path(out).name, keys=footage.info.keys)
             report = judge(world, test, cfg.folder / "report")
-    save_with_card(world, Path(cfg.out), report, data, notes.data | {"model": model})
+    save_with_card(world, Path(cfg.out), report, [data, *more], notes.data | {"model": model})
     notes.write(done=True)
     footage.opened.close()
     return load(cfg.out, cfg.device or None)

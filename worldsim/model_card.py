@@ -13,7 +13,7 @@ STRIPS = 3  # film strips in a card
 
 
 def save_with_card(
-    world: World, out: Path, report: Report, data: DiskDataset, notes: dict[str, Any]
+    world: World, out: Path, report: Report, data: list[DiskDataset], notes: dict[str, Any]
 ) -> None:
     """Save a world with its card and film strips.
 
@@ -31,24 +31,25 @@ def save_with_card(
         write_image(out / f"{name}.png", strip.image)
 
 
-def _what(world: World, data: DiskDataset, notes: dict[str, Any]) -> str:
+def _what(world: World, data: list[DiskDataset], notes: dict[str, Any]) -> str:
     cfg, given = world.cfg, notes["settings"]
-    h, w = cfg.frame_size
     counts = [
         sum(p.numel() for p in m.parameters()) / 1e6 for m in (world.tokenizer, world.dynamics)
     ]
     seconds = notes["spent"]
     times = ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
+    lengths = [length for part in data for length in part.lengths]
+    sizes = [f"{part.info.frame_size[1]}x{part.info.frame_size[0]}" for part in data]
     words = [f"env={given['env']}", f"minutes={given['minutes']:g}"]
     words += [f"{k}={given[k]}" for k in ("policy", "size", "model_size") if given[k]]
     words += [f"workers={given['workers']}"] if given["workers"] > 1 else []
     rows = {
-        "frames": f"{w}x{h} RGB, {cfg.fps} a second",
+        "frames": f"{' or '.join(sizes)} RGB, {cfg.fps} a second",
         "actions": f"`{world.action_space}`",
         "models": f"tokenizer {counts[0]:.2f} M parameters, dynamics {counts[1]:.2f} M "
         f"(`{notes['model']}`), bfloat16",
-        "learned from": f"{len(data)} episodes, {sum(data.lengths) + len(data):,} frames, policy "
-        f"{data.info.recording['policy']}",
+        "learned from": f"{len(lengths)} episodes, {sum(lengths) + len(lengths):,} frames, policy "
+        f"{data[0].info.recording['policy']}",
         "minutes": f"{sum(seconds.values()) / 60:.1f}: {times}",
         "machine": about_machine(world)["device"],
         "made by": f"`worldsim make {' '.join(words)}`",
