@@ -106,6 +106,12 @@ COMMANDS = {
         "worldsim.commanding.worlds:evaluate",
         "world=drive data=data/drive-test out=report",
     ),
+    "agent": Command(
+        "let an agent learn in a world, then judge it there and in the real env",
+        "worldsim.agents:AgentConfig",
+        "worldsim.agents:run",
+        "world=drive minutes=30",
+    ),
     "bench": Command(
         "time each part of a world on this machine",
         "worldsim.benchmark:BenchConfig",

@@ -223,11 +223,12 @@ def has_display() -> bool:
 
 
 def film_session(session: Session, cfg: PlayConfig) -> Path:
-    """Film `cfg.frames` frames under autopilot, with a progress bar.
+    """Film `cfg.frames` frames under the agent or on autopilot, with a progress bar.
 
     An interrupted or failing run leaves what was filmed so far as a whole file.
     """
-    print(f"no display: filming {cfg.frames} frames of {cfg.title} on autopilot")
+    by = "on autopilot" if session.agent is None else "under the agent"
+    print(f"no display: filming {cfg.frames} frames of {cfg.title} {by}")
     try:
         session.start()
         if not session.autopilot:

@@ -1,0 +1,92 @@
+"""What Stable-Baselines3 needs of us: its kind of vector env, and eyes for frames of any size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor, nn
+
+
+class GymVecEnv(VecEnv):
+    """A Gymnasium vector env that resets its rows in the same step, as Stable-Baselines3 has them.
+
+    Args:
+        envs: Imagined (`WorldVectorEnv`) or real.
+        seed: Of the first reset: row `i` takes `seed + i`.
+    """
+
+    def __init__(self, envs: VectorEnv, seed: int = 0) -> None:
+        self.envs, self.first_seed, self.actions = envs, seed, None
+        super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
+
+    def reset(self) -> np.ndarray:
+        """Begin an episode in every row; only the first time from the seed."""
+        observations, _ = self.envs.reset(seed=self.first_seed)
+        self.first_seed = None
+        return observations
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take note of what to do."""
+        self.actions = actions
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Do it; rows that end are begun again and tell their last frame in their info."""
+        observations, rewards, terminated, truncated, told = self.envs.step(self.actions)
+        done = terminated | truncated
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for row in np.flatnonzero(done):
+            infos[row]["terminal_observation"] = told["final_obs"][row]
+            infos[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
+        return observations, rewards.astype(np.float32), done, infos
+
+    def close(self) -> None:
+        """Close the env."""
+        self.envs.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return the same attribute for every row: they share one env."""
+        return [getattr(self.envs, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set an attribute of the env."""
+        setattr(self.envs, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list:
+        """Call a method of the env once."""
+        return [getattr(self.envs, method_name)(*args, **kwargs)]
+
+    def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
+        """Say that no row has a wrapper."""
+        return [False] * len(list(self._get_indices(indices)))
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """Return each row's frame."""
+        return self.envs.render() or [None] * self.num_envs
+
+
+class Eye(BaseFeaturesExtractor):
+    """Four strided convolutions: unlike the library's own, for frames from 16 pixels on.
+
+    Args:
+        observation_space: `Box` of `(channels, h, w)` uint8.
+        features_dim: Numbers it makes of a frame.
+    """
+
+    def __init__(self, observation_space: Any, features_dim: int = 256) -> None:
+        super().__init__(observation_space, features_dim)
+        widths = [observation_space.shape[0], 32, 64, 64, 64]
+        layers: list[nn.Module] = []
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
+        self.look = nn.Sequential(*layers, nn.Flatten())
+        with torch.no_grad():
+            size = self.look(torch.zeros(1, *observation_space.shape)).shape[1]
+        self.think = nn.Sequential(nn.Linear(size, features_dim), nn.ReLU())
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Map `(b, channels, h, w)` in [0, 1] to `(b, features_dim)`."""
+        return self.think(self.look(observations))
