@@ -1,20 +1,23 @@
-"""Agents learn in a world by its own rules, and are judged where they have never been."""
+"""Agents learn in any env by its own rules, and are judged where they have never been."""
 
 import gymnasium
 import numpy as np
 import pytest
 from conftest import make_tiny_world
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import worldsim
-from worldsim.agents import AgentConfig, table
+from worldsim.agents import act_at_random, check_learnable, load_agent
 from worldsim.cli import main
+from worldsim.commanding.agents import AgentConfig, real_env, table
 from worldsim.env import WorldEnv
+from worldsim.filmed import ENV_ID
 from worldsim.vector_env import WorldVectorEnv
 
 sb3 = pytest.importorskip("stable_baselines3")
 BUTTONS = spaces.Discrete(2)
-QUIET = {"minutes": 0.0, "progress": False, "horizon": 8}
+QUIET = {"minutes": 0.0, "progress": False}
 
 
 class Lamp(gymnasium.Env):
@@ -24,15 +27,17 @@ class Lamp(gymnasium.Env):
     observation_space, action_space = spaces.Box(0, 255, (32, 32, 3), np.uint8), BUTTONS
 
     def __init__(self, render_mode="rgb_array"):
-        self.render_mode = render_mode
+        self.render_mode, self.steps = render_mode, 0
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
+        self.steps = 0
         return self._change(), {}
 
     def step(self, action):
         earned = float(action == self.colour)
-        return self._change(), earned, False, False, {}
+        self.steps += 1
+        return self._change(), earned, False, self.steps >= 8, {}
 
     def render(self):
         frame = np.full((32, 32, 3), 20, np.uint8)
@@ -44,35 +49,71 @@ class Lamp(gymnasium.Env):
         return self.render()
 
 
-gymnasium.register("test/Lamp-v0", Lamp)
+class Swapped(gymnasium.ActionWrapper):
+    """Its buttons are the other way round."""
+
+    def action(self, action):
+        return 1 - action
+
+
+def make_swapped(**_):
+    return Swapped(Lamp())
+
+
+def many_lamps(count=8):
+    return SyncVectorEnv([Lamp] * count, autoreset_mode=AutoresetMode.SAME_STEP)
 
 
 @pytest.fixture(scope="module")
 def world():
-    return make_tiny_world(BUTTONS, env_id="test/Lamp-v0", sampler_steps=1, keys=[])
+    return make_tiny_world(BUTTONS, sampler_steps=1, keys=[])
 
 
-def test_an_agent_learns_what_earns_and_is_judged_in_the_real_env(world, tmp_path):
-    out = worldsim.train_agent(
-        world, out=str(tmp_path / "lamp.zip"), real=True, steps=4096, num_envs=8, frames=1, **QUIET
-    )
-    figures = worldsim.judge_agent(world, out, episodes=10, out=str(out), **QUIET)
-    assert figures["agent, real"]["return"] > 7.5 > 5.5 > figures["random, real"]["return"] > 2.5
-    assert {"agent, imagined", "autopilot, imagined"} < set(figures)
-    assert all(row["length"] <= 8 for row in figures.values())
-    assert f"| agent, real | {figures['agent, real']['return']:.1f} ±" in table(figures)
+@pytest.fixture(scope="module")
+def lamp_agent(tmp_path_factory):
+    out = tmp_path_factory.mktemp("agents") / "lamp.zip"
+    return worldsim.train_agent(many_lamps(), out, steps=4096, frames=1, **QUIET)
 
 
-def test_an_agent_learns_on_in_the_dream_and_plays_in_the_viewer(world, tmp_path):
-    out = tmp_path / "agents/tiny.zip"
-    settings = QUIET | {"out": str(out), "num_envs": 4, "frames": 2}
+def test_an_agent_learns_what_earns(lamp_agent):
+    env = Lamp()
+    learned = worldsim.judge_agent(env, lamp_agent, episodes=10)
+    guessed = worldsim.judge_agent(env, act_at_random(env), episodes=10)
+    assert learned["return"] > 7.5 > 5.5 > guessed["return"] > 2.5
+    assert learned["length"] == 8 and guessed["error"] > 0
+    assert f"| agent | {learned['return']:.1f} ±" in table({"agent": learned})
+
+
+def test_it_is_judged_in_the_env_as_that_was_recorded(lamp_agent, world):
+    kwargs = {"env": f"{__name__}:make_swapped", "frame_size": [32, 32], "repeat": 2}
+    world.cfg.env_id, world.cfg.env_kwargs = ENV_ID, kwargs
+    env = real_env(world, horizon=3)
+    env.reset(seed=0)
+    rewards, cut = zip(*[(r, t) for _, r, _, t, _ in (env.step(0) for _ in range(3))], strict=True)
+    assert cut == (False, False, True) and max(rewards) == 2  # two steps for each action
+    assert worldsim.judge_agent(env, lamp_agent, episodes=10)["return"] < 3  # pressed as it learned
+    world.cfg.env_id = "gone/Gone-v0"
+    assert real_env(world, horizon=3) is None
+
+
+def test_an_agent_learns_on_in_a_dream_and_plays_in_the_viewer(world, tmp_path):
+    out, settings = tmp_path / "agents/tiny.zip", QUIET | {"frames": 2}
     for steps in (4, 8):  # the second goes on from the first
-        worldsim.train_agent(world, steps=steps, **settings)
-    learner = sb3.PPO.load(out)
-    assert learner.observation_space.shape == (6, 32, 32) and learner.num_timesteps == 12
+        worldsim.train_agent(WorldVectorEnv(world, 4, horizon=8), out, steps=steps, **settings)
+    model = sb3.PPO.load(out)
+    assert model.observation_space.shape == (6, 32, 32) and model.num_timesteps == 12
     assert [path.name for path in out.parent.iterdir()] == ["tiny.zip"]
+    with pytest.raises(ValueError, match="same number of frames"):
+        worldsim.train_agent(WorldVectorEnv(world, 4), out, steps=4, **QUIET)
     filmed = tmp_path / "tiny.mp4"
     assert worldsim.play(WorldEnv(world), agent=str(out), frames=4, out=str(filmed)) == [filmed]
+
+
+def test_an_agent_that_was_trained_otherwise_is_read_too(tmp_path):
+    env = gymnasium.make("CartPole-v1")
+    for algorithm in (sb3.A2C, sb3.DQN):
+        algorithm("MlpPolicy", env).save(tmp_path / "pole.zip")
+        assert load_agent(tmp_path / "pole.zip")(env.reset(seed=0)[0], env.np_random) in (0, 1)
 
 
 def test_rows_that_end_tell_stable_baselines_how(world):
@@ -92,17 +133,27 @@ def test_rows_that_end_tell_stable_baselines_how(world):
     assert done.any()
 
 
-def test_what_cannot_be_learned_is_refused_before_any_work(world, tmp_path, capsys):
+def test_the_command_learns_judges_and_keeps_the_table(world, tmp_path, capsys):
+    world.cfg.env_id = ""
+    folder, out = world.save(tmp_path / "lamps"), tmp_path / "lamps.zip"
+    words = ["minutes=0", "steps=8", "num_envs=4", "frames=1", "horizon=3", "episodes=2"]
+    assert not main(["agent", f"world={folder}", f"out={out}", "progress=false", *words])
+    told = capsys.readouterr().out
+    assert "| autopilot, imagined |" in told and "real" not in told and f"agent={out}" in told
+    assert out.is_file() and "autopilot" in out.with_suffix(".json").read_text()
+    assert main(["agent", f"world={folder}", f"out={out}", "real=true"]) != 0
+    assert "does not know the env" in capsys.readouterr().err
+
+
+def test_what_cannot_be_learned_is_refused_before_any_work(tmp_path):
     for bad in ({"out": "agent.txt"}, {"minutes": 0.0}, {"frames": 0}, {"steps": -1}):
         with pytest.raises(ValueError, match="zip|minutes|frames|steps"):
             AgentConfig(**bad)
-    keys = spaces.Dict({"jump": BUTTONS})
-    with pytest.raises(ValueError, match="MultiBinary actions"):
-        worldsim.train_agent(make_tiny_world(keys), steps=4, out=str(tmp_path / "a.zip"), **QUIET)
-    with pytest.raises(ValueError, match="knows no real env"):
-        worldsim.train_agent(
-            make_tiny_world(BUTTONS), steps=4, real=True, out=str(tmp_path / "a.zip"), **QUIET
-        )
+    assert AgentConfig(world="runs/a/world", real=True).out == "agents/a-real.zip"
+    endless = spaces.Box(-np.inf, np.inf, (2,))
+    for space in (spaces.Dict(a=BUTTONS), endless, spaces.Discrete(3, start=1)):
+        with pytest.raises(ValueError, match="can learn a bounded Box"):
+            check_learnable(space)
+    with pytest.raises(ValueError, match="budget"):
+        worldsim.train_agent(many_lamps(), tmp_path / "a.zip", minutes=0)
     assert not list(tmp_path.iterdir())
-    assert main(["agent", "world=drive", "minutes=0", f"out={tmp_path / 'b.zip'}"]) != 0
-    assert "got none at" in capsys.readouterr().err

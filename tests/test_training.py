@@ -209,6 +209,8 @@ def test_a_decoder_learns_from_what_its_world_imagines(trained, tmp_path):
     dreams, _ = read_tensors(out / "dreams.safetensors")
     assert dreams["imagined"].shape == dreams["real"].shape
     assert not torch.equal(dreams["imagined"], dreams["real"])
+    with pytest.raises(ValueError, match="another world or number of clips"):
+        worldsim.train_decoder(*call, out, clips=5, **quick)
     with pytest.raises(ValueError, match="stage=decoder needs a world"):
         LaunchConfig(stage="decoder", data="data/drive")
 

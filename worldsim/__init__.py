@@ -32,7 +32,7 @@ _MODULES = {
     "env": ("WorldEnv",),
     "generate": ("edit", "extend", "image_to_video", "infill", "loop", "text_to_video"),
     "viewer": ("PlayConfig", "play"),
-    "agents": ("AgentConfig", "judge_agent", "train_agent"),
+    "agents": ("LearnConfig", "judge_agent", "load_agent", "train_agent"),
     "training": ("TrainConfig", "WandbConfig", "fit"),
     "recipes": ("ModelConfig", "model_config", "train_dynamics", "train_tokenizer"),
     "finishing": ("train_decoder",),

@@ -108,8 +108,8 @@ COMMANDS = {
     ),
     "agent": Command(
         "let an agent learn in a world, then judge it there and in the real env",
-        "worldsim.agents:AgentConfig",
-        "worldsim.agents:run",
+        "worldsim.commanding.agents:AgentConfig",
+        "worldsim.commanding.agents:agent",
         "world=drive minutes=30",
     ),
     "bench": Command(

@@ -65,12 +65,23 @@ def train_decoder(
 
     Returns:
         The world whose rollouts on held-out clips score best.
+
+    Raises:
+        ValueError: If `data` are not of the world's kind, a batch is too small, or `out` was begun
+            with another world.
     """
     out, data = Path(out), opened(data)
     train = replace(train or TrainConfig(), **overrides)
     rows = train.batch_size or 48
+    if rows < 3:
+        raise ValueError(f"`batch_size` must be at least 3, got {rows}: real and imagined frames")
     world = load(str(init), device=device)
     tokenizer = load(str(init), device=device, dtype=torch.float32).tokenizer
+    if (data.info.fps, data.info.action_space) != (world.cfg.fps, world.action_space):
+        raise ValueError(
+            f"`data` must be of the world's {world.cfg.fps} fps and {world.action_space}, got "
+            f"{data.info.fps} fps and {data.info.action_space}"
+        )
     train_on, held_out = hold_out(data, test)
     dreams = imagined(world, train_on, clips, out / "dreams.safetensors")
     judged = _cut(held_out, 64)
@@ -105,8 +116,16 @@ def train_decoder(
 
 def imagined(world: World, data, count: int, path: Path) -> Dreams:
     """Let a world go on from `count` clips of a data set; or read what an interrupted run made."""
+    total = sum(p.double().sum() for p in world.dynamics.state_dict().values())
+    about = {"world": f"{total:.9e}", "clips": str(count)}
     if path.exists():
-        return Dreams(**read_tensors(path)[0])
+        tensors, was = read_tensors(path)
+        if {name: was.get(name) for name in about} != about:
+            raise ValueError(
+                f"{path.parent} was begun with another world or number of clips, got {was} there, "
+                f"{about} here; choose another `out`"
+            )
+        return Dreams(**tensors)
     parts: dict[str, list[Tensor]] = {"frames": [], "real": [], "imagined": []}
     clips = _cut(data, count)
     for first in range(0, len(clips), CHUNK):
@@ -117,7 +136,7 @@ def imagined(world: World, data, count: int, path: Path) -> Dreams:
         parts["imagined"].append(made.latents.flatten(0, 1).bfloat16().cpu())
     dreams = Dreams(**{name: torch.cat(part) for name, part in parts.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(path, vars(dreams))
+    write_tensors(path, vars(dreams), about)
     return dreams
 
 

@@ -1,7 +1,7 @@
 """What a make learns from and is judged by: an env filmed for as long as there is time.
 
 An env that has a name can be rebuilt, so several processes record it at once. One whose constructor
-takes `frame_size`, as those of worldsim do, draws every size itself; others are resized.
+takes `frame_size`, as those of worldsim do, then draws every size itself; others are resized.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from gymnasium import Env
@@ -17,11 +18,15 @@ from gymnasium import Env
 from worldsim.data import DatasetWriter, DiskDataset, open_dataset, stage_episode
 from worldsim.datasets.episodes import DatasetInfo
 from worldsim.datasets.observing import describe
+from worldsim.files import write_text
 from worldsim.filmed import ENV_ID, Filmed, choose_size, open_env, open_filmed
 from worldsim.policies import choose_policy
 from worldsim.recording import record_episode
 from worldsim.spaces import Policy
 from worldsim.workers import run_parallel
+
+if TYPE_CHECKING:
+    from worldsim.making import MakeConfig
 
 MOST_FRAMES = 30_000  # for each process that records: more than a short training can look at
 LEAST_EPISODES = 4  # in each data set
@@ -34,7 +39,7 @@ class Footage:
     """How to record an env.
 
     Attributes:
-        opened: The env, filmed in the first size.
+        opened: The env, filmed in the first size; None in another process.
         reopen: Makes it in a size `(h, w)`; goes to other processes by pickle.
         policy: Who acts, as `choose_policy` takes it.
         info: What recordings in the first size share.
@@ -42,7 +47,7 @@ class Footage:
         workers: Processes that record.
     """
 
-    opened: Filmed
+    opened: Filmed | None
     reopen: Callable[[tuple[int, int]], Filmed]
     policy: str | Policy
     info: DatasetInfo
@@ -50,7 +55,9 @@ class Footage:
     workers: int
 
 
-def look_at(env: str | Env | Callable[[], Env], cfg, policy: str | Policy, pixels: int) -> Footage:
+def look_at(
+    env: str | Env | Callable[[], Env], cfg: "MakeConfig", policy: str | Policy, pixels: int
+) -> Footage:
     """Open an env in the sizes and at the pace of a world: at most 30 frames a second.
 
     Args:
@@ -63,6 +70,10 @@ def look_at(env: str | Env | Callable[[], Env], cfg, policy: str | Policy, pixel
         TypeError: If it is no env and makes none.
         ValueError: If it cannot be made a second time where that is needed.
     """
+    if cfg.env_kwargs and not isinstance(env, str):
+        raise ValueError(
+            f"`env_kwargs` are for an env made by name, got {cfg.env_kwargs}; make yours with them"
+        )
     first = _open(env, cfg.env_kwargs)
     repeat = int(np.ceil((first.metadata.get("render_fps") or 30) / 30))
     sizes = cfg.sizes or (choose_size(Filmed(first).frame_size, pixels),)
@@ -141,7 +152,7 @@ def _record(
     for _, length in job.run_all(pieces()):
         done["frames"] += length + 1
         done["seconds"] += -last + (last := time.monotonic())
-        tally.write_text(json.dumps(done))
+        write_text(tally, json.dumps(done))
         show(spent())
     return writer.close()
 
@@ -166,10 +177,12 @@ class _Shot:
             return
         here = self.size == footage.sizes[0]
         scene = self._staged(footage.opened) if here else self.open()
-        for index in pieces:
-            yield index, self.run(scene, index)
-        if not here:
-            scene.close()
+        try:
+            for index in pieces:
+                yield index, self.run(scene, index)
+        finally:
+            if not here:
+                scene.close()
 
     def open(self) -> "_Scene":
         return self._staged(self.footage.reopen(self.size))
@@ -217,7 +230,7 @@ def _film_by_name(env: str, repeat: int, env_kwargs: dict, size: tuple[int, int]
     return open_filmed(env, size, repeat, **env_kwargs)
 
 
-def _describe(env: Filmed, cfg, by_name: bool, policy: str) -> DatasetInfo:
+def _describe(env: Filmed, cfg: "MakeConfig", by_name: bool, policy: str) -> DatasetInfo:
     """Say what the recordings share; an env that has a name can be rebuilt from it."""
     from worldsim.viewing.keyboard import named_bindings
 

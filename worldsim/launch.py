@@ -50,6 +50,9 @@ class LaunchConfig(TrainConfig):
             )
         if self.stage == "decoder" and not self.init:
             raise ValueError("stage=decoder needs a world to finish, got no `init`; try init=drive")
+        self.more = tuple(self.more)
+        if self.stage == "decoder" and self.more:
+            raise ValueError(f"stage=decoder learns from `data` alone, got more={list(self.more)}")
         self.out = self.out or f"runs/{self.stage}"
 
     @property
@@ -71,7 +74,10 @@ def launch(cfg: LaunchConfig) -> None:
 
 
 def _tokenizer(cfg: LaunchConfig, shared: dict) -> str:
-    train_tokenizer(cfg.data, cfg.out, model=cfg.model, motion=cfg.objective.motion, **shared)
+    train_tokenizer(
+        cfg.data, cfg.out,
+        model=cfg.model, more=cfg.more, motion=cfg.objective.motion, **shared,
+    )  # fmt: skip
     return (
         f"{cfg.out}: a tokenizer; go on with "
         f"worldsim train stage=dynamics data={cfg.data} tokenizer={cfg.out}"
@@ -87,6 +93,10 @@ def _dynamics(cfg: LaunchConfig, shared: dict) -> str:
 
 
 def _decoder(cfg: LaunchConfig, shared: dict) -> str:
+    if "LOCAL_RANK" in os.environ:
+        raise ValueError(
+            "stage=decoder runs in one process, got several by torchrun; start it alone"
+        )
     train_decoder(cfg.data, out=cfg.out, **shared)
     return _made(cfg)
 

@@ -75,10 +75,11 @@ class MakeConfig:
                     f"`{name}` must be above 0, got {getattr(self, name)}; try {usual}"
                 )
         _ = self.sizes  # refuses what cannot be read
-        if "frame_size" in self.env_kwargs:
+        taken = {"frame_size", "env", "repeat", "render_mode"} & set(self.env_kwargs)
+        if taken:
             raise ValueError(
-                "frames have the size that `size` says, got "
-                f"env_kwargs.frame_size={self.env_kwargs['frame_size']}; use size=96x64"
+                f"`env_kwargs` must leave {', '.join(sorted(taken))} to `make`, got "
+                f"{self.env_kwargs}; the size of frames is set by size=96x64"
             )
 
     @property
@@ -150,8 +151,12 @@ def make_world(
     }
     tokenizer, dynamics = cfg.folder / "tokenizer", cfg.folder / "dynamics"
     with notes.bar(progress):
-        with notes.stage("recording") as (minutes, show):
-            data, more, test = record_all(footage, cfg.folder, minutes, show)
+        try:
+            with notes.stage("recording") as (minutes, show):
+                data, more, test = record_all(footage, cfg.folder, minutes, show)
+        finally:
+            if footage.opened.env is not env:  # somebody else's stays open
+                footage.opened.close()
         if not (tokenizer / "tokenizer.safetensors").exists():
             with notes.stage("tokenizer") as (minutes, show):
                 train_tokenizer(
@@ -171,7 +176,6 @@ def make_world(
             report = judge(world, test, cfg.folder / "report")
     save_with_card(world, Path(cfg.out), report, [data, *more], notes.data | {"model": model})
     notes.write(done=True)
-    footage.opened.close()
     return load(cfg.out, cfg.device or None)
 
 

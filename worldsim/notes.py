@@ -41,8 +41,10 @@ class Notes:
         if self.path.exists():
             self.data = json.loads(self.path.read_text())
             was = self.data["settings"]
-            changed = [f"{k}={was.get(k)!r} there, {v!r} here" for k, v in settings.items()
-                       if was.get(k) != v]  # fmt: skip
+            changed = [
+                f"{k}={was[k]!r} there, {v!r} here" for k, v in settings.items()
+                if k in was and was[k] != v and k != "workers"  # whoever records, it is the same
+            ]  # fmt: skip
             if changed:
                 raise ValueError(
                     f"{out} can only be made with the settings it was begun with, got "

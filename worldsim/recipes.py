@@ -92,9 +92,10 @@ def train_tokenizer(
     out, data = Path(out), opened(data)
     cfg = model_config(model) if isinstance(model, str) else model
     train = _budget(train, overrides, "tokenizer")
-    Tokenizer(cfg.tokenizer).latent_size(data.info.frame_size)
     train_on, held_out = hold_out(data, test)
     sets = [train_on, *(opened_like(data, other, "more") for other in more)]
+    for part in sets:
+        Tokenizer(cfg.tokenizer).latent_size(part.info.frame_size)
     films = [torch.from_numpy(np.concatenate([e.frames for e in part])) for part in sets]
     seen = torch.from_numpy(np.concatenate([e.frames for e in held_out]))
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
@@ -206,6 +207,8 @@ def train_dynamics(
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     train_on, held_out = hold_out(data, test)
     sets = [train_on, *(opened_like(data, other, "more") for other in more)]
+    for part in sets:
+        tokenizer.latent_size(part.info.frame_size)
     paths = [out / f"latents{f'-{i}' if i else ''}.safetensors" for i in range(len(sets))]
     films = [
         _tokenised(part, tokenizer, path, device, not progress)

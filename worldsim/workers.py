@@ -28,7 +28,9 @@ class Job(Protocol):
 
 
 def run_parallel(job: Job, pieces: Iterable[int], workers: int) -> Iterator[tuple[int, Any]]:
-    """Yield `(index, result)` of each piece as it gets done; asks for the next one only then.
+    """Yield `(index, result)` of each piece as it gets done.
+
+    The next piece is asked for as soon as a process is free for it, before the result is yielded.
 
     Raises:
         TypeError: If the job cannot be pickled.

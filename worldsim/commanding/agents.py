@@ -1,0 +1,126 @@
+"""The command that lets an agent learn in a world and judges it there and in the real env."""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import gymnasium
+from gymnasium import Env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+
+from worldsim.agents import LearnConfig, act_at_random, check_learnable, judge_agent, train_agent
+from worldsim.env import WorldEnv
+from worldsim.files import write_text
+from worldsim.filmed import Filmed
+from worldsim.vector_env import WorldVectorEnv
+from worldsim.world import World, load
+
+
+@dataclass
+class AgentConfig(LearnConfig):
+    """Where an agent learns, for how long, and how it is judged."""
+
+    world: str = "drive"
+    """Name of a shipped world, a folder or a Hub id."""
+    out: str = ""
+    """File of the agent; agents/<world>.zip if empty. One that is there already learns on."""
+    real: bool = False
+    """Learn in the env that the world was recorded from instead, to compare."""
+    num_envs: int = 16
+    """Episodes played at once."""
+    horizon: int = 100
+    """Steps of an episode, at most, in learning and in judging."""
+    episodes: int = 20
+    """Episodes of each kind to judge by; 0 judges nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("num_envs", 1), ("horizon", 1), ("episodes", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+        path = Path(self.world)
+        name = path.parent.name if path.name == "world" and path.parent.name else path.name
+        self.out = self.out or f"agents/{name}{'-real' if self.real else ''}.zip"
+        if not self.out.endswith(".zip"):
+            raise ValueError(f"`out` must end in .zip, got {self.out!r}")
+        if not (self.minutes or self.steps or Path(self.out).is_file()):
+            raise ValueError(
+                f"minutes=0 judges the agent that is there, got none at {self.out}; set `minutes`"
+            )
+
+
+def agent(cfg: AgentConfig) -> None:
+    """Let an agent learn, judge it, print the table and say how to watch it."""
+    world = load(cfg.world, cfg.device or None)
+    check_learnable(world.action_space)
+    real = real_env(world, cfg.horizon)
+    if real is None and cfg.real:
+        raise ValueError(
+            f"{cfg.world} does not know the env that it was recorded from, or that is not here; "
+            "leave `real` out"
+        )
+    if cfg.minutes or cfg.steps:
+        envs = _many(world, cfg)
+        train_agent(envs, cfg.out, cfg)
+        envs.close()
+    if cfg.episodes:
+        figures = _judge(world, real, cfg)
+        about = {"world": world.cfg.name, "episodes": cfg.episodes, "horizon": cfg.horizon}
+        text = json.dumps(about | {"figures": figures}, indent=2)
+        write_text(Path(cfg.out).with_suffix(".json"), text + "\n")
+        print(table(figures))
+    print(f"{cfg.out}: an agent; watch it: worldsim play world={cfg.world} agent={cfg.out}")
+
+
+def real_env(world: World, horizon: int) -> Env | None:
+    """Make the env that a world was recorded from, in the same frames; None if it is not here."""
+    if not world.cfg.env_id:
+        return None
+    kwargs = {"render_mode": "rgb_array"} | world.cfg.env_kwargs
+    try:
+        made = gymnasium.make(world.cfg.env_id, max_episode_steps=horizon, **kwargs)
+    except Exception as error:  # an env of others can fail in any way
+        print(f"{world.cfg.env_id}, which the world was recorded from, is not here: {error}")
+        return None
+    env = Filmed(made, world.cfg.frame_size)
+    return env if env.action_space == world.action_space else None
+
+
+def table(figures: dict[str, dict[str, float]]) -> str:
+    """Write who earned what as Markdown."""
+    rows = [
+        f"| {name} | {row['return']:.1f} ± {row['error']:.1f} | {row['length']:.0f} |"
+        for name, row in figures.items()
+    ]
+    return "\n".join(["| who, where | return | steps |", "| --- | --- | --- |", *rows])
+
+
+def _many(world: World, cfg: AgentConfig) -> VectorEnv:
+    if cfg.real:
+        makers = [partial(real_env, world, cfg.horizon)] * cfg.num_envs
+        return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    return WorldVectorEnv(world, cfg.num_envs, horizon=cfg.horizon, render_mode=None)
+
+
+def _judge(world: World, real: Env | None, cfg: AgentConfig) -> dict[str, dict[str, float]]:
+    """Play the agent beside random actions and whoever else can act there."""
+    dream = WorldEnv(world, horizon=cfg.horizon)
+    players = {
+        "agent, imagined": (dream, cfg.out),
+        "random, imagined": (dream, act_at_random(dream)),
+        "autopilot, imagined": (dream, lambda *_: dream.autopilot_action()),
+    }
+    if real is not None:
+        players["agent, real"] = real, cfg.out
+        players["random, real"] = real, act_at_random(real)
+        driver = getattr(real.unwrapped, "scripted_action", None)
+        if driver is not None:
+            players["its own driver, real"] = real, lambda _, rng: driver(rng)
+    figures = {
+        name: judge_agent(env, player, episodes=cfg.episodes)
+        for name, (env, player) in players.items()
+    }
+    if real is not None:
+        real.close()
+    return figures
