@@ -54,6 +54,7 @@ def make_tiny_world(
             tail=1,
         )
         models = Tokenizer(tokenizer), Dynamics(dynamics)
+        torch.nn.init.zeros_(models[1].agent.bias)
         for parameter in (p for model in models for p in model.parameters()):
             parameter.data += 0.05 * torch.randn_like(parameter)
             parameter.requires_grad_(False)

@@ -152,7 +152,9 @@ class Dynamics(nn.Module):
         for layer in (self.modulation, self.copy, self.spread, self.head, self.agent):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        nn.init.ones_(self.copy.bias[cfg.channels :])  # to begin with, the world stands still
+        nn.init.ones_(self.copy.bias[cfg.channels :])  # to begin with, the world stands still,
+        nn.init.constant_(self.agent.bias[cfg.bins // 2], 4.0)  # nothing is earned
+        nn.init.constant_(self.agent.bias[cfg.bins], -4.0)  # and nothing ends
 
     def forward(
         self,
