@@ -4,6 +4,7 @@ A `LatentDataset` holds a whole data set as latents in memory (2 KiB a frame at 
 random clips from it. Actions are moved from the transition to the frame they lead to.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from worldsim.frames import Prompts
-from worldsim.objective import Clips
+from worldsim.objective import Clips, ObjectiveConfig
 from worldsim.spaces import action_bounds
 from worldsim.tokenizer import Tokenizer
 
@@ -129,6 +130,42 @@ class LatentDataset:
         """Undo `to_file`."""
         lengths = tensors.pop("lengths").tolist()
         return cls(**tensors | {"words": list(tensors["words"].split(lengths)) if lengths else []})
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips, and whether they are looked at backwards only or both ways in time."""
+
+    clips: Clips
+    causal: bool
+
+
+def sampler(
+    films: list[LatentDataset], clips: int, context: int, objective: ObjectiveConfig
+) -> Callable[[torch.Generator], Batch]:
+    """Return what draws batches of as many cells as `clips` clips of `context` frames have."""
+    cells = [film.latents[0].numel() for film in films]
+
+    def sample(g: torch.Generator) -> Batch:
+        which = draw_set([len(film.latents) for film in films], g)
+        film, room = films[which], clips * context * cells[0] // cells[which]
+        if film.words and torch.rand((), generator=g).item() < objective.lone:
+            return Batch(film.sample(max(1, room), 1, g, endings=0), True)
+        causal = torch.rand((), generator=g).item() < objective.causal
+        long = torch.rand((), generator=g).item() < 0.2
+        # of many lengths, else an ending is what stands behind so and so many frames
+        some = int(torch.randint(context // 4, 3 * context // 4 + 1, (), generator=g))
+        t = min(2 * context if long else max(2, some), int(film.edges.diff().max()))
+        return Batch(film.sample(max(1, room // t), t, g), causal)
+
+    return sample
+
+
+def draw_set(sizes: list[int], g: torch.Generator) -> int:
+    """Choose one of several sets, each as often as it is large; one alone costs no draw."""
+    if len(sizes) == 1:
+        return 0
+    return int(torch.multinomial(torch.tensor(sizes, dtype=torch.float64), 1, generator=g))
 
 
 def action_scaling(dataset) -> tuple[np.ndarray, np.ndarray]:

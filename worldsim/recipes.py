@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from worldsim.building import build_world
-from worldsim.clips import LatentDataset, encode_dataset
+from worldsim.clips import LatentDataset, draw_set, encode_dataset, sampler
 from worldsim.datasets.parts import hold_out, opened, opened_like
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import read_tensors, write_tensors
@@ -93,9 +93,7 @@ def train_tokenizer(
     cfg = model_config(model) if isinstance(model, str) else model
     train = _budget(train, overrides, "tokenizer")
     train_on, held_out = hold_out(data, test)
-    sets = [train_on, *(opened_like(data, other, "more") for other in more)]
-    for part in sets:
-        Tokenizer(cfg.tokenizer).latent_size(part.info.frame_size)
+    sets = _with_more(train_on, more, Tokenizer(cfg.tokenizer))
     films = [torch.from_numpy(np.concatenate([e.frames for e in part])) for part in sets]
     seen = torch.from_numpy(np.concatenate([e.frames for e in held_out]))
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
@@ -105,7 +103,7 @@ def train_tokenizer(
         tokenizer.load_state_dict(load_tokenizer(init).state_dict())
 
     def sample(g: torch.Generator) -> _Pixels:
-        frames = films[_draw([len(film) for film in films], g)]
+        frames = films[draw_set([len(film) for film in films], g)]
         index = torch.randint(len(frames), (train.batch_size,), generator=g)
         return _Pixels(frames[index], pixel_weight(frames, index, motion) if motion else None)
 
@@ -206,9 +204,7 @@ def train_dynamics(
     train, objective = _budget(train, overrides, "dynamics"), objective or ObjectiveConfig()
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     train_on, held_out = hold_out(data, test)
-    sets = [train_on, *(opened_like(data, other, "more") for other in more)]
-    for part in sets:
-        tokenizer.latent_size(part.info.frame_size)
+    sets = _with_more(train_on, more, tokenizer)
     paths = [out / f"latents{f'-{i}' if i else ''}.safetensors" for i in range(len(sets))]
     films = [
         _tokenised(part, tokenizer, path, device, not progress)
@@ -226,25 +222,13 @@ def train_dynamics(
     idle = 1e-3 * torch.eye(len(metric), device=device)  # a channel that no pixel answers to
     eye = torch.linalg.cholesky(metric + idle)
 
-    def sample(g: torch.Generator) -> "_Batch":
-        film = films[_draw([len(film.latents) for film in films], g)]
-        room = train.batch_size * cfg.context * latents[0].numel() // film.latents[0].numel()
-        if film.words and torch.rand((), generator=g).item() < objective.lone:
-            return _Batch(film.sample(max(1, room), 1, g, endings=0), True)
-        causal = torch.rand((), generator=g).item() < objective.causal
-        long = torch.rand((), generator=g).item() < 0.2
-        # of many lengths, else an ending is what stands behind so and so many frames
-        some = int(torch.randint(cfg.context // 4, 3 * cfg.context // 4 + 1, (), generator=g))
-        t = min(2 * cfg.context if long else max(2, some), int(film.edges.diff().max()))
-        return _Batch(film.sample(max(1, room // t), t, g), causal)
-
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
         return dynamics_loss(
             model, ema, batch.clips, objective, causal=batch.causal, progress=progress, g=g, eye=eye
         )
 
     best = fit(
-        dynamics, sample, loss, train, out,
+        dynamics, sampler(films, train.batch_size, cfg.context, objective), loss, train, out,
         evaluate=evaluate, pictures=pictures, name="dynamics", progress=progress,
     )  # fmt: skip
     world = world_of(best)
@@ -252,17 +236,12 @@ def train_dynamics(
     return world
 
 
-@dataclass(frozen=True)
-class _Batch:
-    clips: object
-    causal: bool
-
-
-def _draw(sizes: list[int], g: torch.Generator) -> int:
-    """Choose one of several sets, each as often as it is large; one alone costs no draw."""
-    if len(sizes) == 1:
-        return 0
-    return int(torch.multinomial(torch.tensor(sizes, dtype=torch.float64), 1, generator=g))
+def _with_more(train_on, more: Sequence, tokenizer: Tokenizer) -> list:
+    """Return all data sets to learn from, once their frames are known to fit."""
+    sets = [train_on, *(opened_like(train_on, other, "more") for other in more)]
+    for part in sets:
+        tokenizer.latent_size(part.info.frame_size)
+    return sets
 
 
 def start_from(dynamics: Dynamics, init: str | Path) -> None:
