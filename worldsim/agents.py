@@ -23,7 +23,8 @@ from gymnasium import Env, spaces
 from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
-Policy = Callable[[Any, np.random.Generator], Any]
+from worldsim.spaces import Policy
+
 # the part of a module's name that tells whose policy lies in a Stable-Baselines3 file; actor and
 # critic in common act alike whether PPO or A2C trained them
 AGENTS = {

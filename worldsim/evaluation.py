@@ -22,7 +22,7 @@ from worldsim.machine import about_machine
 from worldsim.measuring import calibration, control, trials
 from worldsim.measuring.card import card_table, write_card
 from worldsim.measuring.dreaming import rollout_quality
-from worldsim.measuring.heldout import cut_clips
+from worldsim.measuring.heldout import check_fit, cut_clips
 from worldsim.measuring.likeness import (
     compare,
     measure_fidelity,
@@ -78,9 +78,9 @@ def evaluate(
         raise ValueError("`keep` writes into a world's folder, got a `World`; pass its folder")
     if not isinstance(world, World):
         world = load(folder, device=cfg.device or None)
-    _check_fit(world, data, "data")
+    check_fit(world, data, "data")
     if probe_data is not None:
-        _check_fit(world, probe_data, "probe_data")
+        check_fit(world, probe_data, "probe_data")
     Rollout(world, 1, sampler_steps=cfg.sampler_steps or None, frame_size=data.info.frame_size)
     study = Study(world, data, cfg, probe_data, Path(out) if out else None)
     report = Report(_about(study))
@@ -177,19 +177,6 @@ def _overrides(cfg: Any, default: Any, prefix: str = "") -> list[str]:
             text = f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else value
             said.append(f"{prefix}{name}={text}")
     return said
-
-
-def _check_fit(world: World, data: Any, role: str) -> None:
-    info = data.info
-    for name, ours, theirs in (
-        ("fps", world.cfg.fps, info.fps),
-        ("action space", world.action_space, info.action_space),
-    ):
-        if ours != theirs:
-            raise ValueError(
-                f"`{role}` must be of the world's own {name}, {ours}; got {theirs}; record with "
-                "the world's env"
-            )
 
 
 def _check_lengths(data: Any, cfg: EvaluateConfig) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.files import read_tensors, write_tensors
 from worldsim.measuring.dreaming import dream, encode, rollout_quality
-from worldsim.measuring.heldout import HeldOut, cut_clips
+from worldsim.measuring.heldout import check_fit, cut_short
 from worldsim.training import TrainConfig, fit
 from worldsim.world import World, load
 
@@ -83,14 +83,10 @@ def train_decoder(
         raise ValueError(f"`batch_size` must be at least 3, got {rows}: real and imagined frames")
     world = load(str(init), device=device)
     tokenizer = load(str(init), device=device, dtype=torch.float32).tokenizer
-    if (data.info.fps, data.info.action_space) != (world.cfg.fps, world.action_space):
-        raise ValueError(
-            f"`data` must be of the world's {world.cfg.fps} fps and {world.action_space}, got "
-            f"{data.info.fps} fps and {data.info.action_space}"
-        )
+    check_fit(world, data, "data")
     train_on, held_out = hold_out(data, test)
     dreams = imagined(world, train_on, clips, out / "dreams.safetensors")
-    judged = _cut(held_out, 64)
+    judged = cut_short(held_out, 64)
 
     def sample(g: torch.Generator) -> Dreams:
         index = torch.randint(len(dreams.frames), (rows,), generator=g)
@@ -135,7 +131,7 @@ def imagined(world: World, data, count: int, path: Path) -> Dreams:
             )
         return Dreams(**tensors)
     parts: dict[str, list[Tensor]] = {"frames": [], "real": [], "imagined": []}
-    clips = _cut(data, count)
+    clips = cut_short(data, count)
     for first in range(0, len(clips), CHUNK):
         some = clips.rows(np.arange(first, min(first + CHUNK, len(clips))))
         made = dream(world, some.given, some.actions, some.horizon, seed=first, agent=False)
@@ -146,9 +142,3 @@ def imagined(world: World, data, count: int, path: Path) -> Dreams:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, vars(dreams), about)
     return dreams
-
-
-def _cut(data, count: int) -> HeldOut:
-    longest = max(data.lengths) + 1
-    part = 16 if longest >= 32 else longest // 2
-    return cut_clips(data, count, context=part, horizon=part)

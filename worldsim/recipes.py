@@ -270,11 +270,10 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
     are chosen by what they are for, never by loss.
     """
     from worldsim.measuring.dreaming import dream, film_strip, rollout_quality
-    from worldsim.measuring.heldout import cut_clips
+    from worldsim.measuring.heldout import cut_short
 
-    longest = max(held_out.lengths) + 1
-    context, horizon = (16, 16) if longest >= 32 else (longest // 2, longest // 2)
-    clips = cut_clips(held_out, 64, context=context, horizon=horizon)
+    clips = cut_short(held_out, 64)
+    horizon = clips.horizon
 
     def world_of(ema: Dynamics):
         dtype = torch.bfloat16 if has_bf16(ema.head.weight.device) else torch.float32

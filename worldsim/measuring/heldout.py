@@ -123,6 +123,31 @@ def cut_clips(
     return _stack(parts, context)
 
 
+def cut_short(dataset, count: int) -> HeldOut:
+    """Cut clips of 16 given frames and 16 to predict; of two halves where episodes are shorter."""
+    longest = max(dataset.lengths) + 1
+    part = 16 if longest >= 32 else longest // 2
+    return cut_clips(dataset, count, context=part, horizon=part)
+
+
+def check_fit(world, data, role: str) -> None:
+    """Refuse recordings of another kind than a world's.
+
+    Raises:
+        ValueError: If frame rate or action space differ.
+    """
+    info = data.info
+    for name, ours, theirs in (
+        ("fps", world.cfg.fps, info.fps),
+        ("action space", world.action_space, info.action_space),
+    ):
+        if ours != theirs:
+            raise ValueError(
+                f"`{role}` must be of the world's own {name}, {ours}; got {theirs}; record with "
+                "the world's env"
+            )
+
+
 def _cut(episode, index: int, first: int, t: int, context: int) -> dict:
     frames, steps = slice(first, first + t), slice(first, first + t - 1)
     return {
