@@ -10,6 +10,7 @@ from worldsim.corruption import off_balance
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.flow import noise_latents
 from worldsim.frames import Frames, Prediction, previous_frames
+from worldsim.motion import Carrier
 from worldsim.objective import (
     CLEAN,
     Clips,
@@ -24,6 +25,7 @@ from worldsim.objective import (
     twice,
     two_hot,
 )
+from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
 B, T = 3, 6
 RECENT = 2
@@ -33,6 +35,10 @@ DRAFTS = View(RECENT, causal=True, drafts=True)
 @pytest.fixture
 def model():
     torch.manual_seed(0)
+    return make_model()
+
+
+def make_model(**settings):
     cfg = DynamicsConfig(
         dim=32,
         depth=2,
@@ -44,6 +50,7 @@ def model():
         stem=1,
         tail=1,
         recent=RECENT,
+        **settings,
     )
     made = Dynamics(cfg)
     for parameter in made.parameters():
@@ -298,22 +305,27 @@ def test_a_past_off_balance_does_not_move_the_targets(model, clips, monkeypatch)
     torch.testing.assert_close(off_balance(flat, one, 1.1 * one), 1.1 * flat)  # no detail to add
 
 
-@pytest.mark.parametrize("start", [1, 3])
+@pytest.mark.parametrize("start, carry", [(1, 0), (3, 0), (1, 8), (3, 8)])
 def test_a_past_is_imagined_frame_after_frame_as_the_whole_pass_would(
-    model, clips, start, monkeypatch
+    clips, start, carry, monkeypatch
 ):
     """Each imagined frame is the model's single step from noise on what was imagined before."""
+    torch.manual_seed(0)
+    model = make_model(carry=carry)
+    carrier = Carrier(Tokenizer(TokenizerConfig(width=8, blocks=1)), model.motion)
+    carrier = carrier if carry else None
     blank = torch.randn_like(clips.latents)
     monkeypatch.setattr(torch, "randn_like", lambda x: blank[:2, 0])
     c = draw(ObjectiveConfig(isolated=0.0, noisy_past=0.0))
     c = replace(c, own=torch.arange(len(clips.latents)) < 2)
     fog = torch.zeros_like(clips.latents)
-    made = imagine_past(model, clips, clips.prompts, c, fog, start)
+    made = imagine_past(model, clips, c, fog, start, carrier)
     assert torch.equal(made[2:], clips.latents[2:])
     assert torch.equal(made[:, :start], clips.latents[:, :start])
     past = noise_latents(made, fog, c.past)
     single = replace(c, tau=torch.zeros_like(c.tau), level=torch.zeros_like(c.level))
-    frames = feed(clips, single, DRAFTS, blank[:, :1].expand_as(past), past, finest=4)
+    told = replace(clips, latents=made)
+    frames = feed(told, single, DRAFTS, blank[:, :1].expand_as(past), past, 4, carrier)
     whole = model(frames, twice(clips.prompts), causal=True, drafts=True).latents
     torch.testing.assert_close(made[:2, start:], whole[:2, start:], atol=1e-4, rtol=1e-4)
 

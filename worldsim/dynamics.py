@@ -33,12 +33,8 @@ from torch import Tensor, nn
 from worldsim.blocks import Block, CellBlock, Look, agent_mask, embed_places, space_rotation
 from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
-from worldsim.nn import (
-    Conv2d,
-    fourier,
-    norm,
-    rotation,
-)
+from worldsim.motion import Motion
+from worldsim.nn import Conv2d, fourier, norm, rotation
 
 
 @dataclass
@@ -62,6 +58,8 @@ class DynamicsConfig:
     """Width of the convolutions over latent cells."""
     recent: int = 4
     """Frames before the current one that the convolutions see."""
+    carry: int = 0
+    """Width of the convolutions that carry the last frame along (`worldsim.motion`); 0 for none."""
     stem: int = 2
     """Convolutional blocks before the transformer."""
     tail: int = 4
@@ -106,6 +104,11 @@ class DynamicsConfig:
         return self.max_steps.bit_length() - 1
 
     @property
+    def looks(self) -> int:
+        """Frames beside the current one: the recent ones, and the last one carried along."""
+        return self.recent + (self.carry > 0)
+
+    @property
     def time_layers(self) -> int:
         """Blocks that attend over time."""
         return self.depth // self.time_every
@@ -122,13 +125,16 @@ class Dynamics(nn.Module):
         super().__init__()
         self.cfg = cfg
         d, cells, patch = cfg.dim, cfg.cells, cfg.cells * cfg.patch**2
-        self.embed = Conv2d((1 + cfg.recent) * cfg.channels, cells, 3, padding=1)
+        self.motion = None
+        if cfg.carry:
+            self.motion = Motion(cfg.channels, cfg.action_dim, cfg.recent, cfg.carry)
+        self.embed = Conv2d((1 + cfg.looks) * cfg.channels, cells, 3, padding=1)
         self.place = nn.Linear(32, cells, bias=False)
         self.stem = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.stem))
         self.gather = nn.Linear(patch, d)
         self.special = nn.Parameter(0.02 * torch.randn(cfg.registers + 1, d))
         self.tau = nn.Linear(64, d)
-        self.previous_tau = nn.Linear(64 * cfg.recent, d, bias=False)
+        self.previous_tau = nn.Linear(64 * cfg.looks, d, bias=False)
         self.level = nn.Parameter(0.02 * torch.randn(cfg.finest + 1, d))
         self.mode = nn.Parameter(0.02 * torch.randn(2, d))  # full, causal
         self.action = nn.Sequential(nn.Linear(cfg.action_dim, d), nn.SiLU(), nn.Linear(d, d))
@@ -137,7 +143,8 @@ class Dynamics(nn.Module):
         self.gist = nn.Linear(cfg.text_dim, d, bias=False)
         self.condition = nn.Linear(d, d)
         self.modulation = nn.Linear(d, 9 * d)
-        self.copy = nn.Linear(d, 2 * cfg.channels)  # gates of the two copy paths
+        # gates: how much is copied of what is drafted, of the last frame, of that carried along
+        self.copy = nn.Linear(d, (2 + (cfg.carry > 0)) * cfg.channels)
         self.register_load_state_dict_pre_hook(_without_gist)
         every = cfg.time_every
         self.blocks = nn.ModuleList(
@@ -152,7 +159,8 @@ class Dynamics(nn.Module):
         for layer in (self.modulation, self.copy, self.spread, self.head, self.agent):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        nn.init.ones_(self.copy.bias[cfg.channels :])  # to begin with, the world stands still,
+        # to begin with, the world stands still,
+        nn.init.ones_(self.copy.bias[cfg.channels : 2 * cfg.channels])
         nn.init.constant_(self.agent.bias[cfg.bins // 2], 4.0)  # nothing is earned
         nn.init.constant_(self.agent.bias[cfg.bins], -4.0)  # and nothing ends
 
@@ -276,6 +284,7 @@ class Dynamics(nn.Module):
         part: slice,
     ) -> Prediction:
         """Run all frames through the transformer, and those in `part` on to their latents."""
+        frames = frames.beside(self.cfg.looks)
         p, dh = self.cfg.patch, self.cfg.dim // self.cfg.heads
         t, _, h, w = frames.x.shape[1:]
         cond = self._condition(frames, causal, memory["text"].gist)  # (b, t, d)
@@ -309,6 +318,7 @@ class Dynamics(nn.Module):
 
     def _move(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
         """Predict latents from the last few frames alone."""
+        frames = frames.beside(self.cfg.looks)
         cond = self._condition(frames, causal, gist)
         return self._write_cells(frames, self._read_cells(frames, cond), cond)
 
@@ -331,8 +341,11 @@ class Dynamics(nn.Module):
         for block in self.tail:
             u = block(u, cond.flatten(0, 1))
         y = self.head(F.silu(u)).float().unflatten(0, cond.shape[:2])
-        kept, moved = self.copy(cond).float()[..., None, None].chunk(2, 2)
-        return y + kept * frames.x + moved * frames.previous[:, :, -1]
+        gates = self.copy(cond).float()[..., None, None].split(self.cfg.channels, 2)
+        ways = [frames.x, frames.previous[:, :, self.cfg.recent - 1]]
+        if self.motion is not None:
+            ways.append(frames.previous[:, :, -1])
+        return y + sum(gate * way for gate, way in zip(gates, ways, strict=True))
 
     def _condition(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
         dtype = self.head.weight.dtype

@@ -36,6 +36,7 @@ from worldsim.corruption import (
 from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents, shortcut_target
 from worldsim.frames import Frames, Prediction, Prompts, previous_frames
+from worldsim.motion import Carrier, lately
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def dynamics_loss(
     progress: float,
     g: torch.Generator,
     eye: Tensor | None = None,
+    carrier: Carrier | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Compute the loss of one batch.
 
@@ -84,6 +86,7 @@ def dynamics_loss(
         g: Source of noise, on the CPU.
         eye: `(c, c)`, a Cholesky factor of `Tokenizer.sensitivity`: errors count by what they do to
             pixels; None lets all channels count alike.
+        carrier: What carries frames along, for a model that looks at such.
 
     Returns:
         The scalar loss, and metrics by name.
@@ -96,15 +99,16 @@ def dynamics_loss(
     local = progress < cfg.local_until
     drafts = causal and not local and x.shape[1] > 1
     view = View(config_of(model).recent, causal, drafts, local)
-    seen = off_balance(x, c.sharp, c.gain) if causal else x
-    past = noise_latents(seen, fog, c.past)
-    frames = feed(clips, c, view, draft, past, finest)
-    prompts = twice(clips.prompts) if view.drafts else clips.prompts
+    told = replace(clips, latents=off_balance(x, c.sharp, c.gain) if causal else x)
+    if not causal or x.shape[1] == 1:
+        carrier = None  # where other frames are guesses, or none, nothing is carried along
     if c.own.any():
         latest = min(x.shape[1] // 2, config_of(model).context)
         start = int(torch.randint(1, latest + 1, (), generator=g))
-        given = imagine_past(teacher, replace(clips, latents=seen), clips.prompts, c, fog, start)
-        frames = feed(clips, c, view, draft, noise_latents(given, fog, c.past), finest)
+        told = replace(told, latents=imagine_past(teacher, told, c, fog, start, carrier))
+    past = noise_latents(told.latents, fog, c.past)
+    frames = feed(told, c, view, draft, past, finest, carrier)
+    prompts = twice(clips.prompts) if view.drafts else clips.prompts
     target = x
     if c.move.any():
         target = _with_bootstrap(teacher, frames, prompts, x, c, view)
@@ -171,7 +175,13 @@ class View:
 
 
 def feed(
-    clips: Clips, c: Corruption, view: View, draft: Tensor, past: Tensor, finest: int
+    clips: Clips,
+    c: Corruption,
+    view: View,
+    draft: Tensor,
+    past: Tensor,
+    finest: int,
+    carrier: Carrier | None = None,
 ) -> Frames:
     """Tell the model of noised latents; a draft's previous frame is the one of the past."""
     known = clips.known & ~c.isolated[:, None]
@@ -180,10 +190,12 @@ def feed(
         return Frames(draft, c.tau, c.level, *before, clips.actions, known)
     before = previous_frames(past, c.past, view.recent, c.isolated)
     frames = Frames(draft, c.tau, c.level, *before, clips.actions, known)
-    if not view.drafts:
-        return frames
     seen = replace(frames, x=past, tau=c.past, level=torch.full_like(c.level, finest))
-    return seen.then(frames)
+    if carrier:  # what is to come is shown where the last frame moves, what is known is not
+        carried = carrier(clips.latents, clips.actions, clips.known)
+        frames = frames.beside(view.recent + 1, carried)
+        seen = seen.beside(view.recent + 1)
+    return seen.then(frames) if view.drafts else frames
 
 
 def twice(prompts: Prompts | None) -> Prompts | None:
@@ -215,23 +227,28 @@ def two_hot(x: Tensor, low: float, high: float, bins: int) -> Tensor:
 
 @torch.no_grad()
 def imagine_past(
-    teacher: Dynamics, clips: Clips, prompts: Prompts | None, c: Corruption, fog: Tensor, start: int
+    teacher: Dynamics,
+    clips: Clips,
+    c: Corruption,
+    fog: Tensor,
+    start: int,
+    carrier: Carrier | None = None,
 ) -> Tensor:
     """Let a teacher roll the clips marked in `c.own` on from frame `start`, as a world is played.
 
     Args:
         teacher: Takes single steps from noise, on a cache.
         clips: The batch, `t` frames long.
-        prompts: The clips' captions.
         c: Which rows to imagine, and the signal levels at which frames are committed.
         fog: `(b, t, c, h, w)`, noise in which to commit them.
         start: First frame to imagine, `1 <= start < t`.
+        carrier: What carries frames along, for a teacher that looks at such.
 
     Returns:
         `(b, t, c, h, w)`, the clips with those frames replaced.
     """
     made, own = clips.latents.float().clone(), c.own
-    x, fog, tau, text = made[own], fog[own], c.past[own], rows_of(prompts, own)
+    x, fog, tau, text = made[own], fog[own], c.past[own], rows_of(clips.prompts, own)
     actions, known = clips.actions[own], clips.known[own]
     level = torch.full_like(tau, teacher.cfg.finest, dtype=torch.int64)
     fed = noise_latents(x, fog, tau)
@@ -241,17 +258,28 @@ def imagine_past(
     before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
     teacher(given.during(slice(start)), before, fill=(cache, torch.arange(len(x), device=x.device)))
     text = teacher.read_prompts(text, tau)
+    if carrier:
+        painted = carrier.paint(x[:, :start])
+        lead, labelled = lately(actions, recent), lately(known, recent)
     for i in range(start, x.shape[1]):
-        pair, lately = slice(i - 1, i + 1), slice(max(0, i - 1 - recent), i + 1)
+        pair, near = slice(i - 1, i + 1), slice(max(0, i - 1 - recent), i + 1)
         fed[:, i], levels = torch.randn_like(x[:, i]), level[:, pair].clone()
-        taus = tau[:, lately].clone()
+        taus = tau[:, near].clone()
         taus[:, -1], levels[:, -1] = 0, 0
-        before = previous_frames(fed[:, lately], taus, recent)
+        before = previous_frames(fed[:, near], taus, recent)
         past = *(part[:, -2:] for part in before), actions[:, pair], known[:, pair]
         now = Frames(fed[:, pair], taus[:, -2:], levels, *past)
+        if carrier:
+            both = torch.full_like(known[:, i], i > 1)
+            told = lately(x, recent, 1)[:, i], lead[:, i], labelled[:, i]
+            carried = carrier.along(painted, both, *told)[:, None]
+            last, draft = now.during(slice(1)), now.during(slice(1, 2))
+            now = last.beside(recent + 1).then(draft.beside(recent + 1, carried))
         positions = torch.tensor([[i - 1, i]], device=x.device).expand(len(x), -1)
         x[:, i] = teacher.step(now, positions, cache, text.during(pair)).latents[:, 0]
         fed[:, i] = noise_latents(x[:, [i]], fog[:, [i]], tau[:, [i]])[:, 0]
+        if carrier:
+            painted = torch.stack([painted[:, 1], carrier.tokenizer.paint(x[:, i])], 1)
     made[own] = x
     return made
 

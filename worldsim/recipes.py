@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from worldsim.building import build_world
+from worldsim.carrying import SHARE, train_motion
 from worldsim.clips import LatentDataset, draw_set, encode_dataset, sampler
 from worldsim.datasets.parts import hold_out, opened, opened_like
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import read_tensors, write_tensors
+from worldsim.motion import Carrier
 from worldsim.objective import ObjectiveConfig, dynamics_loss
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import TrainConfig, fit
@@ -214,18 +216,20 @@ def train_dynamics(
     cfg = replace(cfg.dynamics, channels=latents.shape[1], action_dim=films[0].actions.shape[1])
     torch.manual_seed(train.seed)
     dynamics = Dynamics(cfg).to(device)
-    if init:
-        start_from(dynamics, init)
+    moves = start_from(dynamics, init) if init else False
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
-    some = latents[:: max(1, len(latents) // 64)].to(device).float()
-    metric = deepcopy(tokenizer).float().to(device).sensitivity(some)
-    idle = 1e-3 * torch.eye(len(metric), device=device)  # a channel that no pixel answers to
-    eye = torch.linalg.cholesky(metric + idle)
+    eye, carrier = _eye(tokenizer, latents, device), None
+    if dynamics.motion:
+        carrier = Carrier(_fast(tokenizer, device), dynamics.motion)
+        if not moves:
+            first = progress and (lambda share: progress(SHARE * share))
+            train = train_motion(carrier, films, train, out / "motion", first)
+            progress = progress and (lambda share, then=progress: then(SHARE + (1 - SHARE) * share))
+        dynamics.motion.requires_grad_(False)
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
-        return dynamics_loss(
-            model, ema, batch.clips, objective, causal=batch.causal, progress=progress, g=g, eye=eye
-        )
+        looks = {"causal": batch.causal, "eye": eye, "carrier": carrier}
+        return dynamics_loss(model, ema, batch.clips, objective, progress=progress, g=g, **looks)
 
     best = fit(
         dynamics, sampler(films, train.batch_size, cfg.context, objective), loss, train, out,
@@ -244,8 +248,19 @@ def _with_more(train_on, more: Sequence, tokenizer: Tokenizer) -> list:
     return sets
 
 
-def start_from(dynamics: Dynamics, init: str | Path) -> None:
+def _eye(tokenizer: Tokenizer, latents: Tensor, device: str) -> Tensor:
+    """Return what makes of errors in latents such as count by what they do to pixels."""
+    some = latents[:: max(1, len(latents) // 64)].to(device).float()
+    metric = deepcopy(tokenizer).float().to(device).sensitivity(some)
+    idle = 1e-3 * torch.eye(len(metric), device=device)  # a channel that no pixel answers to
+    return torch.linalg.cholesky(metric + idle)
+
+
+def start_from(dynamics: Dynamics, init: str | Path) -> bool:
     """Copy the weights of the world or training run at `init`.
+
+    Returns:
+        Whether they know how things move; if not, the model looks at no frame carried along yet.
 
     Raises:
         ValueError: If the architectures differ.
@@ -256,11 +271,27 @@ def start_from(dynamics: Dynamics, init: str | Path) -> None:
     else:
         state = load(str(init), dtype=torch.float32).dynamics.state_dict()
     try:
-        dynamics.load_state_dict(state)
+        dynamics.load_state_dict(_with_motion(dynamics, state))
     except RuntimeError as error:
         raise ValueError(
             f"`init` must be a world of the same architecture, got {init}: {error}"
         ) from error
+    return "motion.head.weight" in state
+
+
+def _with_motion(dynamics: Dynamics, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Widen the weights of a model that carries no frame along for one that does."""
+    if dynamics.motion is None or "motion.head.weight" in state:
+        return state
+    own, c = dynamics.state_dict(), dynamics.cfg.channels
+    grown = {name: value for name, value in own.items() if name.startswith("motion.")}
+    embed, tau = state["embed.weight"], state["previous_tau.weight"]
+    before, after = embed.split([dynamics.cfg.recent * c, c], 1)
+    grown["embed.weight"] = torch.cat([before, torch.zeros_like(after), after], 1)
+    grown["previous_tau.weight"] = torch.cat([tau, torch.zeros_like(tau[:, :64])], 1)
+    for name in ("copy.weight", "copy.bias"):
+        grown[name] = torch.cat([state[name], torch.zeros_like(state[name][:c])])
+    return state | grown
 
 
 def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable, ...]:
@@ -299,13 +330,19 @@ def _tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str, bar: boo
     from worldsim.text import TextEncoder
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    fast = tokenizer.to(device)
-    if has_bf16(torch.device(device)):
-        fast = Tokenizer(tokenizer.cfg).to(device, torch.bfloat16)
-        fast.load_state_dict(tokenizer.state_dict())
-    latents = encode_dataset(episodes, fast, TextEncoder().encode, bar)
+    latents = encode_dataset(episodes, _fast(tokenizer, device), TextEncoder().encode, bar)
     write_tensors(path, latents.to_file())
     return latents
+
+
+def _fast(tokenizer: Tokenizer, device: str) -> Tokenizer:
+    """Return a tokenizer in bf16, where the device multiplies that fast."""
+    tokenizer = tokenizer.to(device)
+    if not has_bf16(torch.device(device)):
+        return tokenizer
+    fast = Tokenizer(tokenizer.cfg).to(device, torch.bfloat16, memory_format=torch.channels_last)
+    fast.load_state_dict(tokenizer.state_dict())
+    return fast.requires_grad_(False)
 
 
 def _budget(train: TrainConfig | None, overrides: dict, stage: str) -> TrainConfig:

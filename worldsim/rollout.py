@@ -26,9 +26,11 @@ from torch import Tensor
 from worldsim.flow import advance, check_steps, noise_latents
 from worldsim.frames import Frames, Prediction, Prompts, Text, previous_frames
 from worldsim.kv_cache import KVCache
+from worldsim.motion import Carrier
 from worldsim.world import World
 
-STATE = ("latents", "fed", "fed_tau", "action", "known", "policy", "age")  # a row per world, each
+# what there is a row of for each world
+STATE = ("latents", "fed", "fed_tau", "action", "known", "painted", "policy", "age")
 GIVEN_TAU = 0.95  # signal level at which recorded frames are fed
 FEW = 4  # fewer worlds than that are faster on one CPU thread than on several
 GUIDED = 24  # frames over which guidance fades: for longer it gathers contrast
@@ -64,6 +66,7 @@ class Snapshot:
     fed_tau: Tensor
     action: Tensor
     known: Tensor
+    painted: Tensor
     policy: Tensor
     age: Tensor
     pending: bool
@@ -127,8 +130,12 @@ class Rollout:
         # the last frame, which may wait to be committed, and those before it that it looks at
         self.fed = torch.zeros(rows, cfg.recent + 1, *self.latents.shape[1:], device=self.device)
         self.fed_tau = torch.zeros(rows, cfg.recent + 1, device=self.device)
-        self.action = torch.zeros(rows, cfg.action_dim, device=self.device)
-        self.known = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        self.action = torch.zeros(rows, cfg.recent, cfg.action_dim, device=self.device)
+        self.known = torch.zeros(rows, cfg.recent, dtype=torch.bool, device=self.device)
+        self.carrier = Carrier(world.tokenizer, self.model.motion) if self.model.motion else None
+        # the last two frames, in pixels, if one of them is to be carried along
+        room = (2, 3, *self.frame_size) if self.carrier else (0,)
+        self.painted = torch.zeros(rows, *room, device=self.device)
         self.pending = False
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.age = torch.full((rows,), GUIDED, device=self.device)  # frames since a prompt was new
@@ -186,10 +193,14 @@ class Rollout:
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
         self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
         self.latents[at] = latents[:, -1]
-        self.action[at], self.known[at] = frames.actions[:, -1], frames.known[:, -1]
-        last = min(t, self.fed.shape[1])
-        self.fed[at], self.fed_tau[at] = 0.0, 0.0
-        self.fed[at, -last:], self.fed_tau[at, -last:] = fed[:, -last:], tau[:, -last:]
+        if self.carrier:
+            self.painted[at] = self.carrier.paint(latents)
+        given = {"action": frames.actions, "known": frames.known, "fed": fed, "fed_tau": tau}
+        for name, values in given.items():
+            kept = getattr(self, name)
+            last = min(t, kept.shape[1])
+            kept[at] = 0
+            kept[at, -last:] = values[:, -last:]
 
     @torch.inference_mode()
     def begin(self, rows: Sequence[int]) -> Tensor:
@@ -221,6 +232,13 @@ class Rollout:
         with _threads(self.rows, self.device):
             return self._advance(actions, known, self.steps, agent)
 
+    @torch.inference_mode()
+    def frames(self, rows: Sequence[int] | slice = slice(None)) -> Tensor:
+        """Return the newest frames of some rows, `(r, h, w, 3)` uint8."""
+        if self.carrier:  # which has painted them
+            return self.world.tokenizer.to_uint8(self.painted[rows, 1])
+        return self.world.decode(self.latents[rows])
+
     def snapshot(self) -> Snapshot:
         """Copy the whole state."""
         state = {name: getattr(self, name).clone() for name in STATE}
@@ -246,13 +264,17 @@ class Rollout:
     ) -> Step:
         known = torch.ones(self.rows, dtype=torch.bool) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
-        actions = actions.to(self.device, torch.float32, copy=True)  # rows that begin are set in it
+        actions = torch.cat([self.action[:, 1:], actions.to(self.action)[:, None]], 1)
+        known = torch.cat([self.known[:, 1:], known[:, None]], 1)
         x, said, change = self._denoise(actions, known, steps, agent, renoise)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
         self.fed = torch.cat([self.fed[:, 1:], self.tau * x], 1)
         self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
         self.action, self.known, self.pending = actions, known, True
         self.latents = x[:, 0]
+        if self.carrier:
+            painted = self.world.tokenizer.paint(self.latents)
+            self.painted = torch.stack([self.painted[:, 1], painted], 1)
         self.cache.clock += 1
         self.age += 1
         if agent and self.world.cfg.format_version == 1:
@@ -264,7 +286,8 @@ class Rollout:
     ) -> tuple[Tensor, Prediction, Tensor]:
         """Walk from noise to the next frame in equal steps; the first pass commits the last one.
 
-        With `renoise`, each step ends in new noise; else in what is left of the first one.
+        `actions` and `known` are those of the last few frames and of the new one. With `renoise`,
+        each step ends in new noise; else in what is left of the first one.
         """
         d = torch.full((self.rows, 1), 1 / steps, device=self.device)
         level = torch.full((self.rows, 1), steps.bit_length() - 1, device=self.device)
@@ -273,9 +296,10 @@ class Rollout:
         fresh = (1 - self.age / GUIDED).clamp(min=0) * asked
         strength = (1 + (self.guidance - 1) * fresh)[:, None, None, None, None]
         guided = bool((strength != 1).any())
+        carried = self.carried(actions, known) if self.carrier else None
         for k in range(steps):
             tau, final = k * d, k == steps - 1
-            draft = self._frame(x, tau, level, actions, known, slice(1, None))
+            draft = self._frame(x, tau, level, actions, known, slice(1, None), carried)
             if guided:  # first without the prompt, so that the cache keeps what came with it
                 null = self._pass(draft, agent and self.pending, prompted=False).latents
             said = self._pass(draft, agent and (final or self.pending))
@@ -292,10 +316,24 @@ class Rollout:
         return x, said, change
 
     def _frame(
-        self, x: Tensor, tau: Tensor, level: Tensor, actions: Tensor, known: Tensor, before: slice
+        self,
+        x: Tensor,
+        tau: Tensor,
+        level: Tensor,
+        actions: Tensor,
+        known: Tensor,
+        before: slice,
+        carried: Tensor | None = None,
     ) -> Frames:
         previous = self.fed[:, None, before], self.fed_tau[:, None, before]
-        return Frames(x, tau, level, *previous, actions[:, None], known[:, None])
+        frames = Frames(x, tau, level, *previous, actions[:, -1:], known[:, -1:])
+        return frames.beside(self.model.cfg.looks, carried)
+
+    def carried(self, actions: Tensor, known: Tensor) -> Tensor:
+        """Return the last frame, carried along to where it will be, `(b, 1, c, h, w)`."""
+        tau = self.fed_tau[:, 1:]
+        past = self.fed[:, 1:] / tau.clamp(min=0.1)[..., None, None, None]
+        return self.carrier.along(self.painted, tau[:, -2] > 0, past, actions, known)[:, None]
 
     def _pass(self, draft: Frames, agent: bool, prompted: bool = True) -> Prediction:
         """Run a draft, and before it the last frame if that is not committed yet."""

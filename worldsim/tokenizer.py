@@ -132,8 +132,7 @@ class Tokenizer(nn.Module):
         """
         self.latent_size(frames.shape[-3:-1])
         x = frames.reshape(-1, *frames.shape[-3:])
-        z = self._encode(self.to_float(x))
-        z = (z - self.latent_mean.view(-1, 1, 1)) / self.latent_std.view(-1, 1, 1)
+        z = self.read(self.to_float(x))
         return z.reshape(*frames.shape[:-3], *z.shape[1:])
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -145,11 +144,18 @@ class Tokenizer(nn.Module):
         Returns:
             `(..., 8 h, 8 w, 3)` uint8.
         """
-        z = latents.reshape(-1, *latents.shape[-3:]).to(self.latent_mean.dtype)
-        x = self.decoder(self.unscale(z).contiguous(memory_format=torch.channels_last)).float()
-        x = x.add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
-        x = rearrange(x, "b c h w -> b h w c").contiguous()
+        x = self.to_uint8(self.paint(latents.reshape(-1, *latents.shape[-3:])))
         return x.reshape(*latents.shape[:-3], *x.shape[1:])
+
+    def read(self, x: Tensor) -> Tensor:
+        """Turn pixels `(b, 3, h, w)` in [-1, 1] into latents `(b, c, h / 8, w / 8)`."""
+        z = self._encode(x.to(self.latent_mean.dtype, memory_format=torch.channels_last))
+        return (z - self.latent_mean.view(-1, 1, 1)) / self.latent_std.view(-1, 1, 1)
+
+    def paint(self, latents: Tensor) -> Tensor:
+        """Undo `read`: `(b, c, h, w)` to `(b, 3, 8 h, 8 w)` float32, about in [-1, 1]."""
+        z = self.unscale(latents.to(self.latent_mean.dtype))
+        return self.decoder(z.contiguous(memory_format=torch.channels_last)).float()
 
     def loss(self, frames: Tensor, weight: Tensor | None = None) -> tuple[Tensor, dict[str, float]]:
         """Reconstruct a batch.
@@ -209,6 +215,11 @@ class Tokenizer(nn.Module):
         """Turn `(b, h, w, 3)` uint8 into `(b, 3, h, w)` in [-1, 1], in the dtype of the weights."""
         x = rearrange(frames, "b h w c -> b c h w").to(self.latent_mean.dtype) / 127.5 - 1
         return x.contiguous(memory_format=torch.channels_last)
+
+    def to_uint8(self, x: Tensor) -> Tensor:
+        """Undo `to_float`, where `x` may leave [-1, 1] a little."""
+        x = x.add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        return rearrange(x, "b c h w -> b h w c").contiguous()
 
     def _encode(self, x: Tensor) -> Tensor:
         return torch.tanh(self.encoder(x))

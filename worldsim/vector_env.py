@@ -309,10 +309,10 @@ class WorldVectorEnv(VectorEnv):
             return self.doubt(latents, before, self._lost).double().cpu().numpy()
 
     def _observe(self, rows: list[int] | None = None) -> np.ndarray | Tensor:
-        latents = self.rollout.latents if rows is None else self.rollout.latents[rows]
+        rows = slice(None) if rows is None else rows
         if self.obs == "latents":
-            return latents.clone()
-        frames = self.world.decode(latents)
+            return self.rollout.latents[rows].clone()
+        frames = self.rollout.frames(rows)
         return frames.clone() if self.obs == "torch" else frames.cpu().numpy()
 
     def _pixels(self) -> np.ndarray:

@@ -281,8 +281,8 @@ def measure_time(study: Study, frames: int = 120, warm: int = 20) -> dict[str, A
     with torch.inference_mode():
         for i in range(frames + warm):
             begin = time.perf_counter()
-            now = rollout.step(rollout.policy, agent=True)
-            study.world.decode(now.latents).cpu()
+            rollout.step(rollout.policy, agent=True)
+            rollout.frames().cpu()
             if i >= warm:
                 durations.append(time.perf_counter() - begin)
     return percentiles(durations) | {
