@@ -4,12 +4,12 @@ Every block attends in space within each frame; every `time_every`-th block also
 separately at each place of the frame, and reads the words of the frame's prompt. Signal level, step
 size, action and the gist of the prompt modulate every frame (adaLN-Zero with one projection shared
 by all blocks): the words' mean says at once what place and light to paint, the words themselves say
-the rest. Before
-the frame is cut into tokens and after it is put together again, a few convolutions look at its
-cells beside those of the last few frames: what stands still is copied, what moves a little is moved
-there, and the transformer is left with what needs memory, space and text. One set of weights looks
-at time in two ways: *causal*, a band of `context` frames, for the live rollout; *full*, every frame
-sees every other, for whole clips.
+the rest. Before the frame is cut into tokens and after it is put together again, a few convolutions
+look at its cells beside those of the last few frames and, where a world has learned that, of the
+last one carried along to where it will be (`worldsim.motion`): what stands still is copied, what
+moves is moved there, and the transformer is left with what needs memory, space and text. One set of
+weights looks at time in two ways: *causal*, a band of `context` frames, for the live rollout;
+*full*, every frame sees every other, for whole clips.
 
 A frame's tokens are `[latent tokens | registers | agent]`. The agent token reads the others and is
 read by none; reward, termination and the recorded policy's next action are read off it.
@@ -88,8 +88,11 @@ class DynamicsConfig:
                 "`depth` must be divisible by `time_every`, "
                 f"got depth={self.depth}, time_every={self.time_every}"
             )
-        if self.cells % 8:
-            raise ValueError(f"`cells` must be a multiple of 8, got {self.cells}; try 128")
+        for name, usual in (("cells", 128), ("carry", 96)):
+            if getattr(self, name) % 8:
+                raise ValueError(
+                    f"`{name}` must be a multiple of 8, got {getattr(self, name)}; try {usual}"
+                )
         if self.max_steps & (self.max_steps - 1) or self.max_steps < 1:
             raise ValueError(f"`max_steps` must be a power of two, got {self.max_steps}; try 16")
 

@@ -10,8 +10,8 @@ How fast things move already is what convolutions see worst, so it is measured: 
 frame are looked for in the one before, roughly first and then closely.
 
 References:
-    Optical flow from coarse to fine, Lucas & Kanade 1981, and as a network's warp, PWC-Net, Sun et
-    al. 2018, https://arxiv.org/abs/1709.02371
+    PWC-Net (coarse to fine, costs of matching as input), Sun et al. 2018,
+    https://arxiv.org/abs/1709.02371
     Next frames as moved pixels, Finn et al. 2016, https://arxiv.org/abs/1605.07157
     Spatial transformers (bilinear fetching), Jaderberg et al. 2015, https://arxiv.org/abs/1506.02025
 """
@@ -84,7 +84,7 @@ class Motion(nn.Module):
         return 4 * F.pixel_shuffle(self.head(F.silu(u)).float(), FINE)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Carrier:
     """What carries frames along: who paints and reads them, and who says where they move."""
 
@@ -176,7 +176,8 @@ def measure(before: Tensor, after: Tensor) -> Tensor:
     cost = _smooth(F.avg_pool2d((shifted - now[:, :, None]).square().sum(1), 2))
     least = cost.amin(1, keepdim=True)
     share = (-(cost - least) / (SURE * least + LINGER)).softmax(1)
-    mean, square = (torch.einsum("nkhw,kc->nchw", share, p) for p in (near, near.square()))
+    shares = share[:, :, None]  # (n, k, 1, h, w)
+    mean, square = ((shares * p[:, :, None, None]).sum(1) for p in (near, near.square()))
     spread = (square - mean.square()).sum(1, keepdim=True)
     return torch.cat([4 * flow + 2 * mean, 1 / (1 + spread)], 1)
 

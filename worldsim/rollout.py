@@ -26,7 +26,6 @@ from torch import Tensor
 from worldsim.flow import advance, check_steps, noise_latents
 from worldsim.frames import Frames, Prediction, Prompts, Text, previous_frames
 from worldsim.kv_cache import KVCache
-from worldsim.motion import Carrier
 from worldsim.world import World
 
 # what there is a row of for each world
@@ -132,9 +131,8 @@ class Rollout:
         self.fed_tau = torch.zeros(rows, cfg.recent + 1, device=self.device)
         self.action = torch.zeros(rows, cfg.recent, cfg.action_dim, device=self.device)
         self.known = torch.zeros(rows, cfg.recent, dtype=torch.bool, device=self.device)
-        self.carrier = Carrier(world.tokenizer, self.model.motion) if self.model.motion else None
-        # the last two frames, in pixels, if one of them is to be carried along
-        room = (2, 3, *self.frame_size) if self.carrier else (0,)
+        # the last two frames, in pixels, if the last one is to be carried along
+        room = (2, 3, *self.frame_size) if world.carrier else (0,)
         self.painted = torch.zeros(rows, *room, device=self.device)
         self.pending = False
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
@@ -193,8 +191,8 @@ class Rollout:
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
         self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
         self.latents[at] = latents[:, -1]
-        if self.carrier:
-            self.painted[at] = self.carrier.paint(latents)
+        if self.world.carrier:
+            self.painted[at] = self.world.carrier.paint(latents)
         given = {"action": frames.actions, "known": frames.known, "fed": fed, "fed_tau": tau}
         for name, values in given.items():
             kept = getattr(self, name)
@@ -235,7 +233,7 @@ class Rollout:
     @torch.inference_mode()
     def frames(self, rows: Sequence[int] | slice = slice(None)) -> Tensor:
         """Return the newest frames of some rows, `(r, h, w, 3)` uint8."""
-        if self.carrier:  # which has painted them
+        if self.world.carrier:  # which has painted them
             return self.world.tokenizer.to_uint8(self.painted[rows, 1])
         return self.world.decode(self.latents[rows])
 
@@ -272,7 +270,7 @@ class Rollout:
         self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
         self.action, self.known, self.pending = actions, known, True
         self.latents = x[:, 0]
-        if self.carrier:
+        if self.world.carrier:
             painted = self.world.tokenizer.paint(self.latents)
             self.painted = torch.stack([self.painted[:, 1], painted], 1)
         self.cache.clock += 1
@@ -296,7 +294,7 @@ class Rollout:
         fresh = (1 - self.age / GUIDED).clamp(min=0) * asked
         strength = (1 + (self.guidance - 1) * fresh)[:, None, None, None, None]
         guided = bool((strength != 1).any())
-        carried = self.carried(actions, known) if self.carrier else None
+        carried = self.carried(actions, known) if self.world.carrier else None
         for k in range(steps):
             tau, final = k * d, k == steps - 1
             draft = self._frame(x, tau, level, actions, known, slice(1, None), carried)
@@ -333,7 +331,7 @@ class Rollout:
         """Return the last frame, carried along to where it will be, `(b, 1, c, h, w)`."""
         tau = self.fed_tau[:, 1:]
         past = self.fed[:, 1:] / tau.clamp(min=0.1)[..., None, None, None]
-        return self.carrier.along(self.painted, tau[:, -2] > 0, past, actions, known)[:, None]
+        return self.world.carrier.along(self.painted, tau[:, -2] > 0, past, actions, known)[:, None]
 
     def _pass(self, draft: Frames, agent: bool, prompted: bool = True) -> Prediction:
         """Run a draft, and before it the last frame if that is not committed yet."""
