@@ -27,7 +27,8 @@ from worldsim.motion import Carrier
 from worldsim.spaces import space_from_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
-FORMAT_VERSION = 3  # 2: no gist, no fresh noise; 1: reward, ending, policy are of committed frames
+# 3: carry no frame along; 2: no gist, no fresh noise; 1: reward, ending, policy of past frames
+FORMAT_VERSION = 4
 SHIPPED = Path(__file__).parent / "worlds"
 
 
