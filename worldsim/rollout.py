@@ -17,7 +17,6 @@ References:
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -25,52 +24,12 @@ from torch import Tensor
 
 from worldsim.flow import advance, check_steps, noise_latents
 from worldsim.frames import Frames, Prediction, Prompts, Text, previous_frames
-from worldsim.kv_cache import KVCache
+from worldsim.moments import STATE, Snapshot, Step
 from worldsim.world import World
 
-# what there is a row of for each world
-STATE = ("latents", "fed", "fed_tau", "action", "known", "painted", "policy", "age")
 GIVEN_TAU = 0.95  # signal level at which recorded frames are fed
 FEW = 4  # fewer worlds than that are faster on one CPU thread than on several
 GUIDED = 24  # frames over which guidance fades: for longer it gathers contrast
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one action brings, for `b` worlds.
-
-    Attributes:
-        latents: `(b, c, h, w)` float32, the new frame.
-        reward: `(b,)` expected reward; zeros where it was not asked for.
-        terminated: `(b,)` probability in [0, 1] that the episode ended.
-        policy: `(b, a)` scaled expected next action of the recorded policy, as of the last frame
-            for which it was asked.
-        change: `(b,)` RMS change of the frame between the last two sampler passes; 0 for one pass.
-    """
-
-    latents: Tensor
-    reward: Tensor
-    terminated: Tensor
-    policy: Tensor
-    change: Tensor
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A moment of a rollout, to come back to."""
-
-    cache: KVCache
-    latents: Tensor
-    fed: Tensor
-    fed_tau: Tensor
-    action: Tensor
-    known: Tensor
-    painted: Tensor
-    policy: Tensor
-    age: Tensor
-    pending: bool
-    generators: tuple[Tensor, ...]
-    prompts: tuple[str | None, ...]
 
 
 @contextmanager
