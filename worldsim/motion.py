@@ -112,7 +112,7 @@ class Carrier:
 
     @torch.no_grad()
     def paint(self, latents: Tensor) -> Tensor:
-        """Paint the last two of `(b, t, c, h, w)`, `(b, 2, 3, 8 h, 8 w)`; zeros for none."""
+        """Paint the last two of `(b, t, c, h, w)`, `(b, 2, 3, 8 h, 8 w)`; the first may be void."""
         latents = F.pad(latents[:, -2:], (0, 0) * 3 + (max(0, 2 - latents.shape[1]), 0))
         return self.tokenizer.paint(latents.flatten(0, 1)).unflatten(0, (-1, 2))
 
