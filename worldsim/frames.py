@@ -136,11 +136,15 @@ def previous_frames(
         `previous` `(b, t, recent, c, h, w)` and `previous_tau` `(b, t, recent)`, the last frame
         last, zero where there is none.
     """
-    t = x.shape[1]
-    x, tau = F.pad(x, (0, 0) * 3 + (recent, 0)), F.pad(tau, (recent, 0))
-    previous = torch.stack([x[:, lag : lag + t] for lag in range(recent)], 2)
-    previous_tau = torch.stack([tau[:, lag : lag + t] for lag in range(recent)], 2)
+    previous, previous_tau = lately(x, recent, 1), lately(tau, recent, 1)
     if isolated is not None:
         previous = previous.masked_fill(isolated[:, None, None, None, None, None], 0)
         previous_tau = previous_tau.masked_fill(isolated[:, None, None], 0)
     return previous, previous_tau
+
+
+def lately(values: Tensor, count: int, lag: int = 0) -> Tensor:
+    """Collect the last few of `(b, t, ...)` up to `lag` before each: `(b, t, count, ...)`."""
+    t = values.shape[1]
+    padded = F.pad(values, (0, 0) * (values.ndim - 2) + (count - 1 + lag, 0))
+    return torch.stack([padded[:, i : i + t] for i in range(count)], 2)

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.blocks import CellBlock, embed_places, kept
+from worldsim.frames import lately
 from worldsim.nn import Conv2d
 from worldsim.tokenizer import Tokenizer
 
@@ -132,13 +133,6 @@ class Carrier:
         seen = measure(pixels[:, 0], pixels[:, 1]) * both[:, None, None, None]
         moved = warp(pixels[:, 1], self.motion(past, seen, actions, known))
         return self.tokenizer.read(moved).float()
-
-
-def lately(values: Tensor, count: int, lag: int = 0) -> Tensor:
-    """Collect the last few of `(b, t, ...)` up to `lag` before each: `(b, t, count, ...)`."""
-    t = values.shape[1]
-    padded = F.pad(values, (0, 0) * (values.ndim - 2) + (count - 1 + lag, 0))
-    return torch.stack([padded[:, i : i + t] for i in range(count)], 2)
 
 
 def warp(pixels: Tensor, flow: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ from worldsim.corruption import (
 )
 from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents, shortcut_target
-from worldsim.frames import Frames, Prediction, Prompts, previous_frames
-from worldsim.motion import Carrier, lately
+from worldsim.frames import Frames, Prediction, Prompts, lately, previous_frames
+from worldsim.motion import Carrier
 
 
 @dataclass(frozen=True)
