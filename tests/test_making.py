@@ -1,5 +1,6 @@
 """From any env to a playable world in one call, whatever its actions, also after interruptions."""
 
+import contextlib
 import json
 
 import cv2
@@ -271,6 +272,15 @@ def test_bad_settings_are_refused_before_anything_is_recorded(tmp_path, capsys, 
     assert main(["make", *(f"{key}={value}" for key, value in settings.items())]) != 0
     assert says in capsys.readouterr().err
     assert not (tmp_path / "lamp.making/test.partial").exists()
+
+
+@pytest.mark.parametrize(
+    "env, chosen",
+    [("worldsim/Drive-v0", "scripted"), ("Pendulum-v1", "keys"), ("CartPole-v1", "sticky")],
+)
+def test_who_acts_is_chosen_by_the_env(env, chosen):
+    with contextlib.closing(Filmed(open_env(env), (64, 64))) as filmed:
+        assert choose_policy("", filmed) == chosen
 
 
 def test_a_policy_comes_by_name_or_from_a_file_of_stable_baselines(tmp_path):

@@ -60,6 +60,12 @@ class Dot(gymnasium.Env):
         return {(pygame.K_LEFT, pygame.K_UP): np.array([-1, -1], np.float32)}
 
 
+class Mute(Dot):
+    """Has one action, which no key needs to stand for."""
+
+    action_space = spaces.Discrete(1)
+
+
 class Rendered(Dot):
     """Shows its frames by `render` only."""
 
@@ -193,7 +199,9 @@ def test_an_interrupt_leaves_a_recording_that_can_be_resumed(tmp_path):
     assert_same_data(list(whole)[:3], record(Dot, episodes=3, max_steps=9, progress=False))
 
 
-@pytest.mark.parametrize("policy", ["random", "sticky", lambda obs, rng: rng.uniform(-1, 1, 2)])
+@pytest.mark.parametrize(
+    "policy", ["random", "sticky", "keys", lambda obs, rng: rng.uniform(-1, 1, 2)]
+)
 def test_every_policy_records_the_same_for_the_same_seed(policy):
     one, other = (
         record(Dot, episodes=2, policy=policy, max_steps=20, progress=False) for _ in range(2)
@@ -206,6 +214,17 @@ def test_sticky_actions_last_some_ten_steps():
     episode = record("CartPole-v1", episodes=40, policy="sticky", max_steps=8, progress=False)
     same = [(e.actions[1:] == e.actions[:-1]).all(1).mean() for e in episode]
     assert 0.85 < np.mean(same) < 1
+
+
+def test_keys_reach_the_ends_of_an_action_and_each_episode_has_its_own():
+    data = record("Pendulum-v1", episodes=12, policy="keys", max_steps=40, progress=False)
+    every = np.concatenate([e.actions for e in data])
+    for end in (-2, 0, 2):  # left, nothing, right
+        assert 0.1 < (every == end).mean() < 0.6
+    assert 0.1 < (~np.isin(every, (-2, 0, 2))).mean() < 0.4  # and now and then anything
+    same = [(e.actions[1:] == e.actions[:-1]).mean() for e in data]
+    assert 0.85 < np.mean(same) < 1
+    assert np.std([e.actions.mean() for e in data]) > 0.3
 
 
 def test_an_env_by_id_is_rendered_and_rebuilt_in_workers():
@@ -224,6 +243,7 @@ def test_an_env_by_id_is_rendered_and_rebuilt_in_workers():
     [
         ({"policy": "clever"}, ValueError, "`policy` must be"),
         ({"env": "CartPole-v1"}, ValueError, "scripted_action"),
+        ({"env": Mute, "policy": "keys"}, ValueError, "keys can stand for"),
         ({"env": 3}, TypeError, "`env` must be"),
         ({"env": Rendered}, ValueError, 'render_mode="rgb_array"'),
         ({"episodes": 0}, ValueError, "`episodes` must be"),

@@ -52,7 +52,8 @@ class MakeConfig:
     minutes: float = 30.0
     """For everything, from the first recording to the last measure."""
     policy: str = ""
-    """scripted, random, sticky, module:function, or a Stable-Baselines3 .zip; chosen if empty."""
+    """scripted, random, sticky, keys, module:function, or a Stable-Baselines3 .zip; chosen if
+    empty."""
     size: str = ""
     """Width x height of the frames such as 64x64, or several such as 64x64,96x64 for a world of all
     of them, the first one in the main; chosen if empty."""
@@ -121,7 +122,7 @@ def make_world(
             callable that makes one, with whatever wrappers. Several sizes or workers need to make
             it more than once.
         out: Folder of the world; what led to it is kept beside it, in `<out>.making`.
-        policy: "scripted" (the env's own driver), "random", "sticky", `module:function`, a
+        policy: "scripted" (the env's own driver), "random", "sticky", "keys", `module:function`, a
             Stable-Baselines3 file, or `policy(observation, rng) -> action`, which sees the env's
             own observations; chosen if empty.
         progress: Show a progress bar.

@@ -1,10 +1,15 @@
 """Who acts while an env is recorded: by name, by a function, or an agent trained elsewhere."""
 
+import numpy as np
+from gymnasium import spaces
+
 from worldsim.agents import load_agent
 from worldsim.filmed import Filmed, load_function
+from worldsim.recording import DRAWN
 from worldsim.spaces import Policy
 
-NAMES = ("scripted", "random", "sticky")
+NAMES = ("scripted", *DRAWN)
+HANDS = 3  # numbers of an action that a player steers at once
 
 
 def choose_policy(policy: str | Policy, env: Filmed) -> str | Policy:
@@ -13,7 +18,8 @@ def choose_policy(policy: str | Policy, env: Filmed) -> str | Policy:
     Args:
         policy: A name in `NAMES`, `module:function`, a Stable-Baselines3 file, or a function from
             the env's own observation and a random generator to an action; if empty, the env's own
-            driver where it has one, else "sticky".
+            driver where it has one, else "keys" where an action is a few real numbers, whose ends a
+            player holds and chance hardly ever draws, else "sticky".
         env: The env to act in.
 
     Returns:
@@ -23,7 +29,11 @@ def choose_policy(policy: str | Policy, env: Filmed) -> str | Policy:
         ValueError: If there is no such policy.
     """
     if not policy:
-        return "scripted" if hasattr(env.unwrapped, "scripted_action") else "sticky"
+        if hasattr(env.unwrapped, "scripted_action"):
+            return "scripted"
+        space = env.action_space
+        few = isinstance(space, spaces.Box) and np.prod(space.shape) <= HANDS
+        return "keys" if few else "sticky"
     if isinstance(policy, str):
         if policy == "scripted" and not hasattr(env.unwrapped, "scripted_action"):
             raise ValueError(

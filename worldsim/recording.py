@@ -31,6 +31,8 @@ from worldsim.spaces import Policy, flatten_action
 from worldsim.workers import run_parallel
 
 STEP_LIMIT = 100_000  # an env that never ends is a mistake, not a long episode
+DRAWN = ("random", "sticky", "keys")  # policies that look at nothing
+ANYTHING = 0.25  # share of what "keys" holds that no key stands for
 
 
 def record(
@@ -54,7 +56,8 @@ def record(
             `episodes`; an interrupted recording goes on where it stopped. None keeps all in memory.
         episodes: Episodes that the data set holds in the end.
         policy: "scripted" (`env.unwrapped.scripted_action(rng)`), "random", "sticky" (random,
-            held for some ten steps), or `policy(observation, rng) -> action`.
+            held for some ten steps), "keys" (what up to two random keys stand for, held as long,
+            now and then any action), or `policy(observation, rng) -> action`.
         workers: Processes that record; 1 records in this process.
         seed: Episode `i` is recorded with `seed + i`.
         max_steps: Truncate episodes after so many steps; None leaves it to the env.
@@ -201,21 +204,45 @@ def _chooser(env: Env, policy: str | Policy, seed: int) -> Callable[[Any], Any]:
         if not hasattr(env.unwrapped, "scripted_action"):
             raise ValueError(
                 '`policy="scripted"` needs `env.unwrapped.scripted_action(rng)`, which '
-                f'{type(env.unwrapped).__name__} lacks; use policy="random", "sticky" or a callable'
+                f"{type(env.unwrapped).__name__} lacks; use {', '.join(DRAWN)} or a callable"
             )
         return lambda observation: env.unwrapped.scripted_action(rng)
-    if policy not in ("random", "sticky"):
+    if policy not in DRAWN:
         raise ValueError(
-            f'`policy` must be "scripted", "random", "sticky" or a callable, got {policy!r}'
+            f"`policy` must be scripted, {', '.join(DRAWN)} or a callable, got {policy!r}"
         )
     space = copy.deepcopy(env.action_space)
     space.seed(seed)
-    held = space.sample()
+    draw = _presser(env, rng, space.sample) if policy == "keys" else space.sample
+    held = draw()
 
     def choose(observation: Any) -> Any:
         nonlocal held
         if policy == "random" or rng.random() < 0.1:
-            held = space.sample()
+            held = draw()
         return held
 
     return choose
+
+
+def _presser(env: Env, rng: np.random.Generator, sample: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what draws a player's actions: each episode likes some keys better than others."""
+    from worldsim.viewing.keyboard import action_from_keys, key_bindings
+
+    bindings = key_bindings(env)
+    keys = sorted(frozenset().union(*bindings))
+    if not keys:
+        raise ValueError(
+            f'`policy="keys"` needs an action space that keys can stand for, got {env.action_space}'
+            '; use policy="sticky" or a callable'
+        )
+    liking = rng.dirichlet(np.ones(len(keys)))
+
+    def draw() -> Any:
+        if rng.random() < ANYTHING:
+            return sample()
+        few = min(int(rng.integers(3)), len(keys))
+        held = rng.choice(keys, few, replace=False, p=liking).tolist()
+        return action_from_keys(held, bindings, env.action_space)
+
+    return draw
