@@ -20,7 +20,7 @@ from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors
 from worldsim.launch import LaunchConfig
 from worldsim.optim import MuonAdamW, orthogonalise
-from worldsim.recipes import start_from
+from worldsim.preparing import start_from
 from worldsim.training import TrainConfig, WandbConfig, fit
 from worldsim.world import World
 

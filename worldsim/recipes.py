@@ -17,15 +17,23 @@ from torch import Tensor
 
 from worldsim.building import build_world
 from worldsim.carrying import SHARE, train_motion
-from worldsim.clips import LatentDataset, draw_set, encode_dataset, sampler
-from worldsim.datasets.parts import hold_out, opened, opened_like
+from worldsim.clips import draw_set, sampler
+from worldsim.datasets.parts import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
-from worldsim.files import read_tensors, write_tensors
+from worldsim.files import write_tensors
 from worldsim.motion import Carrier
 from worldsim.objective import ObjectiveConfig, dynamics_loss
+from worldsim.preparing import (
+    fast,
+    load_tokenizer,
+    sensitivity_of,
+    start_from,
+    tokenised,
+    with_more,
+)
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import TrainConfig, fit
-from worldsim.world import has_bf16, load
+from worldsim.world import has_bf16
 
 BATCH = {"tokenizer": 32, "dynamics": 8}
 
@@ -95,7 +103,7 @@ def train_tokenizer(
     cfg = model_config(model) if isinstance(model, str) else model
     train = _budget(train, overrides, "tokenizer")
     train_on, held_out = hold_out(data, test)
-    sets = _with_more(train_on, more, Tokenizer(cfg.tokenizer))
+    sets = with_more(train_on, more, Tokenizer(cfg.tokenizer))
     films = [torch.from_numpy(np.concatenate([e.frames for e in part])) for part in sets]
     seen = torch.from_numpy(np.concatenate([e.frames for e in held_out]))
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
@@ -152,21 +160,6 @@ def pixel_weight(frames: Tensor, index: Tensor, share: float) -> Tensor:
     return weight / weight.mean()
 
 
-def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Read a tokenizer from a run's or a world's folder, in fp32.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    folder = Path(folder)
-    if not (folder / "tokenizer.json").exists():
-        return load(str(folder), dtype=torch.float32).tokenizer
-    cfg = TokenizerConfig(**json.loads((folder / "tokenizer.json").read_text()))
-    tokenizer = Tokenizer(cfg)
-    tokenizer.load_state_dict(read_tensors(folder / "tokenizer.safetensors")[0])
-    return tokenizer
-
-
 def train_dynamics(
     data,
     tokenizer: str | Path | Tokenizer,
@@ -206,10 +199,10 @@ def train_dynamics(
     train, objective = _budget(train, overrides, "dynamics"), objective or ObjectiveConfig()
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     train_on, held_out = hold_out(data, test)
-    sets = _with_more(train_on, more, tokenizer)
+    sets = with_more(train_on, more, tokenizer)
     paths = [out / f"latents{f'-{i}' if i else ''}.safetensors" for i in range(len(sets))]
     films = [
-        _tokenised(part, tokenizer, path, device, not progress)
+        tokenised(part, tokenizer, path, device, not progress)
         for part, path in zip(sets, paths, strict=True)
     ]
     latents = films[0].latents
@@ -218,9 +211,9 @@ def train_dynamics(
     dynamics = Dynamics(cfg).to(device)
     moves = start_from(dynamics, init) if init else False
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
-    eye, carrier = _eye(tokenizer, latents, device), None
+    eye, carrier = sensitivity_of(tokenizer, latents, device), None
     if dynamics.motion:
-        carrier = Carrier(_fast(tokenizer, device), dynamics.motion)
+        carrier = Carrier(fast(tokenizer, device), dynamics.motion)
         if not moves:
             first = progress and (lambda share: progress(SHARE * share))
             train = train_motion(carrier, films, train, out / "motion", first)
@@ -238,60 +231,6 @@ def train_dynamics(
     world = world_of(best)
     world.save(out / "world")
     return world
-
-
-def _with_more(train_on, more: Sequence, tokenizer: Tokenizer) -> list:
-    """Return all data sets to learn from, once their frames are known to fit."""
-    sets = [train_on, *(opened_like(train_on, other, "more") for other in more)]
-    for part in sets:
-        tokenizer.latent_size(part.info.frame_size)
-    return sets
-
-
-def _eye(tokenizer: Tokenizer, latents: Tensor, device: str) -> Tensor:
-    """Return what makes of errors in latents such as count by what they do to pixels."""
-    some = latents[:: max(1, len(latents) // 64)].to(device).float()
-    metric = deepcopy(tokenizer).float().to(device).sensitivity(some)
-    idle = 1e-3 * torch.eye(len(metric), device=device)  # a channel that no pixel answers to
-    return torch.linalg.cholesky(metric + idle)
-
-
-def start_from(dynamics: Dynamics, init: str | Path) -> bool:
-    """Copy the weights of the world or training run at `init`.
-
-    Returns:
-        Whether they know how things move; if not, the model looks at no frame carried along yet.
-
-    Raises:
-        ValueError: If the architectures differ.
-    """
-    best = Path(init) / "best.safetensors"
-    if best.exists():
-        state = read_tensors(best)[0]
-    else:
-        state = load(str(init), dtype=torch.float32).dynamics.state_dict()
-    try:
-        dynamics.load_state_dict(_with_motion(dynamics, state))
-    except RuntimeError as error:
-        raise ValueError(
-            f"`init` must be a world of the same architecture, got {init}: {error}"
-        ) from error
-    return "motion.head.weight" in state
-
-
-def _with_motion(dynamics: Dynamics, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Widen the weights of a model that carries no frame along for one that does."""
-    if dynamics.motion is None or "motion.head.weight" in state:
-        return state
-    own, c = dynamics.state_dict(), dynamics.cfg.channels
-    grown = {name: value for name, value in own.items() if name.startswith("motion.")}
-    embed, tau = state["embed.weight"], state["previous_tau.weight"]
-    before, after = embed.split([dynamics.cfg.recent * c, c], 1)
-    grown["embed.weight"] = torch.cat([before, torch.zeros_like(after), after], 1)
-    grown["previous_tau.weight"] = torch.cat([tau, torch.zeros_like(tau[:, :64])], 1)
-    for name in ("copy.weight", "copy.bias"):
-        grown[name] = torch.cat([state[name], torch.zeros_like(state[name][:c])])
-    return state | grown
 
 
 def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable, ...]:
@@ -321,28 +260,6 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
         return torch.from_numpy(film_strip(rows))
 
     return evaluate, pictures, world_of
-
-
-def _tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str, bar: bool) -> LatentDataset:
-    """Encode a data set, or read what an interrupted run encoded."""
-    if path.exists():
-        return LatentDataset.from_file(read_tensors(path)[0])
-    from worldsim.text import TextEncoder
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    latents = encode_dataset(episodes, _fast(tokenizer, device), TextEncoder().encode, bar)
-    write_tensors(path, latents.to_file())
-    return latents
-
-
-def _fast(tokenizer: Tokenizer, device: str) -> Tokenizer:
-    """Return a tokenizer in bf16, where the device multiplies that fast."""
-    tokenizer = tokenizer.to(device)
-    if not has_bf16(torch.device(device)):
-        return tokenizer
-    fast = Tokenizer(tokenizer.cfg).to(device, torch.bfloat16, memory_format=torch.channels_last)
-    fast.load_state_dict(tokenizer.state_dict())
-    return fast.requires_grad_(False)
 
 
 def _budget(train: TrainConfig | None, overrides: dict, stage: str) -> TrainConfig:

@@ -1,0 +1,107 @@
+"""What a training starts from: earlier weights, recordings as latents, a fast tokenizer."""
+
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from worldsim.clips import LatentDataset, encode_dataset
+from worldsim.datasets.parts import opened_like
+from worldsim.dynamics import Dynamics
+from worldsim.files import read_tensors, write_tensors
+from worldsim.tokenizer import Tokenizer, TokenizerConfig
+from worldsim.world import has_bf16, load
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """Read a tokenizer from a run's or a world's folder, in fp32.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    folder = Path(folder)
+    if not (folder / "tokenizer.json").exists():
+        return load(str(folder), dtype=torch.float32).tokenizer
+    cfg = TokenizerConfig(**json.loads((folder / "tokenizer.json").read_text()))
+    tokenizer = Tokenizer(cfg)
+    tokenizer.load_state_dict(read_tensors(folder / "tokenizer.safetensors")[0])
+    return tokenizer
+
+
+def start_from(dynamics: Dynamics, init: str | Path) -> bool:
+    """Copy the weights of the world or training run at `init`.
+
+    Returns:
+        Whether they know how things move; if not, the model looks at no frame carried along yet.
+
+    Raises:
+        ValueError: If the architectures differ.
+    """
+    best = Path(init) / "best.safetensors"
+    if best.exists():
+        state = read_tensors(best)[0]
+    else:
+        state = load(str(init), dtype=torch.float32).dynamics.state_dict()
+    try:
+        dynamics.load_state_dict(_widened(dynamics, state))
+    except RuntimeError as error:
+        raise ValueError(
+            f"`init` must be a world of the same architecture, got {init}: {error}"
+        ) from error
+    return "motion.head.weight" in state
+
+
+def _widened(dynamics: Dynamics, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Widen the weights of a model that carries no frame along for one that does."""
+    if dynamics.motion is None or "motion.head.weight" in state:
+        return state
+    own, c = dynamics.state_dict(), dynamics.cfg.channels
+    grown = {name: value for name, value in own.items() if name.startswith("motion.")}
+    embed, tau = state["embed.weight"], state["previous_tau.weight"]
+    before, after = embed.split([dynamics.cfg.recent * c, c], 1)
+    grown["embed.weight"] = torch.cat([before, torch.zeros_like(after), after], 1)
+    grown["previous_tau.weight"] = torch.cat([tau, torch.zeros_like(tau[:, :64])], 1)
+    for name in ("copy.weight", "copy.bias"):
+        grown[name] = torch.cat([state[name], torch.zeros_like(state[name][:c])])
+    return state | grown
+
+
+def with_more(train_on, more: Sequence, tokenizer: Tokenizer) -> list:
+    """Return all data sets to learn from, once their frames are known to fit."""
+    sets = [train_on, *(opened_like(train_on, other, "more") for other in more)]
+    for part in sets:
+        tokenizer.latent_size(part.info.frame_size)
+    return sets
+
+
+def tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str, bar: bool) -> LatentDataset:
+    """Encode a data set, or read what an interrupted run encoded."""
+    if path.exists():
+        return LatentDataset.from_file(read_tensors(path)[0])
+    from worldsim.text import TextEncoder
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    latents = encode_dataset(episodes, fast(tokenizer, device), TextEncoder().encode, bar)
+    write_tensors(path, latents.to_file())
+    return latents
+
+
+def sensitivity_of(tokenizer: Tokenizer, latents: Tensor, device: str) -> Tensor:
+    """Return what makes of errors in latents such as count by what they do to pixels."""
+    some = latents[:: max(1, len(latents) // 64)].to(device).float()
+    metric = deepcopy(tokenizer).float().to(device).sensitivity(some)
+    idle = 1e-3 * torch.eye(len(metric), device=device)  # a channel that no pixel answers to
+    return torch.linalg.cholesky(metric + idle)
+
+
+def fast(tokenizer: Tokenizer, device: str) -> Tokenizer:
+    """Return a tokenizer in bf16, where the device multiplies that fast."""
+    tokenizer = tokenizer.to(device)
+    if not has_bf16(torch.device(device)):
+        return tokenizer
+    copy = Tokenizer(tokenizer.cfg).to(device, torch.bfloat16, memory_format=torch.channels_last)
+    copy.load_state_dict(tokenizer.state_dict())
+    return copy.requires_grad_(False)
