@@ -1,0 +1,89 @@
+"""Every number of the dynamics model's architecture, and what follows from them.
+
+References:
+    Grouped-query attention, Ainslie et al. 2023, https://arxiv.org/abs/2305.13245
+    Two-hot regression in symlog space, Hafner et al. 2023, https://arxiv.org/abs/2301.04104
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class DynamicsConfig:
+    """Architecture of the dynamics model."""
+
+    channels: int = 16
+    """Channels of a latent cell; the tokenizer's."""
+    action_dim: int = 3
+    """Length of a flattened action."""
+    dim: int = 192
+    """Width of the transformer."""
+    depth: int = 6
+    """Number of transformer blocks."""
+    heads: int = 6
+    patch: int = 2
+    """Side of a square patch, in latent cells."""
+    time_every: int = 2
+    """Every such block also attends over time and to the prompt."""
+    cells: int = 128
+    """Width of the convolutions over latent cells."""
+    recent: int = 4
+    """Frames before the current one that the convolutions see."""
+    carry: int = 0
+    """Width of the convolutions that carry the last frame along (`worldsim.motion`); 0 for none.
+    96 helps a short training on views that turn, and makes a step slower by two fifths."""
+    stem: int = 2
+    """Convolutional blocks before the transformer."""
+    tail: int = 4
+    """Convolutional blocks after it."""
+    context: int = 32
+    """Frames a frame can see in causal mode, itself included."""
+    max_steps: int = 16
+    """Sampler steps at the finest step size; a power of two."""
+    registers: int = 4
+    """Spare tokens in each frame."""
+    text_dim: int = 384
+    """Width of the text encoder's token embeddings."""
+    bins: int = 63
+    """Classes of the two-hot reward head, over symlog rewards in [-6, 6]."""
+    action_bins: int = 15
+    """Classes per number of the action head, over scaled actions in [-1, 1]."""
+
+    def __post_init__(self) -> None:
+        if self.dim % (2 * self.heads) or self.dim // self.heads % 4:
+            raise ValueError(
+                "`dim / heads` must be a multiple of 4, "
+                f"got dim={self.dim}, heads={self.heads}; try heads={max(1, self.dim // 32)}"
+            )
+        if self.depth % self.time_every:
+            raise ValueError(
+                "`depth` must be divisible by `time_every`, "
+                f"got depth={self.depth}, time_every={self.time_every}"
+            )
+        for name, usual in (("cells", 128), ("carry", 96)):
+            if getattr(self, name) % 8:
+                raise ValueError(
+                    f"`{name}` must be a multiple of 8, got {getattr(self, name)}; try {usual}"
+                )
+        if self.max_steps & (self.max_steps - 1) or self.max_steps < 1:
+            raise ValueError(f"`max_steps` must be a power of two, got {self.max_steps}; try 16")
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads: grouped-query attention from 8 heads up."""
+        return self.heads // 2 if self.heads >= 8 and self.heads % 2 == 0 else self.heads
+
+    @property
+    def finest(self) -> int:
+        """Level of the finest step size, `1 / 2**finest = 1 / max_steps`."""
+        return self.max_steps.bit_length() - 1
+
+    @property
+    def looks(self) -> int:
+        """Frames beside the current one: the recent ones, and the last one carried along."""
+        return self.recent + (self.carry > 0)
+
+    @property
+    def time_layers(self) -> int:
+        """Blocks that attend over time."""
+        return self.depth // self.time_every
