@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worldsim.clips import LatentDataset, draw_set
+from worldsim.clips import Clips, LatentDataset, draw_set
 from worldsim.motion import Carrier, measure, motion_loss, warp
-from worldsim.objective import Clips
 from worldsim.training import TrainConfig, fit
 
 SHARE = 0.15  # of the minutes or steps of a training

@@ -12,10 +12,33 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from worldsim.corruption import ObjectiveConfig
 from worldsim.frames import Prompts
-from worldsim.objective import Clips, ObjectiveConfig
 from worldsim.spaces import action_bounds
 from worldsim.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Clips:
+    """A batch of clips, cut from recordings.
+
+    Attributes:
+        latents: `(b, t, c, h, w)`, clean.
+        actions: `(b, t, a)`, scaled; `actions[:, i]` leads to frame `i`.
+        known: `(b, t)` bool, False at the first frame and where there is no action label.
+        rewards: `(b, t)`, of the same transition.
+        terminated: `(b, t)` bool, of the same transition.
+        rewarded: `(b, t)` bool, False where reward and termination are not known.
+        prompts: The clips' captions, or None.
+    """
+
+    latents: Tensor
+    actions: Tensor
+    known: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    rewarded: Tensor
+    prompts: Prompts | None
 
 
 @dataclass(eq=False)

@@ -148,3 +148,10 @@ def lately(values: Tensor, count: int, lag: int = 0) -> Tensor:
     t = values.shape[1]
     padded = F.pad(values, (0, 0) * (values.ndim - 2) + (count - 1 + lag, 0))
     return torch.stack([padded[:, i : i + t] for i in range(count)], 2)
+
+
+def rows_of(whole: Frames | Prompts | None, rows: Tensor) -> Frames | Prompts | None:
+    """Return some rows of a batch."""
+    if whole is None:
+        return None
+    return type(whole)(*(getattr(whole, f.name)[rows] for f in fields(whole)))

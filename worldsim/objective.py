@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worldsim.clips import Clips
 from worldsim.corruption import (
     CLEAN,
     Corruption,
@@ -35,31 +36,9 @@ from worldsim.corruption import (
 )
 from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents, shortcut_target
-from worldsim.frames import Frames, Prediction, Prompts, lately, previous_frames
+from worldsim.frames import Frames, Prediction, Prompts, previous_frames, rows_of
+from worldsim.imagining import imagine_past
 from worldsim.motion import Carrier
-
-
-@dataclass(frozen=True)
-class Clips:
-    """A batch of clips, cut from recordings.
-
-    Attributes:
-        latents: `(b, t, c, h, w)`, clean.
-        actions: `(b, t, a)`, scaled; `actions[:, i]` leads to frame `i`.
-        known: `(b, t)` bool, False at the first frame and where there is no action label.
-        rewards: `(b, t)`, of the same transition.
-        terminated: `(b, t)` bool, of the same transition.
-        rewarded: `(b, t)` bool, False where reward and termination are not known.
-        prompts: The clips' captions, or None.
-    """
-
-    latents: Tensor
-    actions: Tensor
-    known: Tensor
-    rewards: Tensor
-    terminated: Tensor
-    rewarded: Tensor
-    prompts: Prompts | None
 
 
 def dynamics_loss(
@@ -205,13 +184,6 @@ def twice(prompts: Prompts | None) -> Prompts | None:
     return replace(prompts, of_frame=torch.cat([prompts.of_frame] * 2, 1))
 
 
-def rows_of(whole: Frames | Prompts | None, rows: Tensor) -> Frames | Prompts | None:
-    """Return some rows of a batch."""
-    if whole is None:
-        return None
-    return type(whole)(*(getattr(whole, f.name)[rows] for f in fields(whole)))
-
-
 def config_of(model):
     """Return the architecture of a model, also when it is compiled or distributed."""
     return getattr(model, "module", model).cfg
@@ -223,65 +195,6 @@ def two_hot(x: Tensor, low: float, high: float, bins: int) -> Tensor:
     below = place.floor().long()
     share = (place - below)[..., None]
     return F.one_hot(below, bins) * (1 - share) + F.one_hot(below + 1, bins) * share
-
-
-@torch.no_grad()
-def imagine_past(
-    teacher: Dynamics,
-    clips: Clips,
-    c: Corruption,
-    fog: Tensor,
-    start: int,
-    carrier: Carrier | None = None,
-) -> Tensor:
-    """Let a teacher roll the clips marked in `c.own` on from frame `start`, as a world is played.
-
-    Args:
-        teacher: Takes single steps from noise, on a cache.
-        clips: The batch, `t` frames long.
-        c: Which rows to imagine, and the signal levels at which frames are committed.
-        fog: `(b, t, c, h, w)`, noise in which to commit them.
-        start: First frame to imagine, `1 <= start < t`.
-        carrier: What carries frames along, for a teacher that looks at such.
-
-    Returns:
-        `(b, t, c, h, w)`, the clips with those frames replaced.
-    """
-    made, own = clips.latents.float().clone(), c.own
-    x, fog, tau, text = made[own], fog[own], c.past[own], rows_of(clips.prompts, own)
-    actions, known = clips.actions[own], clips.known[own]
-    level = torch.full_like(tau, teacher.cfg.finest, dtype=torch.int64)
-    fed = noise_latents(x, fog, tau)
-    cache = teacher.new_cache(len(x), x.shape[-2:])
-    recent = teacher.cfg.recent
-    given = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, known)
-    before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
-    teacher(given.during(slice(start)), before, fill=(cache, torch.arange(len(x), device=x.device)))
-    text = teacher.read_prompts(text, tau)
-    if carrier:
-        painted = carrier.paint(x[:, :start])
-        lead, labelled = lately(actions, recent), lately(known, recent)
-    for i in range(start, x.shape[1]):
-        pair, near = slice(i - 1, i + 1), slice(max(0, i - 1 - recent), i + 1)
-        fed[:, i], levels = torch.randn_like(x[:, i]), level[:, pair].clone()
-        taus = tau[:, near].clone()
-        taus[:, -1], levels[:, -1] = 0, 0
-        before = previous_frames(fed[:, near], taus, recent)
-        past = *(part[:, -2:] for part in before), actions[:, pair], known[:, pair]
-        now = Frames(fed[:, pair], taus[:, -2:], levels, *past)
-        if carrier:
-            both = torch.full_like(known[:, i], i > 1)
-            told = lately(x, recent, 1)[:, i], lead[:, i], labelled[:, i]
-            carried = carrier.along(painted, both, *told)[:, None]
-            last, draft = now.during(slice(1)), now.during(slice(1, 2))
-            now = last.beside(recent + 1).then(draft.beside(recent + 1, carried))
-        positions = torch.tensor([[i - 1, i]], device=x.device).expand(len(x), -1)
-        x[:, i] = teacher.step(now, positions, cache, text.during(pair)).latents[:, 0]
-        fed[:, i] = noise_latents(x[:, [i]], fog[:, [i]], tau[:, [i]])[:, 0]
-        if carrier:
-            painted = torch.stack([painted[:, 1], carrier.tokenizer.paint(x[:, i])], 1)
-    made[own] = x
-    return made
 
 
 def _with_bootstrap(
