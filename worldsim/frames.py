@@ -45,6 +45,11 @@ class Text:
         """Return what the frames at some times follow."""
         return Text(self.words, self.mask[:, part], self.gist[:, part])
 
+    def without(self, null: "Text") -> "Text":
+        """Return these words with none of them followed; `null` is what no prompt was read as."""
+        mask = F.pad(null.mask, (0, self.mask.shape[-1] - null.mask.shape[-1]))
+        return Text(self.words, mask, null.gist)
+
     def then(self, other: "Text") -> "Text":
         """Return what these frames follow, and after them others of the same words."""
         mask, gist = torch.cat([self.mask, other.mask], 1), torch.cat([self.gist, other.gist], 1)

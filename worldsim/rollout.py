@@ -19,12 +19,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.flow import advance, check_steps, noise_latents
-from worldsim.frames import Frames, Prediction, Prompts, Text, previous_frames
+from worldsim.frames import Frames, Prediction, previous_frames
 from worldsim.moments import STATE, Snapshot, Step
+from worldsim.prompting import pad_prompts, read_prompts
 from worldsim.world import World
 
 GIVEN_TAU = 0.95  # signal level at which recorded frames are fed
@@ -98,7 +98,7 @@ class Rollout:
         self.age = torch.full((rows,), GUIDED, device=self.device)  # frames since a prompt was new
         self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
         self.prompts: list[str | None] = [None] * rows
-        self.text = self._read(self.prompts)
+        self.text = self.null = read_prompts(world, self.prompts)
 
     def seed(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Seed the random generators of some rows."""
@@ -110,7 +110,7 @@ class Rollout:
         wanted = list(self.prompts)
         for row, prompt in zip(rows, prompts, strict=True):
             wanted[row] = prompt or None
-        text = self._read(wanted)
+        text = read_prompts(self.world, wanted)
         self._commit()  # under the prompt that the last frame followed
         for row in rows:
             if wanted[row] != self.prompts[row]:
@@ -145,7 +145,7 @@ class Rollout:
             actions.to(self.device),
             known.to(self.device),
         )
-        prompts = self._prompts([self.prompts[row] for row in rows], t)
+        prompts = pad_prompts(self.world, [self.prompts[row] for row in rows], t)
         said = self.model(frames, prompts, fill=(self.cache, at))
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
         self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
@@ -214,7 +214,7 @@ class Rollout:
             g.set_state(state)
         if tuple(self.prompts) != snapshot.prompts:
             self.prompts = list(snapshot.prompts)
-            self.text = self._read(self.prompts)
+            self.text = read_prompts(self.world, self.prompts)
 
     def _advance(
         self, actions: Tensor, known: Tensor | None, steps: int, agent: bool, renoise: bool = False
@@ -294,7 +294,7 @@ class Rollout:
 
     def _pass(self, draft: Frames, agent: bool, prompted: bool = True) -> Prediction:
         """Run a draft, and before it the last frame if that is not committed yet."""
-        text = self.text if prompted else self.unprompted
+        text = self.text if prompted else self.text.without(self.null)
         frames, positions = draft, self.cache.clock[:, None]
         if self.pending:
             frames = self._last_frame().then(draft)
@@ -331,29 +331,3 @@ class Rollout:
         return torch.stack([torch.randn(shape, generator=g) for g in self.generators]).to(
             self.device
         )
-
-    @torch.inference_mode()
-    def _read(self, prompts: Sequence[str | None]) -> Text:
-        """Read one prompt per row."""
-        return self.model.read_prompts(self._prompts(prompts, 1), self.fed_tau[:, -1:])
-
-    @property
-    def unprompted(self) -> Text:
-        """What rows follow where guidance asks for a frame without their prompts."""
-        nothing = self.model.read_prompts(None, self.fed_tau[:, -1:])
-        mask = F.pad(nothing.mask, (0, self.text.mask.shape[-1] - nothing.mask.shape[-1]))
-        return Text(self.text.words, mask, nothing.gist)
-
-    def _prompts(self, prompts: Sequence[str | None], t: int) -> Prompts | None:
-        """Pad the words of one prompt per row; None if no row has one."""
-        if not any(prompts):
-            return None
-        words = [
-            self.world.words(p).float() if p else torch.zeros(0, self.model.cfg.text_dim)
-            for p in prompts
-        ]
-        lengths = torch.tensor([len(w) for w in words])
-        padded = torch.nn.utils.rnn.pad_sequence([w.cpu() for w in words], batch_first=True)
-        owner = torch.where(torch.arange(padded.shape[1])[None] < lengths[:, None], 0, -1)
-        of_frame = torch.where(lengths[:, None] > 0, 0, -1).expand(-1, t)
-        return Prompts(padded.to(self.device), owner.to(self.device), of_frame.to(self.device))
