@@ -18,6 +18,8 @@ from worldsim.envs.doom_maps import map_name, outline
 from worldsim.envs.doom_rules import air_item
 from worldsim.envs.doom_scenes import AIRS, CHOICES, SCENARIOS, check_scene, draw_scene
 
+from worldsim.viewing.screen import Screen
+
 AMMO = 50  # what fills the bar
 KILL, GOAL, DEATH, HEALTH = 5.0, 10.0, 10.0, 0.1
 # forward, back, left, right, degrees turned clockwise: of each of `MOVES`
@@ -73,7 +75,7 @@ class DoomEnv(gym.Env):
         self.bar = max(3, round(h / 13))
         self.resolution, self.crop = _lens(h - self.bar, w)
         self.game: Any = None
-        self.window = None
+        self.screen: Screen | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -186,11 +188,9 @@ class DoomEnv(gym.Env):
         if self.game is not None:
             self.game.close()
             self.game = None
-        if self.window is not None:
-            import pygame
-
-            pygame.display.quit()
-            self.window = None
+        if self.screen is not None:
+            self.screen.close()
+            self.screen = None
 
     def _need_reset(self, name: str) -> None:
         if self.game is None:
@@ -312,16 +312,8 @@ class DoomEnv(gym.Env):
         }
 
     def _show(self, picture: np.ndarray) -> None:
-        import pygame
-
-        h, w = self.frame_size
-        if self.window is None:
-            pygame.display.init()
-            self.window = pygame.display.set_mode((8 * w, 8 * h))
-        surface = pygame.surfarray.make_surface(picture.swapaxes(0, 1))
-        self.window.blit(pygame.transform.scale(surface, self.window.get_size()), (0, 0))
-        pygame.event.pump()
-        pygame.display.flip()
+        self.screen = self.screen or Screen("Doom", self.metadata["render_fps"])
+        self.screen.show(picture[None])
 
 
 def _lens(h: int, w: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:

@@ -18,6 +18,8 @@ from worldsim.envs.scenery import Land
 from worldsim.envs.scenes import CHOICES, TRAFFIC, check_scene, draw_scene
 from worldsim.envs.traffic import Traffic
 
+from worldsim.viewing.screen import Screen
+
 PHYSICS_STEPS = 5
 LAP_REWARD = 1000.0
 COLLISION = 20.0
@@ -76,7 +78,7 @@ class DriveEnv(gym.Env):
         self.action_space = gym.spaces.Box(low, np.ones(3, np.float32), dtype=np.float32)
         self.lens = Lens((h, w), camera)
         self.physics: _Physics | None = None
-        self.window = None
+        self.screen: Screen | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -199,11 +201,9 @@ class DriveEnv(gym.Env):
         if self.physics is not None:
             self.physics.close()
             self.physics = None
-        if self.window is not None:
-            import pygame
-
-            pygame.display.quit()
-            self.window = None
+        if self.screen is not None:
+            self.screen.close()
+            self.screen = None
 
     @property
     def xy(self) -> np.ndarray:
@@ -351,16 +351,8 @@ class DriveEnv(gym.Env):
         }
 
     def _show(self, picture: np.ndarray) -> None:
-        import pygame
-
-        h, w = self.frame_size
-        if self.window is None:
-            pygame.display.init()
-            self.window = pygame.display.set_mode((8 * w, 8 * h))
-        surface = pygame.surfarray.make_surface(picture.swapaxes(0, 1))
-        self.window.blit(pygame.transform.scale(surface, self.window.get_size()), (0, 0))
-        pygame.event.pump()
-        pygame.display.flip()
+        self.screen = self.screen or Screen("Drive", self.metadata["render_fps"])
+        self.screen.show(picture[None])
 
 
 def _check_style(style: str | None) -> str | None:

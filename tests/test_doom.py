@@ -557,8 +557,8 @@ def test_a_window_shows_the_picture():
     env = DoomEnv(render_mode="human")
     env.reset(seed=0)
     frame = env.step(1)[0]
-    assert env.render() is None and env.window.get_size() == (512, 512)
-    assert env.window.get_at((260, 20))[:3] == tuple(frame[2, 32])
+    assert env.render() is None and env.screen.surface.get_size() == (512, 512)
+    assert env.screen.surface.get_at((260, 20))[:3] == tuple(frame[2, 32])
     env.close()
 
 

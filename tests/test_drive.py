@@ -611,8 +611,8 @@ def test_a_window_shows_the_picture():
     env = make(0, render_mode="human")
     frame = env.step(STRAIGHT)[0]
     assert env.render() is None and frame.shape == (64, 64, 3)
-    assert env.window.get_size() == (512, 512)
-    assert env.window.get_at((260, 20))[:3] == tuple(frame[2, 32])
+    assert env.screen.surface.get_size() == (512, 512)
+    assert env.screen.surface.get_at((260, 20))[:3] == tuple(frame[2, 32])
     env.close()
 
 
