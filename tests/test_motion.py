@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worldsim.carrying import train_motion
+from worldsim import carrying
+from worldsim.carrying import carry_along, train_motion
 from worldsim.clips import LatentDataset
 from worldsim.motion import Carrier, Motion, measure, warp
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
@@ -65,6 +66,23 @@ def test_motion_learns_what_an_action_does(tmp_path):
         (clips.latents[:, 2:] - x).square().mean() for x in (clips.latents[:, 1:-1], carried)
     )
     assert off < 0.5 * still
+
+
+def test_a_recording_is_carried_along_in_parts_as_in_one(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(carrying, "CHUNK", 3)
+    tokenizer = Tokenizer(TokenizerConfig(width=16, blocks=1, channels=4))
+    motion = Motion(4, 1, 2, width=16, blocks=2)
+    torch.nn.init.normal_(motion.head.weight)
+    carrier, film = Carrier(tokenizer, motion), scenes()
+    film.latents = torch.randn(len(film.latents), 4, 4, 4)
+    carry_along(carrier, film, seconds=0)
+    assert film.carried is None
+    carry_along(carrier, film)
+    clips = film.cut(8 * torch.arange(16), 8)
+    whole = carrier(clips.latents, clips.actions, clips.known)
+    torch.testing.assert_close(clips.carried[:, 1:], whole[:, 1:])
+    assert film.to_file().keys() == scenes().to_file().keys()
 
 
 def scenes():

@@ -148,7 +148,7 @@ def test_clips_of_one_frame_learn_to_begin_from_nothing(model, clips):
     c = draw_corruption(ObjectiveConfig(), (400, 1), finest=4, causal=True, progress=1.0, g=g)
     assert c.isolated.all() and c.imagined.all() and not c.own.any() and not c.move.any()
     assert (c.level == 4).all() and c.tau.mean() == pytest.approx(0.5, abs=0.05)
-    first = Clips(*(None if f.name == "prompts" else getattr(clips, f.name)[:, :1]
+    first = Clips(*(None if f.name in ("prompts", "carried") else getattr(clips, f.name)[:, :1]
                     for f in fields(clips)))  # fmt: skip
     settings = {"causal": True, "progress": 1.0, "g": g}
     loss, metrics = dynamics_loss(model, model, first, ObjectiveConfig(), **settings)
@@ -319,13 +319,18 @@ def test_a_past_is_imagined_frame_after_frame_as_the_whole_pass_would(
     c = draw(ObjectiveConfig(isolated=0.0, noisy_past=0.0))
     c = replace(c, own=torch.arange(len(clips.latents)) < 2)
     fog = torch.zeros_like(clips.latents)
-    made = imagine_past(model, clips, c, fog, start, carrier)
+    if carry:
+        clips = replace(clips, carried=carrier(clips.latents, clips.actions, clips.known))
+    told = imagine_past(model, clips, c, fog, start, carrier)
+    made = told.latents
+    if carry:
+        carried = carrier(made, clips.actions, clips.known)
+        torch.testing.assert_close(told.carried[:, 1:], carried[:, 1:], atol=1e-4, rtol=1e-4)
     assert torch.equal(made[2:], clips.latents[2:])
     assert torch.equal(made[:, :start], clips.latents[:, :start])
     past = noise_latents(made, fog, c.past)
     single = replace(c, tau=torch.zeros_like(c.tau), level=torch.zeros_like(c.level))
-    told = replace(clips, latents=made)
-    frames = feed(told, single, DRAFTS, blank[:, :1].expand_as(past), past, 4, carrier)
+    frames = feed(told, single, DRAFTS, blank[:, :1].expand_as(past), past, 4)
     whole = model(frames, twice(clips.prompts), causal=True, drafts=True).latents
     torch.testing.assert_close(made[:2, start:], whole[:2, start:], atol=1e-4, rtol=1e-4)
 

@@ -4,6 +4,8 @@ It learns from pairs of frames, and knows the rest of its life what it knew then
 beside it what to make of a frame that is carried along.
 """
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,9 @@ from worldsim.motion import Carrier, measure, motion_loss, warp
 from worldsim.training import TrainConfig, fit
 
 SHARE = 0.15  # of the minutes or steps of a training
+PATIENCE = 0.1  # of the minutes, to carry all frames of the recordings along
 ROWS = 32  # pairs of frames in a batch
+CHUNK = 128  # frames that are carried along at once
 NEW = 0.05  # share of pairs before which nothing is known, as when a world begins
 
 
@@ -65,3 +69,29 @@ def train_motion(
     best = fit(motion, sample, loss, part, out, name="motion", progress=progress)
     motion.load_state_dict(best.state_dict())
     return replace(train, minutes=train.minutes - part.minutes, steps=train.steps - steps)
+
+
+def carry_along(carrier: Carrier, film: LatentDataset, seconds: float = math.inf) -> None:
+    """Note beside each frame of a recording the one before it, moved to where it will be.
+
+    In every batch anew it takes longer than a small model does to learn from it.
+
+    Args:
+        carrier: Who carries.
+        film: The recording; its `carried` is set.
+        seconds: If it looks like taking longer, nothing is noted: few frames of a long recording
+            are ever drawn.
+    """
+    carried = torch.empty_like(film.latents)
+    device = next(carrier.motion.parameters()).device
+    early = carrier.motion.recent + 1  # frames that a frame's motion is read from
+    began = time.monotonic()
+    for first, end in zip(film.edges[:-1].tolist(), film.edges[1:].tolist(), strict=True):
+        for at in range(first, end, CHUNK):
+            if (time.monotonic() - began) * len(carried) > seconds * max(at, 8 * CHUNK):
+                return
+            part = slice(max(first, at - early), min(end, at + CHUNK))
+            told = (getattr(film, name)[None, part] for name in ("latents", "actions", "known"))
+            moved = carrier(*(values.to(device) for values in told))[0]
+            carried[at : part.stop] = moved[at - part.start :].to(carried)
+    film.carried = carried

@@ -29,7 +29,7 @@ def imagine_past(
     fog: Tensor,
     start: int,
     carrier: Carrier | None = None,
-) -> Tensor:
+) -> Clips:
     """Let a teacher roll the clips marked in `c.own` on from frame `start`, as a world is played.
 
     Args:
@@ -41,9 +41,9 @@ def imagine_past(
         carrier: What carries frames along, for a teacher that looks at such.
 
     Returns:
-        `(b, t, c, h, w)`, the clips with those frames replaced.
+        The clips with those frames replaced, and what is carried along to them.
     """
-    made, own = clips.latents.float().clone(), c.own
+    own, made = c.own, clips.latents.float().clone()
     x, fog, tau, text = made[own], fog[own], c.past[own], rows_of(clips.prompts, own)
     actions, known = clips.actions[own], clips.known[own]
     level = torch.full_like(tau, teacher.cfg.finest, dtype=torch.int64)
@@ -55,7 +55,7 @@ def imagine_past(
     teacher(given.during(slice(start)), before, fill=(cache, torch.arange(len(x), device=x.device)))
     text = teacher.read_prompts(text, tau)
     if carrier:
-        painted = carrier.paint(x[:, :start])
+        painted, moved = carrier.paint(x[:, :start]), clips.carried[own]
         lead, labelled = lately(actions, recent), lately(known, recent)
     for i in range(start, x.shape[1]):
         pair, near = slice(i - 1, i + 1), slice(max(0, i - 1 - recent), i + 1)
@@ -68,13 +68,16 @@ def imagine_past(
         if carrier:
             both = torch.full_like(known[:, i], i > 1)
             told = lately(x, recent, 1)[:, i], lead[:, i], labelled[:, i]
-            carried = carrier.along(painted, both, *told)[:, None]
+            moved[:, i] = carrier.along(painted, both, *told)
             last, draft = now.during(slice(1)), now.during(slice(1, 2))
-            now = last.beside(recent + 1).then(draft.beside(recent + 1, carried))
+            now = last.beside(recent + 1).then(draft.beside(recent + 1, moved[:, [i]]))
         positions = torch.tensor([[i - 1, i]], device=x.device).expand(len(x), -1)
         x[:, i] = teacher.step(now, positions, cache, text.during(pair)).latents[:, 0]
         fed[:, i] = noise_latents(x[:, [i]], fog[:, [i]], tau[:, [i]])[:, 0]
         if carrier:
             painted = torch.stack([painted[:, 1], carrier.tokenizer.paint(x[:, i])], 1)
-    made[own] = x
-    return made
+    made[own], carried = x, clips.carried
+    if carrier:
+        carried = carried.clone()
+        carried[own] = moved
+    return replace(clips, latents=made, carried=carried)

@@ -78,15 +78,13 @@ def dynamics_loss(
     local = progress < cfg.local_until
     drafts = causal and not local and x.shape[1] > 1
     view = View(config_of(model).recent, causal, drafts, local)
-    told = replace(clips, latents=off_balance(x, c.sharp, c.gain) if causal else x)
-    if not causal or x.shape[1] == 1:
-        carrier = None  # where other frames are guesses, or none, nothing is carried along
+    told = _remember(clips, c, carrier) if causal else clips
     if c.own.any():
         latest = min(x.shape[1] // 2, config_of(model).context)
         start = int(torch.randint(1, latest + 1, (), generator=g))
-        told = replace(told, latents=imagine_past(teacher, told, c, fog, start, carrier))
+        told = imagine_past(teacher, told, c, fog, start, carrier)
     past = noise_latents(told.latents, fog, c.past)
-    frames = feed(told, c, view, draft, past, finest, carrier)
+    frames = feed(told, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts
     target = x
     if c.move.any():
@@ -153,14 +151,22 @@ class View:
         return teacher(frames, prompts, **self.look(), isolated=isolated, agent=False).latents
 
 
+def _remember(clips: Clips, c: Corruption, carrier: Carrier | None) -> Clips:
+    """Return causal clips as a rollout remembers them, and with them what is carried along."""
+    carried = clips.carried
+    if carrier is None or clips.latents.shape[1] == 1:
+        carried = None  # from nothing, nothing is carried along
+    elif carried is None:
+        carried = carrier(clips.latents, clips.actions, clips.known)
+    latents, carried = (
+        part if part is None else off_balance(part.float(), c.sharp, c.gain)
+        for part in (clips.latents, carried)
+    )
+    return replace(clips, latents=latents, carried=carried)
+
+
 def feed(
-    clips: Clips,
-    c: Corruption,
-    view: View,
-    draft: Tensor,
-    past: Tensor,
-    finest: int,
-    carrier: Carrier | None = None,
+    clips: Clips, c: Corruption, view: View, draft: Tensor, past: Tensor, finest: int
 ) -> Frames:
     """Tell the model of noised latents; a draft's previous frame is the one of the past."""
     known = clips.known & ~c.isolated[:, None]
@@ -170,9 +176,8 @@ def feed(
     before = previous_frames(past, c.past, view.recent, c.isolated)
     frames = Frames(draft, c.tau, c.level, *before, clips.actions, known)
     seen = replace(frames, x=past, tau=c.past, level=torch.full_like(c.level, finest))
-    if carrier:  # what is to come is shown where the last frame moves, what is known is not
-        carried = carrier(clips.latents, clips.actions, clips.known)
-        frames = frames.beside(view.recent + 1, carried)
+    if clips.carried is not None:  # what is to come is shown where things move, the past is not
+        frames = frames.beside(view.recent + 1, clips.carried)
         seen = seen.beside(view.recent + 1)
     return seen.then(frames) if view.drafts else frames
 

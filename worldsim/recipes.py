@@ -6,6 +6,7 @@ of a shipped world or an earlier run (`init`).
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from worldsim.building import build_world
-from worldsim.carrying import SHARE, train_motion
+from worldsim.carrying import PATIENCE, SHARE, carry_along, train_motion
 from worldsim.clips import draw_set, sampler
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
@@ -219,6 +220,8 @@ def train_dynamics(
             train = train_motion(carrier, films, train, out / "motion", first)
             progress = progress and (lambda share, then=progress: then(SHARE + (1 - SHARE) * share))
         dynamics.motion.requires_grad_(False)
+        for film in films:
+            carry_along(carrier, film, 60 * PATIENCE * train.minutes or math.inf)
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
         looks = {"causal": batch.causal, "eye": eye, "carrier": carrier}
