@@ -79,9 +79,10 @@ def dream(
         scaled = torch.as_tensor(
             world.scale_actions(actions), dtype=torch.float32, device=world.device
         )
-    made, rewards, ended, done = [], [], [], []
+    made, shown, rewards, ended, done = [], [], [], [], []
     if given is None:
         made.append(rollout.begin(rows).clone())
+        shown.append(rollout.frames().cpu())
     else:
         t = given.shape[1]
         lead = torch.zeros(b, t, world.dynamics.cfg.action_dim, device=world.device)
@@ -94,6 +95,7 @@ def dream(
         action = rollout.policy if autopilot or scaled is None else scaled[:, t - 1 + i]
         now = rollout.step(action, agent=agent or autopilot)
         made.append(now.latents)
+        shown.append(rollout.frames().cpu())
         done.append(action)
         if agent or autopilot:
             rewards.append(now.reward)
@@ -101,7 +103,7 @@ def dream(
     flat = (
         world.unscale_actions(torch.stack(done, 1).float().cpu()) if done else np.zeros((b, 0, 0))
     )
-    frames = torch.stack([world.decode(z).cpu() for z in made], 1).numpy()
+    frames = torch.stack(shown, 1).numpy()
     return Dream(frames, flat, _told(rewards, b), _told(ended, b), torch.stack(made, 1))
 
 
