@@ -1,10 +1,10 @@
 """Who acts while an env is recorded: by name, by a function, or an agent trained elsewhere."""
 
 import numpy as np
-from gymnasium import spaces
+from gymnasium import Env, spaces
 
 from worldsim.agents import load_agent
-from worldsim.filmed import Filmed, load_function
+from worldsim.filmed import load_function
 from worldsim.recording import DRAWN
 from worldsim.spaces import Policy
 
@@ -12,7 +12,7 @@ NAMES = ("scripted", *DRAWN)
 HANDS = 3  # numbers of an action that a player steers at once
 
 
-def choose_policy(policy: str | Policy, env: Filmed) -> str | Policy:
+def choose_policy(policy: str | Policy, env: Env) -> str | Policy:
     """Find out who acts.
 
     Args:
@@ -20,7 +20,7 @@ def choose_policy(policy: str | Policy, env: Filmed) -> str | Policy:
             the env's own observation and a random generator to an action; if empty, the env's own
             driver where it has one, else "keys" where an action is a few real numbers, whose ends a
             player holds and chance hardly ever draws, else "sticky".
-        env: The env to act in.
+        env: The env to act in; filmed, if somebody else's policy acts.
 
     Returns:
         What `record_episode` takes.

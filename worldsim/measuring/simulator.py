@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from worldsim.policies import choose_policy
 from worldsim.spaces import unflatten_action
 
 
@@ -30,8 +31,7 @@ class Simulator:
         if self.env.action_space != info.action_space:
             raise Skip(f"the simulator {info.env_id!r} takes other actions than were recorded")
         self.space = info.action_space
-        scripted = hasattr(self.env.unwrapped, "scripted_action")
-        self.policy = "scripted" if scripted else "sticky"
+        self.policy = choose_policy("", self.env)
 
     def run(self, seed: int, actions: np.ndarray, keep: int) -> np.ndarray:
         """Reset with `seed`, act `(n, a)`; return the last `keep` frames `(keep, h, w, 3)`."""
