@@ -12,9 +12,10 @@ import torch
 from gymnasium import spaces
 
 from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.loading import load
 from worldsim.spaces import space_to_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
-from worldsim.world import Starts, World, WorldConfig, load
+from worldsim.world import Starts, World, WorldConfig
 
 # A shell starts what runs in the background deaf to Ctrl-C, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -19,7 +19,7 @@ def look(check, cfg=QUICK):
 
 @pytest.fixture
 def world_there(monkeypatch):
-    monkeypatch.setattr("worldsim.world.list_worlds", lambda: ["drive"])
+    monkeypatch.setattr("worldsim.loading.list_worlds", lambda: ["drive"])
 
 
 def test_machine_with_everything_is_playable(world_there, capsys):
@@ -32,7 +32,7 @@ def test_machine_with_everything_is_playable(world_there, capsys):
 
 
 def test_machine_without_a_world_is_not_playable(monkeypatch, capsys):
-    monkeypatch.setattr("worldsim.world.list_worlds", lambda: [])
+    monkeypatch.setattr("worldsim.loading.list_worlds", lambda: [])
     assert report(QUICK) == 1
     assert "not playable, for want of: worlds" in capsys.readouterr().out
 

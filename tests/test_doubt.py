@@ -84,7 +84,7 @@ def test_a_world_that_was_never_calibrated_says_nothing():
 
 
 def test_doubt_survives_the_disk(calibrated, tmp_path):
-    from worldsim.world import load
+    from worldsim.loading import load
 
     again = load(calibrated.save(tmp_path / "world"))
     assert Doubt.of(again).weights.numpy() == pytest.approx(Doubt.of(calibrated).weights.numpy())

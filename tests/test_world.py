@@ -21,7 +21,8 @@ import worldsim.world
 from worldsim.building import build_world
 from worldsim.data import DatasetInfo, Episode, MemoryDataset
 from worldsim.env import WorldEnv
-from worldsim.world import FORMAT_VERSION, Starts, list_worlds, load
+from worldsim.loading import list_worlds, load
+from worldsim.world import FORMAT_VERSION, Starts
 
 FROZEN = Path(__file__).parent / "data"
 ACTIONS = np.random.default_rng(0).uniform([-1, 0, 0], 1, (4, 3)).astype(np.float32)
@@ -242,9 +243,9 @@ def test_the_weights_of_another_world_are_refused_in_a_few_words(folder, tmp_pat
 
 
 def test_shipped_worlds_are_found_by_name(tmp_path, tiny_world, monkeypatch):
-    monkeypatch.setattr(worldsim.world, "SHIPPED", tmp_path / "none")
+    monkeypatch.setattr(worldsim.loading, "SHIPPED", tmp_path / "none")
     assert list_worlds() == []
-    monkeypatch.setattr(worldsim.world, "SHIPPED", tmp_path)
+    monkeypatch.setattr(worldsim.loading, "SHIPPED", tmp_path)
     for name in ("sea", "moor"):
         tiny_world.save(tmp_path / name)
     (tmp_path / "unfinished").mkdir()

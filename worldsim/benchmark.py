@@ -16,9 +16,10 @@ import torch
 from tqdm import tqdm
 
 from worldsim.compiling import compiled
+from worldsim.loading import load
 from worldsim.machine import about_machine, memory_mib
 from worldsim.rollout import Rollout
-from worldsim.world import World, load
+from worldsim.world import World
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

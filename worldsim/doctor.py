@@ -211,8 +211,8 @@ def matmul_rate(device, dtype, size: int | None = None, seconds: float = 0.4) ->
 def check_worlds(cfg: DoctorConfig) -> Iterator[Finding]:
     """Look for shipped worlds and for the weights that read prompts."""
     try:
+        from worldsim.loading import list_worlds
         from worldsim.text import find_weights
-        from worldsim.world import list_worlds
     except Exception:  # `check_packages` has said so
         return
     worlds = list_worlds()

@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from worldsim.files import write_text
+from worldsim.loading import find_world, load
 from worldsim.machine import about_machine
 from worldsim.measuring import calibration, control, trials
 from worldsim.measuring.card import card_table, write_card
@@ -34,7 +35,7 @@ from worldsim.measuring.readings import measure_probe, measure_state
 from worldsim.measuring.report import Report, check_folder
 from worldsim.measuring.study import EvaluateConfig, Skip, Study
 from worldsim.rollout import Rollout
-from worldsim.world import World, find_world, load
+from worldsim.world import World
 
 __all__ = ["EvaluateConfig", "Report", "compare", "cut_clips", "evaluate", "rollout_quality"]
 

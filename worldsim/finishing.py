@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.files import read_tensors, write_tensors
+from worldsim.loading import load
 from worldsim.measuring.dreaming import dream, encode, rollout_quality
 from worldsim.measuring.heldout import check_fit, cut_short
 from worldsim.training import TrainConfig, fit
-from worldsim.world import World, load
+from worldsim.world import World
 
 CHUNK = 64  # clips that are imagined at once
 REAL = 1 / 3  # share of a batch that is latents of real frames

@@ -23,6 +23,7 @@ from worldsim.data import DiskDataset
 from worldsim.evaluation import evaluate
 from worldsim.filmed import STRIDE
 from worldsim.footage import look_at, record_all
+from worldsim.loading import load
 from worldsim.measuring.report import Report
 from worldsim.model_card import save_with_card
 from worldsim.notes import Notes
@@ -30,7 +31,7 @@ from worldsim.objective import ObjectiveConfig
 from worldsim.recipes import model_config, train_dynamics, train_tokenizer
 from worldsim.spaces import Policy
 from worldsim.training import WandbConfig
-from worldsim.world import World, load
+from worldsim.world import World
 
 CLIPS = 64  # to judge by
 MOTION = 0.5  # half of each loss belongs to what moves, however small it is

@@ -12,8 +12,9 @@ from worldsim.clips import LatentDataset, encode_dataset
 from worldsim.datasets.parts import opened_like
 from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors, write_tensors
+from worldsim.loading import load
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
-from worldsim.world import has_bf16, load
+from worldsim.world import has_bf16
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

@@ -27,12 +27,13 @@ from worldsim.asked import (
     read_seeds,
 )
 from worldsim.doubt import EVERY, Doubt, lost_again
+from worldsim.loading import load
 from worldsim.moments import Snapshot
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout
 from worldsim.spaces import action_from_json, unflatten_action
 from worldsim.viewing.screen import Screen, key_codes
-from worldsim.world import World, load
+from worldsim.world import World
 
 
 @dataclass(frozen=True)

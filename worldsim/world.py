@@ -22,14 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.dynamics import Dynamics, DynamicsConfig
-from worldsim.files import read_tensors, write_tensors
+from worldsim.files import write_tensors
 from worldsim.motion import Carrier
 from worldsim.spaces import space_from_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
 # 3: carry no frame along; 2: no gist, no fresh noise; 1: reward, ending, policy of past frames
 FORMAT_VERSION = 4
-SHIPPED = Path(__file__).parent / "worlds"
 
 
 @dataclass
@@ -237,132 +236,10 @@ class World:
         write_tensors(folder / "starts.safetensors", tensors, meta)
 
 
-def list_worlds() -> list[str]:
-    """Return the names of the shipped worlds."""
-    if not SHIPPED.is_dir():
-        return []
-    return sorted(folder.name for folder in SHIPPED.iterdir() if (folder / "config.json").exists())
-
-
-def load(
-    name: str | Path,
-    device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    *,
-    compile: bool = False,
-) -> World:
-    """Load a world.
-
-    Args:
-        name: A shipped world, a folder, or a Hub id `owner/name` (needs `huggingface_hub`).
-        device: CUDA if there is some, else CPU.
-        dtype: bfloat16 where the device multiplies it fast, else float32.
-        compile: Whether steps run compiled: faster by a third for one world on a CPU, after a
-            minute at the first step (see `worldsim.compiling`).
-
-    Raises:
-        FileNotFoundError: If there is no such world, or a file of it is missing.
-        ValueError: If a file is damaged, or a newer worldsim wrote it.
-    """
-    folder = find_world(name)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
-    cfg = _read_config(folder / "config.json")
-    tokenizer, dynamics = Tokenizer(cfg.tokenizer), Dynamics(cfg.dynamics)
-    for model, file in ((tokenizer, "tokenizer.safetensors"), (dynamics, "dynamics.safetensors")):
-        _read_weights(model, folder / file)
-        model.to(device, dtype).requires_grad_(False)
-    tokenizer.to(memory_format=torch.channels_last)
-    world = World(cfg, tokenizer, dynamics, _read_starts(folder / "starts.safetensors"))
-    if compile:
-        from worldsim.compiling import compiled
-
-        return compiled(world)
-    return world
-
-
-def find_world(name: str | Path) -> Path:
-    """Return the folder of a world.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    for folder in (Path(name), SHIPPED / str(name)):
-        if (folder / "config.json").exists():
-            return folder
-    if Path(name).exists():
-        raise FileNotFoundError(
-            f"a world's folder must hold config.json, got {str(name)!r} without; pass the folder "
-            "that `worldsim train` made"
-        )
-    shipped = ", ".join(list_worlds()) or "none"
-    rule = f"`world` must be a shipped world ({shipped}), a folder or a Hub id, got {str(name)!r}"
-    parts = str(name).split("/")
-    if len(parts) != 2 or not all(parts) or Path(parts[0]).is_dir():  # no id of the Hub
-        raise FileNotFoundError(f"{rule}; train one with `worldsim train`")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise FileNotFoundError(
-            f"{rule}, which is no folder; for the Hub, `pip install worldsim-sdk[hub]`"
-        ) from error
-    try:
-        return Path(snapshot_download(str(name)))
-    except Exception as error:  # whatever the network and the Hub come up with
-        raise FileNotFoundError(
-            f"{rule}, which is no folder, and the Hub said: {error}; check the name and the network"
-        ) from error
-
-
 def _bring_back(old: Path, folder: Path) -> None:
     """Undo the first of the two renames of a save if the second never came."""
     if old.exists() and not folder.exists():
         os.replace(old, folder)
-
-
-def _read_config(path: Path) -> WorldConfig:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} must exist and does not; copy the world again")
-    try:
-        raw = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path} must be a whole JSON object, got: {error}; copy the world again"
-        ) from error
-    version = raw.get("format_version")
-    if version not in range(1, FORMAT_VERSION + 1):
-        raise ValueError(
-            f"this worldsim reads worlds of format 1 to {FORMAT_VERSION}, got {version!r} in "
-            f"{path}; upgrade worldsim-sdk"
-        )
-    try:
-        return WorldConfig(**raw)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path} must describe a world, got: {error}; copy the world again"
-        ) from error
-
-
-def _read_weights(model: torch.nn.Module, path: Path) -> None:
-    try:
-        model.load_state_dict(read_tensors(path)[0])
-    except RuntimeError as error:
-        raise ValueError(
-            f"{path} must hold the weights that config.json describes, got: "
-            f"{' '.join(str(error).split())[:300]}; copy the world again"
-        ) from error
-
-
-def _read_starts(path: Path) -> Starts:
-    tensors, meta = read_tensors(path)
-    try:
-        captions, lengths = (json.loads(meta[key]) for key in ("captions", "lengths"))
-        words = tensors["words"].split(lengths) if lengths else ()
-        return Starts(tensors["latents"], tensors["actions"], tuple(captions), words)
-    except KeyError as error:
-        raise ValueError(
-            f"{path} must hold start clips, got a file without {error}; copy the world again"
-        ) from error
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -13,8 +13,9 @@ from worldsim.agents import LearnConfig, act_at_random, check_learnable, judge_a
 from worldsim.env import WorldEnv
 from worldsim.files import write_text
 from worldsim.filmed import Filmed
+from worldsim.loading import load
 from worldsim.vector_env import WorldVectorEnv
-from worldsim.world import World, load
+from worldsim.world import World
 
 
 @dataclass
