@@ -7,6 +7,7 @@ SIGINT and SIGTERM save first. Under `torchrun` the same loop averages gradients
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from worldsim.files import read_tensors, write_tensors
 from worldsim.optim import MuonAdamW
 from worldsim.processes import agree, catch_signals, distributed, rank
 from worldsim.world import has_bf16
+
+LOOKBACK = 0.1  # share of the budget over which weights are averaged, at most
 
 Batch = Any
 Sample = Callable[[torch.Generator], Batch]
@@ -64,7 +67,7 @@ class TrainConfig:
     adam_lr: float = 0.001
     """Learning rate of everything else."""
     ema: float = 0.998
-    """Decay of the moving average of the weights."""
+    """Decay of the moving average of the weights in a step, at most."""
     warmup: int = 50
     """Train steps until the learning rate is full."""
     cooldown: float = 0.7
@@ -99,6 +102,7 @@ class Run:
         self.optimizer = MuonAdamW(model, cfg.muon_lr, cfg.adam_lr)
         self.g = torch.Generator().manual_seed(cfg.seed + 1000 * rank())
         self.step, self.elapsed, self.best = 0, 0.0, -float("inf")
+        self.averaged = 0.0  # progress when the average last moved
         self.device = device
 
     @property
@@ -117,8 +121,9 @@ class Run:
 
     @torch.no_grad()
     def update_ema(self) -> None:
-        """Move the average a little towards the weights, faster in the beginning."""
-        decay = min(self.cfg.ema, (1 + self.step) / (10 + self.step))
+        """Move the average a little towards the weights, faster where steps are few and far."""
+        passed, self.averaged = self.progress - self.averaged, self.progress
+        decay = min(self.cfg.ema, (1 + self.step) / (10 + self.step), math.exp(-passed / LOOKBACK))
         for average, p in zip(self.ema.parameters(), self.model.parameters(), strict=True):
             average.lerp_(p, 1 - decay)
         for average, buffer in zip(self.ema.buffers(), self.model.buffers(), strict=True):
@@ -149,6 +154,7 @@ class Run:
         if rank() > 0:  # the checkpoint is that of the first process
             self.g.manual_seed(self.cfg.seed + 1000 * rank() + facts["step"])
         self.step, self.elapsed, self.best = facts["step"], facts["elapsed"], facts["best"]
+        self.averaged = self.progress
 
 
 def fit(
