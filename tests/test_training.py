@@ -21,7 +21,7 @@ from worldsim.files import read_tensors
 from worldsim.launch import LaunchConfig
 from worldsim.optim import MuonAdamW, orthogonalise
 from worldsim.preparing import start_from
-from worldsim.training import TrainConfig, WandbConfig, fit
+from worldsim.training import Run, TrainConfig, WandbConfig, fit
 from worldsim.world import World
 
 QUIET = {"minutes": 0.0, "warmup": 0, "wandb": WandbConfig("disabled")}
@@ -50,6 +50,19 @@ def test_it_learns(tmp_path):
     before = loss(model, None, sample(torch.Generator()), 0, None)[0]
     best = fit(model, sample, loss, TrainConfig(steps=200, **QUIET), tmp_path)
     assert loss(best, None, sample(torch.Generator()), 0, None)[0] < 0.2 * before
+
+
+@pytest.mark.parametrize("late", [60, 1000])
+def test_the_average_forgets_what_was_before_the_last_part_however_few_steps_that_has(late):
+    """As where a training leaves a part of the model out at first, and takes more steps then."""
+    run = Run(small_model(), TrainConfig(minutes=1, wandb=WandbConfig("disabled")), "cpu")
+    for value, steps in ((0.0, 2000), (1.0, late)):
+        for p in run.model.parameters():
+            nn.init.constant_(p, value)
+        for _ in range(steps):
+            run.step, run.elapsed = run.step + 1, run.elapsed + 30 / steps
+            run.update_ema()
+    assert 0.99 < weights(run.ema).min() <= 1
 
 
 def test_resuming_continues_exactly(tmp_path):
