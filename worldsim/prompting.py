@@ -23,7 +23,7 @@ def pad_prompts(world: World, prompts: Sequence[str | None], t: int) -> Prompts 
 
 
 @torch.inference_mode()
-def read_prompts(world: World, prompts: Sequence[str | None]) -> Text:
+def read_text(world: World, prompts: Sequence[str | None]) -> Text:
     """Read one prompt per row, for the next frame of each and all after it."""
     like = torch.zeros(len(prompts), 1, device=world.device)
     return world.dynamics.read_prompts(pad_prompts(world, prompts, 1), like)

@@ -24,7 +24,7 @@ from torch import Tensor
 from worldsim.flow import advance, check_steps, noise_latents
 from worldsim.frames import Frames, Prediction, previous_frames
 from worldsim.moments import STATE, Snapshot, Step
-from worldsim.prompting import pad_prompts, read_prompts
+from worldsim.prompting import pad_prompts, read_text
 from worldsim.world import World
 
 GIVEN_TAU = 0.95  # signal level at which recorded frames are fed
@@ -98,7 +98,7 @@ class Rollout:
         self.age = torch.full((rows,), GUIDED, device=self.device)  # frames since a prompt was new
         self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
         self.prompts: list[str | None] = [None] * rows
-        self.text = self.null = read_prompts(world, self.prompts)
+        self.text = self.null = read_text(world, self.prompts)
 
     def seed(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Seed the random generators of some rows."""
@@ -110,7 +110,7 @@ class Rollout:
         wanted = list(self.prompts)
         for row, prompt in zip(rows, prompts, strict=True):
             wanted[row] = prompt or None
-        text = read_prompts(self.world, wanted)
+        text = read_text(self.world, wanted)
         self._commit()  # under the prompt that the last frame followed
         for row in rows:
             if wanted[row] != self.prompts[row]:
@@ -214,7 +214,7 @@ class Rollout:
             g.set_state(state)
         if tuple(self.prompts) != snapshot.prompts:
             self.prompts = list(snapshot.prompts)
-            self.text = read_prompts(self.world, self.prompts)
+            self.text = read_text(self.world, self.prompts)
 
     def _advance(
         self, actions: Tensor, known: Tensor | None, steps: int, agent: bool, renoise: bool = False
