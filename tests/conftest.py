@@ -31,7 +31,6 @@ def make_tiny_world(
     width: int = 32,
     dim: int = 64,
     endless: bool = False,
-    carry: int = 16,
     **overrides,
 ) -> World:
     """Build a world of 32x32 frames and 16 tokens with no weight at zero, in float32.
@@ -54,7 +53,6 @@ def make_tiny_world(
             cells=16,
             stem=1,
             tail=1,
-            carry=carry,
         )
         models = Tokenizer(tokenizer), Dynamics(dynamics)
         torch.nn.init.zeros_(models[1].agent.bias)

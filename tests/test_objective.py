@@ -10,7 +10,6 @@ from worldsim.corruption import off_balance
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.flow import noise_latents
 from worldsim.frames import Frames, Prediction, previous_frames
-from worldsim.motion import Carrier
 from worldsim.objective import (
     CLEAN,
     Clips,
@@ -25,7 +24,6 @@ from worldsim.objective import (
     twice,
     two_hot,
 )
-from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
 B, T = 3, 6
 RECENT = 2
@@ -148,7 +146,7 @@ def test_clips_of_one_frame_learn_to_begin_from_nothing(model, clips):
     c = draw_corruption(ObjectiveConfig(), (400, 1), finest=4, causal=True, progress=1.0, g=g)
     assert c.isolated.all() and c.imagined.all() and not c.own.any() and not c.move.any()
     assert (c.level == 4).all() and c.tau.mean() == pytest.approx(0.5, abs=0.05)
-    first = Clips(*(None if f.name in ("prompts", "carried") else getattr(clips, f.name)[:, :1]
+    first = Clips(*(None if f.name == "prompts" else getattr(clips, f.name)[:, :1]
                     for f in fields(clips)))  # fmt: skip
     settings = {"causal": True, "progress": 1.0, "g": g}
     loss, metrics = dynamics_loss(model, model, first, ObjectiveConfig(), **settings)
@@ -305,27 +303,18 @@ def test_a_past_off_balance_does_not_move_the_targets(model, clips, monkeypatch)
     torch.testing.assert_close(off_balance(flat, one, 1.1 * one), 1.1 * flat)  # no detail to add
 
 
-@pytest.mark.parametrize("start, carry", [(1, 0), (3, 0), (1, 8), (3, 8)])
-def test_a_past_is_imagined_frame_after_frame_as_the_whole_pass_would(
-    clips, start, carry, monkeypatch
-):
+@pytest.mark.parametrize("start", [1, 3])
+def test_a_past_is_imagined_frame_after_frame_as_the_whole_pass_would(clips, start, monkeypatch):
     """Each imagined frame is the model's single step from noise on what was imagined before."""
     torch.manual_seed(0)
-    model = make_model(carry=carry)
-    carrier = Carrier(Tokenizer(TokenizerConfig(width=8, blocks=1)), model.motion)
-    carrier = carrier if carry else None
+    model = make_model()
     blank = torch.randn_like(clips.latents)
     monkeypatch.setattr(torch, "randn_like", lambda x: blank[:2, 0])
     c = draw(ObjectiveConfig(isolated=0.0, noisy_past=0.0))
     c = replace(c, own=torch.arange(len(clips.latents)) < 2)
     fog = torch.zeros_like(clips.latents)
-    if carry:
-        clips = replace(clips, carried=carrier(clips.latents, clips.actions, clips.known))
-    told = imagine_past(model, clips, c, fog, start, carrier)
+    told = imagine_past(model, clips, c, fog, start)
     made = told.latents
-    if carry:
-        carried = carrier(made, clips.actions, clips.known)
-        torch.testing.assert_close(told.carried[:, 1:], carried[:, 1:], atol=1e-4, rtol=1e-4)
     assert torch.equal(made[2:], clips.latents[2:])
     assert torch.equal(made[:, :start], clips.latents[:, :start])
     past = noise_latents(made, fog, c.past)

@@ -61,10 +61,7 @@ def test_a_cached_rollout_equals_the_full_forward_pass_past_two_wraps(world, act
     before = previous_frames(x, tau, world.dynamics.cfg.recent)
     past = Frames(x, tau, level, *before, lead, known)
     blank = torch.stack([torch.zeros_like(x[:, 0]), *noises], 1)
-    carried = world.carrier(x / rollout.tau, lead, known)
     drafts = Frames(blank, 0 * tau, 0 * level, *before, lead, known)
-    looks = world.dynamics.cfg.looks
-    past, drafts = past.beside(looks), drafts.beside(looks, carried)
     with torch.no_grad():
         full = world.dynamics(past.then(drafts), drafts=True)
     same(torch.stack([s.latents for s in said], 1), full.latents[:, 1:])

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,10 @@ from torch import nn
 
 import worldsim
 from worldsim.datasets.episodes import Episode
-from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors
 from worldsim.launch import LaunchConfig
 from worldsim.optim import MuonAdamW, orthogonalise
-from worldsim.preparing import start_from
 from worldsim.training import Run, TrainConfig, WandbConfig, fit
-from worldsim.world import World
 
 QUIET = {"minutes": 0.0, "warmup": 0, "wandb": WandbConfig("disabled")}
 
@@ -211,39 +207,6 @@ def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_pat
             toy_data(), trained / "tok", tmp_path / "off", steps=1, model=model,
             init=trained / "dyn/world", **quick,
         )  # fmt: skip
-
-
-def test_a_world_learns_to_carry_frames_along_and_starts_from_one_that_does_not(trained, tmp_path):
-    """Widened weights predict what they did; what moves where is learned before all else."""
-    plain, model = str(trained / "dyn/world"), worldsim.model_config("tiny")
-    model.dynamics.context, model.dynamics.carry = 8, 8
-    world = worldsim.load(plain, dtype=torch.float32)
-    wider = Dynamics(replace(world.dynamics.cfg, carry=8))
-    assert not start_from(wider, plain)
-    both = [world, World(world.cfg, world.tokenizer, wider, world.starts)]
-    first, second = (first_frame(world) for world in both)
-    torch.testing.assert_close(first, second)
-
-    quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "batch_size": 2, "model": model}
-    out = tmp_path / "run"
-    worldsim.train_dynamics(toy_data(), trained / "tok", out, steps=20, init=plain, **quick)
-    saved = [read_tensors(out / part / "checkpoint.safetensors")[1] for part in ("motion", ".")]
-    assert [json.loads(meta["facts"])["step"] for meta in saved] == [3, 17]
-    carrying = worldsim.load(str(out / "world"), dtype=torch.float32)
-    assert carrying.dynamics.cfg.carry == 8
-    worldsim.train_dynamics(  # nor is it learned again
-        toy_data(), trained / "tok", tmp_path / "on", steps=2, init=str(out / "world"), **quick
-    )
-    assert not (tmp_path / "on/motion").exists()
-    again = worldsim.load(str(tmp_path / "on/world"), dtype=torch.float32)
-    for name, weight in carrying.dynamics.motion.state_dict().items():
-        assert torch.equal(weight, again.dynamics.motion.state_dict()[name])
-
-
-def first_frame(world):
-    rollout = worldsim.Rollout(world, 1)
-    rollout.prefill([0], world.starts.latents[:1].float(), world.starts.actions[:1].float())
-    return rollout.step(torch.ones(1, 1)).latents
 
 
 def test_a_decoder_learns_from_what_its_world_imagines(trained, tmp_path):

@@ -212,6 +212,17 @@ def test_an_unknown_format_version_is_refused(folder, version):
         load(folder)
 
 
+def test_a_world_of_format_4_loads_unless_it_carries_frames_along(folder):
+    config = json.loads((folder / "config.json").read_text()) | {"format_version": 4}
+    for width in (0, 96):
+        config["dynamics"]["carry"] = width
+        (folder / "config.json").write_text(json.dumps(config))
+        if not width:
+            assert load(folder).cfg.format_version == 4
+    with pytest.raises(ValueError, match=r"carry frames along .* train it anew"):
+        load(folder)
+
+
 @pytest.mark.parametrize(
     "change, words",
     [

@@ -29,9 +29,6 @@ class DynamicsConfig:
     """Width of the convolutions over latent cells."""
     recent: int = 4
     """Frames before the current one that the convolutions see."""
-    carry: int = 0
-    """Width of the convolutions that carry the last frame along (`worldsim.motion`); 0 for none.
-    96 helps a short training on views that turn, and makes a step slower by two fifths."""
     stem: int = 2
     """Convolutional blocks before the transformer."""
     tail: int = 4
@@ -60,11 +57,8 @@ class DynamicsConfig:
                 "`depth` must be divisible by `time_every`, "
                 f"got depth={self.depth}, time_every={self.time_every}"
             )
-        for name, usual in (("cells", 128), ("carry", 96)):
-            if getattr(self, name) % 8:
-                raise ValueError(
-                    f"`{name}` must be a multiple of 8, got {getattr(self, name)}; try {usual}"
-                )
+        if self.cells % 8:
+            raise ValueError(f"`cells` must be a multiple of 8, got {self.cells}; try 128")
         if self.max_steps & (self.max_steps - 1) or self.max_steps < 1:
             raise ValueError(f"`max_steps` must be a power of two, got {self.max_steps}; try 16")
 
@@ -77,11 +71,6 @@ class DynamicsConfig:
     def finest(self) -> int:
         """Level of the finest step size, `1 / 2**finest = 1 / max_steps`."""
         return self.max_steps.bit_length() - 1
-
-    @property
-    def looks(self) -> int:
-        """Frames beside the current one: the recent ones, and the last one carried along."""
-        return self.recent + (self.carry > 0)
 
     @property
     def time_layers(self) -> int:

@@ -191,8 +191,6 @@ def _jobs(world: World, cfg: BenchConfig) -> Iterable[tuple[str, int, int, Calla
         yield "decode", b, 0, lambda z=latents: lambda: world.decode(z)
         yield "first pass", b, 0, lambda b=b: _pass(world, b, 2)
         yield "further pass", b, 0, lambda b=b: _pass(world, b, 1)
-        if world.dynamics.motion:
-            yield "carry along", b, 0, lambda b=b: _carry(world, b)
         for k in cfg.sampler_steps:
             yield "env step, latents", b, k, lambda b=b, k=k: _step(world, b, k, pixels=False)
             yield "env step, pixels", b, k, lambda b=b, k=k: _step(world, b, k, pixels=True)
@@ -225,18 +223,6 @@ def _step(world: World, b: int, k: int, pixels: bool) -> Callable[[], Any]:
     def call() -> Any:
         now = rollout.step(actions, agent=True)
         return rollout.frames() if pixels else now
-
-    return call
-
-
-def _carry(world: World, b: int) -> Callable[[], Any]:
-    """Return what a step does to carry its last frame along, and to paint the new one."""
-    rollout = _started(world, b, 1)
-
-    @torch.inference_mode()
-    def call() -> Any:
-        world.tokenizer.paint(rollout.latents)
-        return rollout.carried(rollout.action, rollout.known)
 
     return call
 

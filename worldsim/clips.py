@@ -30,7 +30,6 @@ class Clips:
         terminated: `(b, t)` bool, of the same transition.
         rewarded: `(b, t)` bool, False where reward and termination are not known.
         prompts: The clips' captions, or None.
-        carried: `(b, t, c, h, w)`, the frame before each, moved to where it will be; or None.
     """
 
     latents: Tensor
@@ -40,7 +39,6 @@ class Clips:
     terminated: Tensor
     rewarded: Tensor
     prompts: Prompts | None
-    carried: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -56,8 +54,6 @@ class LatentDataset:
         caption: `(frames,)` int64 into `words`; -1 for none.
         words: Token embeddings `(l, text_dim)` of every caption.
         edges: `(e + 1,)` int64, where episodes start and end.
-        carried: `(frames, c, h, w)`, bfloat16, the frame before each, moved to where it will be;
-            None as long as nobody has moved them. It is no part of the file.
     """
 
     latents: Tensor
@@ -68,7 +64,6 @@ class LatentDataset:
     caption: Tensor
     words: list[Tensor]
     edges: Tensor
-    carried: Tensor | None = None
 
     def window_starts(self, t: int) -> tuple[Tensor, Tensor]:
         """Return the first frames of all clips of `t` frames, and of those that end an episode.
@@ -130,7 +125,6 @@ class LatentDataset:
             terminated=self.terminated[index],
             rewarded=known,
             prompts=self._prompts(caption),
-            carried=None if self.carried is None else self.carried[index].float(),
         )
 
     def _prompts(self, caption: Tensor) -> Prompts | None:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
-from worldsim.motion import Carrier
 from worldsim.rollout import FEW
 from worldsim.text import MAX_TOKENS
 from worldsim.world import World
@@ -27,8 +26,8 @@ LENGTHS = (64, 1 + MAX_TOKENS)  # of prompts, the null word counted in
 def compiled(world: World) -> World:
     """Return the same world, sharing its weights, with compiled steps; needs a C++ compiler.
 
-    What is compiled is the pass that commits a frame and drafts the next one, and what carries
-    frames along: all of a step at `sampler_steps=1`, the first of several passes otherwise.
+    What is compiled is the pass that commits a frame and drafts the next one: all of a step at
+    `sampler_steps=1`, the first of several passes otherwise.
     """
     plain = world.dynamics
     quick = torch.compile(plain.step, dynamic=False)
@@ -52,21 +51,6 @@ def compiled(world: World) -> World:
     fast = copy(world)
     fast.dynamics = copy(plain)
     fast.dynamics.step, fast.dynamics.read_prompts = step, read_prompts
-    if world.carrier:
-        fast.carrier = _carrier(world.carrier)
-    return fast
-
-
-def _carrier(plain: Carrier) -> Carrier:
-    quick = torch.compile(plain.along, dynamic=False)
-
-    def along(pixels: Tensor, *told: Tensor) -> Tensor:
-        run = quick if _is_small(pixels) else plain.along
-        with torch._inductor.config.patch(freezing=True):
-            return run(pixels, *told)
-
-    fast = copy(plain)
-    fast.along = along
     return fast
 
 

@@ -5,11 +5,10 @@ separately at each place of the frame, and reads the words of the frame's prompt
 size, action and the gist of the prompt modulate every frame (adaLN-Zero with one projection shared
 by all blocks): the words' mean says at once what place and light to paint, the words themselves say
 the rest. Before the frame is cut into tokens and after it is put together again, a few convolutions
-look at its cells beside those of the last few frames and, where a world has learned that, of the
-last one carried along to where it will be (`worldsim.motion`): what stands still is copied, what
-moves is moved there, and the transformer is left with what needs memory, space and text. One set of
-weights looks at time in two ways: *causal*, a band of `context` frames, for the live rollout;
-*full*, every frame sees every other, for whole clips.
+look at its cells beside those of the last few frames: what stands still is copied, what moves is
+moved there, and the transformer is left with what needs memory, space and text. One set of weights
+looks at time in two ways: *causal*, a band of `context` frames, for the live rollout; *full*, every
+frame sees every other, for whole clips.
 
 A frame's tokens are `[latent tokens | registers | agent]`. The agent token reads the others and is
 read by none; reward, termination and the recorded policy's next action are read off it.
@@ -32,7 +31,6 @@ from worldsim.architecture import DynamicsConfig
 from worldsim.blocks import Block, CellBlock, Look, agent_mask, embed_places, space_rotation
 from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
-from worldsim.motion import Motion
 from worldsim.nn import Conv2d, fourier, norm, rotation
 
 
@@ -47,16 +45,13 @@ class Dynamics(nn.Module):
         super().__init__()
         self.cfg = cfg
         d, cells, patch = cfg.dim, cfg.cells, cfg.cells * cfg.patch**2
-        self.motion = None
-        if cfg.carry:
-            self.motion = Motion(cfg.channels, cfg.action_dim, cfg.recent, cfg.carry)
-        self.embed = Conv2d((1 + cfg.looks) * cfg.channels, cells, 3, padding=1)
+        self.embed = Conv2d((1 + cfg.recent) * cfg.channels, cells, 3, padding=1)
         self.place = nn.Linear(32, cells, bias=False)
         self.stem = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.stem))
         self.gather = nn.Linear(patch, d)
         self.special = nn.Parameter(0.02 * torch.randn(cfg.registers + 1, d))
         self.tau = nn.Linear(64, d)
-        self.previous_tau = nn.Linear(64 * cfg.looks, d, bias=False)
+        self.previous_tau = nn.Linear(64 * cfg.recent, d, bias=False)
         self.level = nn.Parameter(0.02 * torch.randn(cfg.finest + 1, d))
         self.mode = nn.Parameter(0.02 * torch.randn(2, d))  # full, causal
         self.action = nn.Sequential(nn.Linear(cfg.action_dim, d), nn.SiLU(), nn.Linear(d, d))
@@ -65,8 +60,8 @@ class Dynamics(nn.Module):
         self.gist = nn.Linear(cfg.text_dim, d, bias=False)
         self.condition = nn.Linear(d, d)
         self.modulation = nn.Linear(d, 9 * d)
-        # gates: how much is copied of what is drafted, of the last frame, of that carried along
-        self.copy = nn.Linear(d, (2 + (cfg.carry > 0)) * cfg.channels)
+        # gates: how much is copied of what is drafted and of the last frame
+        self.copy = nn.Linear(d, 2 * cfg.channels)
         self.register_load_state_dict_pre_hook(_without_gist)
         every = cfg.time_every
         self.blocks = nn.ModuleList(
@@ -206,7 +201,6 @@ class Dynamics(nn.Module):
         part: slice,
     ) -> Prediction:
         """Run all frames through the transformer, and those in `part` on to their latents."""
-        frames = frames.beside(self.cfg.looks)
         p, dh = self.cfg.patch, self.cfg.dim // self.cfg.heads
         t, _, h, w = frames.x.shape[1:]
         cond = self._condition(frames, causal, memory["text"].gist)  # (b, t, d)
@@ -240,7 +234,6 @@ class Dynamics(nn.Module):
 
     def _move(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
         """Predict latents from the last few frames alone."""
-        frames = frames.beside(self.cfg.looks)
         cond = self._condition(frames, causal, gist)
         return self._write_cells(frames, self._read_cells(frames, cond), cond)
 
@@ -263,11 +256,8 @@ class Dynamics(nn.Module):
         for block in self.tail:
             u = block(u, cond.flatten(0, 1))
         y = self.head(F.silu(u)).float().unflatten(0, cond.shape[:2])
-        gates = self.copy(cond).float()[..., None, None].split(self.cfg.channels, 2)
-        ways = [frames.x, frames.previous[:, :, self.cfg.recent - 1]]
-        if self.motion is not None:
-            ways.append(frames.previous[:, :, -1])
-        return y + sum(gate * way for gate, way in zip(gates, ways, strict=True))
+        draft, last = self.copy(cond).float()[..., None, None].chunk(2, 2)
+        return y + draft * frames.x + last * frames.previous[:, :, -1]
 
     def _condition(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
         dtype = self.head.weight.dtype

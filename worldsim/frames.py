@@ -1,6 +1,6 @@
 """What the dynamics model is told of each frame, and what it says."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -65,8 +65,7 @@ class Frames:
         tau: `(b, t)`, signal level in [0, 1].
         level: `(b, t)` int64, step size `1 / 2**level`.
         previous: `(b, t, m, c, h, w)`, the `m = recent` frames before, the last one last, as the
-            model was fed them; zeros for none. With `m = recent + 1` the last one of all is the
-            frame before, carried along by `worldsim.motion`.
+            model was fed them; zeros for none.
         previous_tau: `(b, t, m)`, their signal levels; 0 for none.
         actions: `(b, t, a)`, scaled, the action that leads to the frame.
         known: `(b, t)` bool, False where the action has no label (a clip's first frame has none).
@@ -83,24 +82,6 @@ class Frames:
     def during(self, part: slice) -> "Frames":
         """Return the frames at some times."""
         return Frames(*(getattr(self, f.name)[:, part] for f in fields(self)))
-
-    def beside(self, looks: int, carried: Tensor | None = None) -> "Frames":
-        """Return the frames with `looks` others beside each, if there is one less.
-
-        Args:
-            looks: How many frames the model looks at beside the current one.
-            carried: `(b, t, c, h, w)`, the frame before, carried along; None for none.
-        """
-        if self.previous.shape[2] == looks:
-            return self
-        if carried is None:
-            carried, there = torch.zeros_like(self.x), torch.zeros_like(self.tau)
-        else:
-            there = (self.previous_tau[..., -1] > 0).to(self.tau.dtype)
-            carried = there[..., None, None, None] * carried.to(self.x.dtype)
-        previous = torch.cat([self.previous, carried[:, :, None]], 2)
-        taus = torch.cat([self.previous_tau, there[..., None]], 2)
-        return replace(self, previous=previous, previous_tau=taus)
 
     def then(self, other: "Frames") -> "Frames":
         """Return these frames and after them others."""

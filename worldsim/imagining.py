@@ -17,8 +17,7 @@ from worldsim.clips import Clips
 from worldsim.corruption import Corruption
 from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents
-from worldsim.frames import Frames, lately, previous_frames, rows_of
-from worldsim.motion import Carrier
+from worldsim.frames import Frames, previous_frames, rows_of
 
 
 @torch.no_grad()
@@ -28,7 +27,6 @@ def imagine_past(
     c: Corruption,
     fog: Tensor,
     start: int,
-    carrier: Carrier | None = None,
 ) -> Clips:
     """Let a teacher roll the clips marked in `c.own` on from frame `start`, as a world is played.
 
@@ -38,10 +36,9 @@ def imagine_past(
         c: Which rows to imagine, and the signal levels at which frames are committed.
         fog: `(b, t, c, h, w)`, noise in which to commit them.
         start: First frame to imagine, `1 <= start < t`.
-        carrier: What carries frames along, for a teacher that looks at such.
 
     Returns:
-        The clips with those frames replaced, and what is carried along to them.
+        The clips with those frames replaced.
     """
     own, made = c.own, clips.latents.float().clone()
     x, fog, tau, text = made[own], fog[own], c.past[own], rows_of(clips.prompts, own)
@@ -54,9 +51,6 @@ def imagine_past(
     before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
     teacher(given.during(slice(start)), before, fill=(cache, torch.arange(len(x), device=x.device)))
     text = teacher.read_prompts(text, tau)
-    if carrier:
-        painted, moved = carrier.paint(x[:, :start]), clips.carried[own]
-        lead, labelled = lately(actions, recent), lately(known, recent)
     for i in range(start, x.shape[1]):
         pair, near = slice(i - 1, i + 1), slice(max(0, i - 1 - recent), i + 1)
         fed[:, i], levels = torch.randn_like(x[:, i]), level[:, pair].clone()
@@ -65,19 +59,8 @@ def imagine_past(
         before = previous_frames(fed[:, near], taus, recent)
         past = *(part[:, -2:] for part in before), actions[:, pair], known[:, pair]
         now = Frames(fed[:, pair], taus[:, -2:], levels, *past)
-        if carrier:
-            both = torch.full_like(known[:, i], i > 1)
-            told = lately(x, recent, 1)[:, i], lead[:, i], labelled[:, i]
-            moved[:, i] = carrier.along(painted, both, *told)
-            last, draft = now.during(slice(1)), now.during(slice(1, 2))
-            now = last.beside(recent + 1).then(draft.beside(recent + 1, moved[:, [i]]))
         positions = torch.tensor([[i - 1, i]], device=x.device).expand(len(x), -1)
         x[:, i] = teacher.step(now, positions, cache, text.during(pair)).latents[:, 0]
         fed[:, i] = noise_latents(x[:, [i]], fog[:, [i]], tau[:, [i]])[:, 0]
-        if carrier:
-            painted = torch.stack([painted[:, 1], carrier.tokenizer.paint(x[:, i])], 1)
-    made[own], carried = x, clips.carried
-    if carrier:
-        carried = carried.clone()
-        carried[own] = moved
-    return replace(clips, latents=made, carried=carried)
+    made[own] = x
+    return replace(clips, latents=made)

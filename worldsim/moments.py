@@ -7,7 +7,7 @@ from torch import Tensor
 from worldsim.kv_cache import KVCache
 
 # what there is a row of for each world
-STATE = ("latents", "fed", "fed_tau", "action", "known", "painted", "policy", "age")
+STATE = ("latents", "fed", "fed_tau", "action", "known", "policy", "age")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class Snapshot:
     fed_tau: Tensor
     action: Tensor
     known: Tensor
-    painted: Tensor
     policy: Tensor
     age: Tensor
     pending: bool

@@ -38,7 +38,6 @@ from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents, shortcut_target
 from worldsim.frames import Frames, Prediction, Prompts, previous_frames, rows_of
 from worldsim.imagining import imagine_past
-from worldsim.motion import Carrier
 
 
 def dynamics_loss(
@@ -51,7 +50,6 @@ def dynamics_loss(
     progress: float,
     g: torch.Generator,
     eye: Tensor | None = None,
-    carrier: Carrier | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Compute the loss of one batch.
 
@@ -65,7 +63,6 @@ def dynamics_loss(
         g: Source of noise, on the CPU.
         eye: `(c, c)`, a Cholesky factor of `Tokenizer.sensitivity`: errors count by what they do to
             pixels; None lets all channels count alike.
-        carrier: What carries frames along, for a model that looks at such.
 
     Returns:
         The scalar loss, and metrics by name.
@@ -78,11 +75,13 @@ def dynamics_loss(
     local = progress < cfg.local_until
     drafts = causal and not local and x.shape[1] > 1
     view = View(config_of(model).recent, causal, drafts, local)
-    told = _remember(clips, c, carrier) if causal else clips
+    told = clips
+    if causal:  # as a rollout remembers them
+        told = replace(clips, latents=off_balance(x, c.sharp, c.gain))
     if c.own.any():
         latest = min(x.shape[1] // 2, config_of(model).context)
         start = int(torch.randint(1, latest + 1, (), generator=g))
-        told = imagine_past(teacher, told, c, fog, start, carrier)
+        told = imagine_past(teacher, told, c, fog, start)
     past = noise_latents(told.latents, fog, c.past)
     frames = feed(told, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts
@@ -151,20 +150,6 @@ class View:
         return teacher(frames, prompts, **self.look(), isolated=isolated, agent=False).latents
 
 
-def _remember(clips: Clips, c: Corruption, carrier: Carrier | None) -> Clips:
-    """Return causal clips as a rollout remembers them, and with them what is carried along."""
-    carried = clips.carried
-    if carrier is None or clips.latents.shape[1] == 1:
-        carried = None  # from nothing, nothing is carried along
-    elif carried is None:
-        carried = carrier(clips.latents, clips.actions, clips.known)
-    latents, carried = (
-        part if part is None else off_balance(part.float(), c.sharp, c.gain)
-        for part in (clips.latents, carried)
-    )
-    return replace(clips, latents=latents, carried=carried)
-
-
 def feed(
     clips: Clips, c: Corruption, view: View, draft: Tensor, past: Tensor, finest: int
 ) -> Frames:
@@ -176,9 +161,6 @@ def feed(
     before = previous_frames(past, c.past, view.recent, c.isolated)
     frames = Frames(draft, c.tau, c.level, *before, clips.actions, known)
     seen = replace(frames, x=past, tau=c.past, level=torch.full_like(c.level, finest))
-    if clips.carried is not None:  # what is to come is shown where things move, the past is not
-        frames = frames.beside(view.recent + 1, clips.carried)
-        seen = seen.beside(view.recent + 1)
     return seen.then(frames) if view.drafts else frames
 
 

@@ -32,11 +32,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     return tokenizer
 
 
-def start_from(dynamics: Dynamics, init: str | Path) -> bool:
+def start_from(dynamics: Dynamics, init: str | Path) -> None:
     """Copy the weights of the world or training run at `init`.
-
-    Returns:
-        Whether they know how things move; if not, the model looks at no frame carried along yet.
 
     Raises:
         ValueError: If the architectures differ.
@@ -47,27 +44,11 @@ def start_from(dynamics: Dynamics, init: str | Path) -> bool:
     else:
         state = load(str(init), dtype=torch.float32).dynamics.state_dict()
     try:
-        dynamics.load_state_dict(_widened(dynamics, state))
+        dynamics.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
             f"`init` must be a world of the same architecture, got {init}: {error}"
         ) from error
-    return "motion.head.weight" in state
-
-
-def _widened(dynamics: Dynamics, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Widen the weights of a model that carries no frame along for one that does."""
-    if dynamics.motion is None or "motion.head.weight" in state:
-        return state
-    own, c = dynamics.state_dict(), dynamics.cfg.channels
-    grown = {name: value for name, value in own.items() if name.startswith("motion.")}
-    embed, tau = state["embed.weight"], state["previous_tau.weight"]
-    before, after = embed.split([dynamics.cfg.recent * c, c], 1)
-    grown["embed.weight"] = torch.cat([before, torch.zeros_like(after), after], 1)
-    grown["previous_tau.weight"] = torch.cat([tau, torch.zeros_like(tau[:, :64])], 1)
-    for name in ("copy.weight", "copy.bias"):
-        grown[name] = torch.cat([state[name], torch.zeros_like(state[name][:c])])
-    return state | grown
 
 
 def with_more(train_on, more: Sequence, tokenizer: Tokenizer) -> list:

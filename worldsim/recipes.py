@@ -6,7 +6,6 @@ of a shipped world or an earlier run (`init`).
 """
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
@@ -17,15 +16,12 @@ import torch
 from torch import Tensor
 
 from worldsim.building import build_world
-from worldsim.carrying import PATIENCE, SHARE, carry_along, train_motion
 from worldsim.clips import draw_set, sampler
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import write_tensors
-from worldsim.motion import Carrier
 from worldsim.objective import ObjectiveConfig, dynamics_loss
 from worldsim.preparing import (
-    fast,
     load_tokenizer,
     sensitivity_of,
     start_from,
@@ -210,22 +206,16 @@ def train_dynamics(
     cfg = replace(cfg.dynamics, channels=latents.shape[1], action_dim=films[0].actions.shape[1])
     torch.manual_seed(train.seed)
     dynamics = Dynamics(cfg).to(device)
-    moves = start_from(dynamics, init) if init else False
+    if init:
+        start_from(dynamics, init)
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
-    eye, carrier = sensitivity_of(tokenizer, latents, device), None
-    if dynamics.motion:
-        carrier = Carrier(fast(tokenizer, device), dynamics.motion)
-        if not moves:
-            first = progress and (lambda share: progress(SHARE * share))
-            train = train_motion(carrier, films, train, out / "motion", first)
-            progress = progress and (lambda share, then=progress: then(SHARE + (1 - SHARE) * share))
-        dynamics.motion.requires_grad_(False)
-        for film in films:
-            carry_along(carrier, film, 60 * PATIENCE * train.minutes or math.inf)
+    eye = sensitivity_of(tokenizer, latents, device)
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
-        looks = {"causal": batch.causal, "eye": eye, "carrier": carrier}
-        return dynamics_loss(model, ema, batch.clips, objective, progress=progress, g=g, **looks)
+        return dynamics_loss(
+            model, ema, batch.clips, objective,
+            causal=batch.causal, progress=progress, g=g, eye=eye,
+        )  # fmt: skip
 
     best = fit(
         dynamics, sampler(films, train.batch_size, cfg.context, objective), loss, train, out,

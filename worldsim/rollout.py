@@ -90,9 +90,6 @@ class Rollout:
         self.fed_tau = torch.zeros(rows, cfg.recent + 1, device=self.device)
         self.action = torch.zeros(rows, cfg.recent, cfg.action_dim, device=self.device)
         self.known = torch.zeros(rows, cfg.recent, dtype=torch.bool, device=self.device)
-        # the last two frames, in pixels, if the last one is to be carried along
-        room = (2, 3, *self.frame_size) if world.carrier else (0,)
-        self.painted = torch.zeros(rows, *room, device=self.device)
         self.pending = False
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.age = torch.full((rows,), GUIDED, device=self.device)  # frames since a prompt was new
@@ -150,8 +147,6 @@ class Rollout:
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
         self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
         self.latents[at] = latents[:, -1]
-        if self.world.carrier:
-            self.painted[at] = self.world.carrier.paint(latents)
         given = {"action": frames.actions, "known": frames.known, "fed": fed, "fed_tau": tau}
         for name, values in given.items():
             kept = getattr(self, name)
@@ -192,8 +187,6 @@ class Rollout:
     @torch.inference_mode()
     def frames(self, rows: Sequence[int] | slice = slice(None)) -> Tensor:
         """Return the newest frames of some rows, `(r, h, w, 3)` uint8."""
-        if self.world.carrier:  # which has painted them
-            return self.world.tokenizer.to_uint8(self.painted[rows, 1])
         return self.world.decode(self.latents[rows])
 
     def snapshot(self) -> Snapshot:
@@ -229,9 +222,6 @@ class Rollout:
         self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
         self.action, self.known, self.pending = actions, known, True
         self.latents = x[:, 0]
-        if self.world.carrier:
-            painted = self.world.tokenizer.paint(self.latents)
-            self.painted = torch.stack([self.painted[:, 1], painted], 1)
         self.cache.clock += 1
         self.age += 1
         if agent and self.world.cfg.format_version == 1:
@@ -253,10 +243,9 @@ class Rollout:
         fresh = (1 - self.age / GUIDED).clamp(min=0) * asked
         strength = (1 + (self.guidance - 1) * fresh)[:, None, None, None, None]
         guided = bool((strength != 1).any())
-        carried = self.carried(actions, known) if self.world.carrier else None
         for k in range(steps):
             tau, final = k * d, k == steps - 1
-            draft = self._frame(x, tau, level, actions, known, slice(1, None), carried)
+            draft = self._frame(x, tau, level, actions, known, slice(1, None))
             if guided:  # first without the prompt, so that the cache keeps what came with it
                 null = self._pass(draft, agent and self.pending, prompted=False).latents
             said = self._pass(draft, agent and (final or self.pending))
@@ -280,17 +269,9 @@ class Rollout:
         actions: Tensor,
         known: Tensor,
         before: slice,
-        carried: Tensor | None = None,
     ) -> Frames:
         previous = self.fed[:, None, before], self.fed_tau[:, None, before]
-        frames = Frames(x, tau, level, *previous, actions[:, -1:], known[:, -1:])
-        return frames.beside(self.model.cfg.looks, carried)
-
-    def carried(self, actions: Tensor, known: Tensor) -> Tensor:
-        """Return the last frame, carried along to where it will be, `(b, 1, c, h, w)`."""
-        tau = self.fed_tau[:, 1:]
-        past = self.fed[:, 1:] / tau.clamp(min=0.1)[..., None, None, None]
-        return self.world.carrier.along(self.painted, tau[:, -2] > 0, past, actions, known)[:, None]
+        return Frames(x, tau, level, *previous, actions[:, -1:], known[:, -1:])
 
     def _pass(self, draft: Frames, agent: bool, prompted: bool = True) -> Prediction:
         """Run a draft, and before it the last frame if that is not committed yet."""

@@ -23,11 +23,10 @@ from torch import Tensor
 
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import write_tensors
-from worldsim.motion import Carrier
 from worldsim.spaces import space_from_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
-# 3: carry no frame along; 2: no gist, no fresh noise; 1: reward, ending, policy of past frames
+# 3: as 4; 2: no gist, no fresh noise; 1: reward, ending, policy of past frames
 FORMAT_VERSION = 4
 
 
@@ -106,7 +105,6 @@ class World:
     ) -> None:
         self.cfg, self.starts = cfg, starts
         self.tokenizer, self.dynamics = tokenizer.eval(), dynamics.eval()
-        self.carrier = Carrier(tokenizer, dynamics.motion) if dynamics.motion else None
         self.action_space = space_from_json(cfg.action_space)
         self._low = np.asarray(cfg.action_low, np.float32)
         self._high = np.asarray(cfg.action_high, np.float32)

@@ -22,7 +22,7 @@ from worldsim.vector_env import EnvSnapshot
 from worldsim.viewing.stage import PAST_STEPS, Mark, Stage
 from worldsim.viewing.tape import Moment, Tape
 
-FORMAT = 2
+FORMAT = 3
 KINDS = {c.__name__: c for c in (EnvSnapshot, Snapshot, KVCache, Wish, Opening, Moment)}
 
 
