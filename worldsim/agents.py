@@ -262,11 +262,14 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
     scaled = VecNormalize(rows, norm_obs=False, gamma=GAMMA)  # rewards alone, of whatever size
     seen = VecFrameStack(scaled, cfg.frames)
     if known is None:
+        # real numbers vary by themselves; a bonus for that drives them to their bounds
+        real = isinstance(envs.single_action_space, spaces.Box)
+        spread = {"log_std_init": -1.0} if real else {}
         learner = PPO(
             "CnnPolicy", seen, seed=cfg.seed, device=cfg.device or "auto",
-            policy_kwargs={"features_extractor_class": Eye},
-            n_steps=max(2, 1024 // envs.num_envs), batch_size=BATCH, n_epochs=4,
-            gamma=GAMMA, gae_lambda=0.95, ent_coef=0.01, learning_rate=3e-4,
+            policy_kwargs={"features_extractor_class": Eye} | spread,
+            n_steps=max(2, 1024 // envs.num_envs), batch_size=BATCH, n_epochs=4, gamma=GAMMA,
+            gae_lambda=0.95, ent_coef=0.0 if real else 0.01, learning_rate=3e-4,
         )  # fmt: skip
     else:
         channels, had = 3 * cfg.frames, known.observation_space.shape
