@@ -26,7 +26,7 @@ from worldsim.files import write_tensors
 from worldsim.spaces import space_from_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
-# 3: as 4; 2: no gist, no fresh noise; 1: reward, ending, policy of past frames
+# 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike
 FORMAT_VERSION = 4
 
 
