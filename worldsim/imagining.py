@@ -21,13 +21,7 @@ from worldsim.frames import Frames, previous_frames, rows_of
 
 
 @torch.no_grad()
-def imagine_past(
-    teacher: Dynamics,
-    clips: Clips,
-    c: Corruption,
-    fog: Tensor,
-    start: int,
-) -> Clips:
+def imagine_past(teacher: Dynamics, clips: Clips, c: Corruption, fog: Tensor, start: int) -> Clips:
     """Let a teacher roll the clips marked in `c.own` on from frame `start`, as a world is played.
 
     Args:

@@ -105,7 +105,8 @@ def _read_config(path: Path) -> WorldConfig:
             f"this worldsim reads worlds of format 1 to {FORMAT_VERSION}, got {version!r} in "
             f"{path}; upgrade worldsim-sdk"
         )
-    if version == 4 and raw["dynamics"].pop("carry", 0):
+    dynamics = raw.get("dynamics")
+    if version == 4 and isinstance(dynamics, dict) and dynamics.pop("carry", 0):
         raise ValueError(
             f"worlds that carry frames along were an experiment, got one in {path}; train it anew "
             "from its recordings, its tokenizer will do (`tokenizer=` and its folder)"

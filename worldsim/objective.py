@@ -75,9 +75,7 @@ def dynamics_loss(
     local = progress < cfg.local_until
     drafts = causal and not local and x.shape[1] > 1
     view = View(config_of(model).recent, causal, drafts, local)
-    told = clips
-    if causal:  # as a rollout remembers them
-        told = replace(clips, latents=off_balance(x, c.sharp, c.gain))
+    told = replace(clips, latents=off_balance(x, c.sharp, c.gain)) if causal else clips
     if c.own.any():
         latest = min(x.shape[1] // 2, config_of(model).context)
         start = int(torch.randint(1, latest + 1, (), generator=g))

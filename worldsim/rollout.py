@@ -262,13 +262,7 @@ class Rollout:
         return x, said, change
 
     def _frame(
-        self,
-        x: Tensor,
-        tau: Tensor,
-        level: Tensor,
-        actions: Tensor,
-        known: Tensor,
-        before: slice,
+        self, x: Tensor, tau: Tensor, level: Tensor, actions: Tensor, known: Tensor, before: slice
     ) -> Frames:
         previous = self.fed[:, None, before], self.fed_tau[:, None, before]
         return Frames(x, tau, level, *previous, actions[:, -1:], known[:, -1:])
