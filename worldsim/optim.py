@@ -16,7 +16,7 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     inner, rest = [], []
     for name, p in model.named_parameters():
         matrix = p.ndim >= 2 and min(p.shape[0], p[0].numel()) > 16
-        at_edge = any(name.startswith(edge) for edge in edges)
+        at_edge = name.startswith(edges)
         (inner if matrix and not at_edge and p.requires_grad else rest).append(p)
     return inner, rest
 
