@@ -36,7 +36,7 @@ def model():
     return make_model()
 
 
-def make_model(**settings):
+def make_model():
     cfg = DynamicsConfig(
         dim=32,
         depth=2,
@@ -48,7 +48,6 @@ def make_model(**settings):
         stem=1,
         tail=1,
         recent=RECENT,
-        **settings,
     )
     made = Dynamics(cfg)
     for parameter in made.parameters():

@@ -122,17 +122,17 @@ def previous_frames(
         `previous` `(b, t, recent, c, h, w)` and `previous_tau` `(b, t, recent)`, the last frame
         last, zero where there is none.
     """
-    previous, previous_tau = lately(x, recent, 1), lately(tau, recent, 1)
+    previous, previous_tau = _before(x, recent), _before(tau, recent)
     if isolated is not None:
         previous = previous.masked_fill(isolated[:, None, None, None, None, None], 0)
         previous_tau = previous_tau.masked_fill(isolated[:, None, None], 0)
     return previous, previous_tau
 
 
-def lately(values: Tensor, count: int, lag: int = 0) -> Tensor:
-    """Collect the last few of `(b, t, ...)` up to `lag` before each: `(b, t, count, ...)`."""
+def _before(values: Tensor, count: int) -> Tensor:
+    """Collect the last few before each of `(b, t, ...)`: `(b, t, count, ...)`."""
     t = values.shape[1]
-    padded = F.pad(values, (0, 0) * (values.ndim - 2) + (count - 1 + lag, 0))
+    padded = F.pad(values, (0, 0) * (values.ndim - 2) + (count, 0))
     return torch.stack([padded[:, i : i + t] for i in range(count)], 2)
 
 

@@ -109,7 +109,7 @@ def _read_config(path: Path) -> WorldConfig:
     if version == 4 and isinstance(dynamics, dict) and dynamics.pop("carry", 0):
         raise ValueError(
             f"worlds that carry frames along were an experiment, got one in {path}; train it anew "
-            "from its recordings, its tokenizer will do (`tokenizer=` and its folder)"
+            "from its recordings"
         )
     try:
         return WorldConfig(**raw)
