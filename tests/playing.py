@@ -5,6 +5,7 @@ import os
 os.environ["SDL_VIDEODRIVER"] = "dummy"  # before pygame looks for a display
 
 import time
+from unittest.mock import Mock
 
 import gymnasium
 import numpy as np
@@ -12,6 +13,7 @@ import pygame
 import pytest
 from gymnasium import spaces
 
+from worldsim.text import TextEncoder
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Stage
 from worldsim.viewing.window import Window
@@ -60,6 +62,8 @@ class Dream(Point):
         class cfg:
             prompts = ["a road at night", "a city in the rain", "snow"]
             env_id = "test/Point-v0"
+
+        encoder = Mock(spec=TextEncoder)
 
     def __init__(self, sleep: float = 0.0) -> None:
         super().__init__(sleep=sleep)

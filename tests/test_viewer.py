@@ -300,8 +300,11 @@ def test_holding_backspace_rewinds(open_window):
 
 def test_a_prompt_is_typed_while_the_game_goes_on(open_window):
     window = open_window()
+    encoder = window.player.session.stage.world.encoder
+    encoder.preload.reset_mock()
     post(pygame.K_t)
     until(window, lambda: window.entry is not None)
+    until(window, lambda: encoder.preload.called)  # ready when the prompt is
     step = moment(window).step
     type_text("fog pm")
     post(pygame.K_BACKSPACE)

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+from unittest.mock import Mock
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -302,9 +303,13 @@ def test_prompts_change_the_scene_or_begin_one(tmp_path):
         async with page_of(broadcast) as page:
             await page.until(lambda: page.about["step"] > 0)
             assert page.about["prompt"] != CAPTIONS[0]
+            encoder = broadcast.player.session.stage.world.encoder
+            encoder.preload = Mock()
+            await page.say(type="typing")
             await page.say(type="prompt", text=CAPTIONS[0])
             await page.until(lambda: page.about["prompt"] == CAPTIONS[0])
             assert page.about["step"] > 0
+            assert encoder.preload.called
             await page.tap("p")
             await page.tap("3")
             await page.until(lambda: page.about["prompt"] == CAPTIONS[2])

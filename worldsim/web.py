@@ -267,6 +267,10 @@ class Broadcast:
             return
         if viewer is not self.viewers[0]:
             raise ValueError("you are watching; whoever came first drives until they leave")
+        if kind == "typing":
+            if self.player.latest is not None:
+                self.player.send("expect_prompt")
+            return
         if kind == "prompt":
             prompt, begin = message["text"].strip(), bool(message["begin"])
             if self.player.latest is not None and (prompt or begin):

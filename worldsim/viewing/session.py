@@ -171,6 +171,11 @@ class Session(Casting):
 
     # prompts and starts
 
+    def expect_prompt(self) -> None:
+        """Load what reads prompts while one is typed."""
+        if self.stage.offers("set_prompt") and self.stage.world is not None:
+            self.stage.world.encoder.preload()
+
     def set_prompt(self, prompt: str) -> None:
         """Change the prompt while the episode goes on."""
         if not self.stage.offers("set_prompt"):

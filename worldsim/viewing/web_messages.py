@@ -26,6 +26,7 @@ LONGEST_PROMPT = 1000  # letters
 FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "press": {"key": (str,)},
     "release": {"key": (str, type(None))},
+    "typing": {},
     "prompt": {"text": (str,), "begin": (bool, type(None))},
     "seen": {"frame": (int,)},
 }

@@ -295,6 +295,7 @@ class Window:
         if not stage.offers("set_prompt"):
             self.player.send("set_prompt", "")  # says why not
             return
+        self.player.send("expect_prompt")
         self.entry = PromptEntry(self.history, stage.prompts)
         pygame.key.set_repeat(350, 40)
 
