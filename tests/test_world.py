@@ -114,12 +114,15 @@ def test_a_world_without_start_clips_or_captions_survives_the_disk(tmp_path, tin
             env.reset(options={"start": "nearest"})
 
 
-def test_saving_again_keeps_the_card_and_the_pictures_beside_it(tmp_path, tiny_world):
+def test_saving_again_keeps_the_card_and_what_else_lies_there(tmp_path, tiny_world):
     tiny_world.save(tmp_path / "w", "# My world\n")
     (tmp_path / "w" / "picture.png").write_bytes(b"pixels")
+    (tmp_path / "w" / "agents").mkdir()
+    (tmp_path / "w" / "agents" / "mine.safetensors").write_bytes(b"weights")
     tiny_world.save(tmp_path / "w")
     assert (tmp_path / "w" / "README.md").read_text() == "# My world\n"
     assert (tmp_path / "w" / "picture.png").read_bytes() == b"pixels"
+    assert (tmp_path / "w" / "agents" / "mine.safetensors").read_bytes() == b"weights"
     tiny_world.save(tmp_path / "w", "# Another\n")
     assert (tmp_path / "w" / "README.md").read_text() == "# Another\n"
 

@@ -209,8 +209,7 @@ class World:
             shutil.rmtree(staging, ignore_errors=True)
             new.mkdir(parents=True)
             if not is_free:
-                weights = shutil.ignore_patterns("*.safetensors")
-                shutil.copytree(folder, new, ignore=weights, dirs_exist_ok=True)
+                shutil.copytree(folder, new, dirs_exist_ok=True)
             self._write(new, card)
             if folder.exists():
                 os.replace(folder, old)
