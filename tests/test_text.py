@@ -1,6 +1,8 @@
 import os
+import pickle
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -143,6 +145,14 @@ def test_an_error_while_preloading_shows_on_use(no_weights, recwarn):
     assert not recwarn
     with pytest.raises(FileNotFoundError, match="make text"):
         encoder.encode(["fog"])
+
+
+def test_a_copy_knows_what_was_read(encoder):
+    """A world that had read a prompt could once not be copied, nor an env of it described."""
+    words = encoder.encode(["fog"])[0]
+    for copy in (deepcopy(encoder), pickle.loads(pickle.dumps(encoder))):
+        assert torch.equal(copy.encode(["fog"])[0], words) and copy._loaded is None
+        assert torch.equal(copy.encode(["rain"])[0], encoder.encode(["rain"])[0])
 
 
 def test_importing_the_module_does_not_import_transformers():

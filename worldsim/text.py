@@ -98,6 +98,14 @@ class TextEncoder:
         self._loaded = None
         self._cache: dict[str, Tensor] = {}
 
+    def __getstate__(self) -> dict:
+        """Leave out what is loaded: a copy, also in another process, loads its own."""
+        return {"_cache": self._cache}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__()
+        self._cache = state["_cache"]
+
     def preload(self) -> threading.Thread:
         """Load in a thread; an error shows when the encoder is used."""
         thread = threading.Thread(target=self._quiet_load, daemon=True)
