@@ -218,6 +218,8 @@ def test_a_reset_without_seed_goes_on_drawing_where_the_last_one_stopped(world):
         assert_frames(a, b, 0)
     assert any((a != drawn[0][0]).any() for a, _ in drawn)  # other start clips
     assert one.np_random_seed == 5
+    one.reset(seed=np.int64(5))
+    assert one.np_random_seed == 5
 
 
 @pytest.mark.parametrize("options", [{}, {"prompt": CAPTIONS[1]}, {"frames": FRAMES}])
@@ -229,7 +231,7 @@ def test_row_i_of_a_batch_is_the_single_env_with_the_next_seeds(world, options):
 
 
 def test_rows_take_seeds_of_their_own(world):
-    together = film(WorldVectorEnv(world, 3), BATCH[:3], seed=[8, 1, 8])
+    together = film(WorldVectorEnv(world, 3), BATCH[:3], seed=np.array([8, 1, 8]))
     for row, seed in enumerate([8, 1, 8]):
         assert_frames(together[:, row], film(WorldEnv(world), BATCH[:3, row], seed=seed))
 

@@ -79,7 +79,7 @@ def read_seeds(seed: Any, num_envs: int) -> list[np.random.Generator | None]:
         raise ValueError(
             f"`seed` must be one number, or one per env in a list of {num_envs}, got {seed!r}"
         )
-    return [None if each is None else seeding.np_random(each)[0] for each in seeds]
+    return [None if each is None else seeding.np_random(int(each))[0] for each in seeds]
 
 
 def flatten_batch(single: Space, batched: Space, num_envs: int, actions: Any) -> np.ndarray:

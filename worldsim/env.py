@@ -55,7 +55,9 @@ class WorldEnv(gymnasium.Env):
         """Begin an episode; see `WorldVectorEnv.reset` for the options (no `reset_mask` here)."""
         self.envs.rngs[0] = self.np_random
         observations, infos = self.envs.reset(seed=seed, options=options)
-        super().reset(seed=seed)  # not before: a refused reset changes nothing
+        super().reset(
+            seed=None if seed is None else int(seed)
+        )  # not before: a refused reset changes nothing
         self._np_random = self.envs.rngs[0]
         return observations[0], _single(infos)
 
