@@ -221,7 +221,7 @@ def _step(world: World, b: int, k: int, pixels: bool) -> Callable[[], Any]:
     actions = torch.zeros(b, world.dynamics.cfg.action_dim, device=world.device)
 
     def call() -> Any:
-        now = rollout.step(actions, agent=True)
+        now = rollout.step(actions)
         return rollout.frames() if pixels else now
 
     return call

@@ -28,7 +28,7 @@ def go_on(
     """Add `count` frames to those of `past`, `(1, c, h, w)` each; return all `(t, c, h, w)`."""
     for i in tqdm(range(count), "imagine", disable=not look.progress):
         action = rollout.policy if actions is None else actions[i : i + 1]
-        past.append(rollout.step(action, agent=actions is None).latents)
+        past.append(rollout.step(action).latents)
     return torch.cat(past).float().cpu()
 
 
@@ -49,7 +49,7 @@ def continue_clip(
     known = torch.full((1, t), inside is not None)
     known[:, 0] = False
     rollout.prefill([0], latents[None].to(world.device), led[None].to(world.device), known)
-    return film(world, go_on(rollout, [latents[-1:].cpu()], count, actions, look)[1:])
+    return film(world, go_on(rollout, [rollout.latents], count, actions, look)[1:])
 
 
 def continue_film(

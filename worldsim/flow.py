@@ -13,6 +13,7 @@ References:
 """
 
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 from einops import rearrange
@@ -108,7 +109,7 @@ def sample(predict: Predict, noise: Tensor, steps: int) -> Tensor:
 
 def check_steps(steps: int, most: int) -> None:
     """Refuse a number of sampler steps that is no power of two up to `most`."""
-    if steps < 1 or steps & (steps - 1) or steps > most:
+    if not isinstance(steps, Integral) or not 1 <= steps <= most or steps & (steps - 1):
         raise ValueError(
-            f"`sampler_steps` must be a power of two up to {most}, got {steps}; try {most}"
+            f"`sampler_steps` must be a power of two up to {most}, got {steps!r}; try {most}"
         )

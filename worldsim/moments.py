@@ -16,10 +16,9 @@ class Step:
 
     Attributes:
         latents: `(b, c, h, w)` float32, the new frame.
-        reward: `(b,)` expected reward; zeros where it was not asked for.
+        reward: `(b,)` expected reward.
         terminated: `(b,)` probability in [0, 1] that the episode ended.
-        policy: `(b, a)` scaled expected next action of the recorded policy, as of the last frame
-            for which it was asked.
+        policy: `(b, a)` scaled expected next action of the recorded policy.
         change: `(b,)` RMS change of the frame between the last two sampler passes; 0 for one pass.
     """
 

@@ -248,7 +248,7 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
 
     def pictures(ema: Dynamics) -> Tensor:
         some = clips.rows(np.arange(4))
-        made = dream(world_of(ema), some.given, some.actions, horizon, agent=False).frames
+        made = dream(world_of(ema), some.given, some.actions, horizon).frames
         rows = [video for pair in zip(some.future, made, strict=True) for video in pair]
         return torch.from_numpy(film_strip(rows))
 

@@ -15,6 +15,7 @@ References:
     Fresh noise between steps, Song et al. 2023, https://arxiv.org/abs/2303.01469, algorithm 1
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -58,7 +59,7 @@ class Rollout:
         frame_size: `(h, w)` in pixels; the world's own by default.
 
     Raises:
-        ValueError: If `sampler_steps` or `frame_size` does not fit the world.
+        ValueError: If `sampler_steps`, `guidance` or `frame_size` does not fit the world.
     """
 
     def __init__(
@@ -73,8 +74,11 @@ class Rollout:
         self.world, self.rows = world, rows
         self.guidance = world.cfg.guidance if guidance is None else guidance
         self.model, cfg = world.dynamics, world.dynamics.cfg
-        self.steps = sampler_steps or world.cfg.sampler_steps
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"`guidance` must be a number, got {self.guidance}; 1 is off")
+        self.steps = world.cfg.sampler_steps if sampler_steps is None else sampler_steps
         check_steps(self.steps, cfg.max_steps)
+        self.steps = int(self.steps)  # also of NumPy
         self.frame_size = frame_size or world.cfg.frame_size
         h, w = world.tokenizer.latent_size(self.frame_size)
         if h % cfg.patch or w % cfg.patch:
@@ -164,25 +168,24 @@ class Rollout:
         part.age.zero_()
         actions = torch.zeros(len(rows), self.model.cfg.action_dim)
         renoise = self.world.cfg.format_version >= 3
-        part._advance(actions, None, self.model.cfg.max_steps, agent=True, renoise=renoise)
+        part._advance(actions, None, self.model.cfg.max_steps, renoise)
+        part._commit()  # apart: the other rows' last frames were committed above
         at = torch.as_tensor(rows, device=self.device)
         self.cache.copy_rows_(at, part.cache)
         for name in STATE:
             getattr(self, name)[at] = getattr(part, name)
-        self.pending = True  # that others are committed once more changes nothing
         return part.latents
 
     @torch.inference_mode()
-    def step(self, actions: Tensor, known: Tensor | None = None, *, agent: bool = True) -> Step:
+    def step(self, actions: Tensor, known: Tensor | None = None) -> Step:
         """Advance every row by one frame.
 
         Args:
             actions: `(b, a)`, scaled.
             known: `(b,)` bool, False for "no action label".
-            agent: Whether reward, termination and policy are wanted.
         """
         with _threads(self.rows, self.device):
-            return self._advance(actions, known, self.steps, agent)
+            return self._advance(actions, known, self.steps)
 
     @torch.inference_mode()
     def frames(self, rows: Sequence[int] | slice = slice(None)) -> Tensor:
@@ -210,13 +213,13 @@ class Rollout:
             self.text = read_text(self.world, self.prompts)
 
     def _advance(
-        self, actions: Tensor, known: Tensor | None, steps: int, agent: bool, renoise: bool = False
+        self, actions: Tensor, known: Tensor | None, steps: int, renoise: bool = False
     ) -> Step:
         known = torch.ones(self.rows, dtype=torch.bool) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
         actions = torch.cat([self.action[:, 1:], actions.to(self.action)[:, None]], 1)
         known = torch.cat([self.known[:, 1:], known[:, None]], 1)
-        x, said, change = self._denoise(actions, known, steps, agent, renoise)
+        x, said, change = self._denoise(actions, known, steps, renoise)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
         self.fed = torch.cat([self.fed[:, 1:], self.tau * x], 1)
         self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
@@ -224,12 +227,12 @@ class Rollout:
         self.latents = x[:, 0]
         self.cache.clock += 1
         self.age += 1
-        if agent and self.world.cfg.format_version == 1:
+        if self.world.cfg.format_version == 1:
             said = self._commit()
-        return self._step(said, change, agent)
+        return self._step(said, change)
 
     def _denoise(
-        self, actions: Tensor, known: Tensor, steps: int, agent: bool, renoise: bool
+        self, actions: Tensor, known: Tensor, steps: int, renoise: bool
     ) -> tuple[Tensor, Prediction, Tensor]:
         """Walk from noise to the next frame in equal steps; the first pass commits the last one.
 
@@ -247,8 +250,8 @@ class Rollout:
             tau, final = k * d, k == steps - 1
             draft = self._frame(x, tau, level, actions, known, slice(1, None))
             if guided:  # first without the prompt, so that the cache keeps what came with it
-                null = self._pass(draft, agent and self.pending, prompted=False).latents
-            said = self._pass(draft, agent and (final or self.pending))
+                null = self._pass(draft, prompted=False).latents
+            said = self._pass(draft, agent=final)
             x_hat = said.latents
             if guided:
                 x_hat = null + strength * (x_hat - null)
@@ -267,8 +270,9 @@ class Rollout:
         previous = self.fed[:, None, before], self.fed_tau[:, None, before]
         return Frames(x, tau, level, *previous, actions[:, -1:], known[:, -1:])
 
-    def _pass(self, draft: Frames, agent: bool, prompted: bool = True) -> Prediction:
+    def _pass(self, draft: Frames, agent: bool = False, prompted: bool = True) -> Prediction:
         """Run a draft, and before it the last frame if that is not committed yet."""
+        agent = agent or self.pending  # what is committed is read by later frames' agent too
         text = self.text if prompted else self.text.without(self.null)
         frames, positions = draft, self.cache.clock[:, None]
         if self.pending:
@@ -292,12 +296,10 @@ class Rollout:
         frame = self._last_frame()
         return self.model.step(frame, positions, self.cache, self.text, agent=True, latents=False)
 
-    def _step(self, said: Prediction, change: Tensor, agent: bool) -> Step:
-        reward = terminated = torch.zeros(self.rows, device=self.device)
-        if agent:
-            reward = self.model.reward(said.reward[:, -1])
-            terminated = said.terminated[:, -1].sigmoid()
-            self.policy = self.model.policy_mean(said.policy[:, -1])
+    def _step(self, said: Prediction, change: Tensor) -> Step:
+        reward = self.model.reward(said.reward[:, -1])
+        terminated = said.terminated[:, -1].sigmoid()
+        self.policy = self.model.policy_mean(said.policy[:, -1])
         return Step(self.latents.clone(), reward, terminated, self.policy.clone(), change)
 
     def _noise(self) -> Tensor:

@@ -62,7 +62,7 @@ def observe(
         if t == c or real:
             rollout.prefill(rows, latents[:, t - c : t], actions[:, t - c : t])
         before = rollout.latents
-        now = rollout.step(actions[:, t], agent=False).latents
+        now = rollout.step(actions[:, t]).latents
         frames = world.decode(now)
         error = 255 * np.sqrt(squared_error(frames.cpu().numpy(), clips.frames[:, t]))
         if real or (t - c) % EVERY == 0:

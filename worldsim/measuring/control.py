@@ -130,9 +130,7 @@ def measure_steering(study: Study, within: int = 5) -> dict[str, Any]:
 
     def held(action: np.ndarray, seed: int) -> np.ndarray:
         actions = np.concatenate([past, hold(action, rows, within)], 1)
-        made = dream(
-            study.world, given, actions, within, sampler_steps=study.steps, seed=seed, agent=False
-        )
+        made = dream(study.world, given, actions, within, sampler_steps=study.steps, seed=seed)
         return made.frames
 
     seed = study.cfg.seed
@@ -293,5 +291,5 @@ def _follow(study: Study, plan: np.ndarray) -> np.ndarray:
     actions = np.concatenate([past, np.repeat(plan[None], len(starts), 0)], 1)
     return dream(
         study.world, starts.given, actions, k,
-        sampler_steps=study.steps, seed=study.cfg.seed, agent=False,
+        sampler_steps=study.steps, seed=study.cfg.seed,
     ).frames  # fmt: skip

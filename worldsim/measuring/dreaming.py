@@ -46,7 +46,6 @@ def dream(
     noise_seeds: list[int] | None = None,
     guidance: float | None = None,
     latents: Tensor | None = None,
-    agent: bool = True,
 ) -> Dream:
     """Go on from given frames, or from nothing, all rows at once.
 
@@ -65,7 +64,6 @@ def dream(
         noise_seeds: The seed of each row, in place of `seed + i`.
         guidance: Strength of a new prompt; None is the world's own.
         latents: Encoded `given`, if at hand.
-        agent: Whether rewards and endings are wanted; without them passes are cheaper.
     """
     b = len(prompts) if given is None else len(given)
     size = world.cfg.frame_size if given is None else given.shape[2:4]
@@ -93,13 +91,12 @@ def dream(
         rollout.set_prompts(rows, list(later_prompts))
     for i in range(horizon - len(made)):
         action = rollout.policy if autopilot or scaled is None else scaled[:, t - 1 + i]
-        now = rollout.step(action, agent=agent or autopilot)
+        now = rollout.step(action)
         made.append(now.latents)
         shown.append(rollout.frames().cpu())
         done.append(action)
-        if agent or autopilot:
-            rewards.append(now.reward)
-            ended.append(now.terminated)
+        rewards.append(now.reward)
+        ended.append(now.terminated)
     flat = (
         world.unscale_actions(torch.stack(done, 1).float().cpu()) if done else np.zeros((b, 0, 0))
     )
@@ -108,7 +105,7 @@ def dream(
 
 
 def _told(parts: list[Tensor], b: int) -> np.ndarray:
-    """Stack one number per row and frame as `(b, k)`; `k` is 0 if nobody asked."""
+    """Stack one number per row and frame as `(b, k)`; `k` is 0 for a first frame alone."""
     return torch.stack(parts, 1).float().cpu().numpy() if parts else np.zeros((b, 0), np.float32)
 
 
@@ -143,7 +140,7 @@ class WorldPredict:
         skip = max(0, frames.shape[1] - (self.context or frames.shape[1]))
         made = dream(
             self.world, frames[:, skip:], actions[:, skip:], horizon,
-            sampler_steps=self.steps, seed=self.seed, agent=False,
+            sampler_steps=self.steps, seed=self.seed,
         )  # fmt: skip
         return made.frames
 
@@ -178,7 +175,7 @@ def rollout_quality(
     clips = clips.first(min(clips.horizon, max(horizons)))
     made = dream(
         world, clips.given, clips.actions, clips.horizon,
-        sampler_steps=steps, seed=seed, latents=latents, agent=False,
+        sampler_steps=steps, seed=seed, latents=latents,
     )  # fmt: skip
     error = squared_error(made.frames, clips.future)
     copy = squared_error(copy_last(clips.given, clips.actions), clips.future)

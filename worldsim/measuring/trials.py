@@ -145,7 +145,7 @@ def measure_drift(study: Study) -> dict[str, Any]:
     given = torch.from_numpy(_scaled(study, _ways(study, n, k))).to(world.device)  # (3 n, k, a)
     statistics, seen = [], []
     for i in range(k):
-        now = rollout.step(torch.cat([given[:, i], rollout.policy[3 * n :]]), agent=True)
+        now = rollout.step(torch.cat([given[:, i], rollout.policy[3 * n :]]))
         if i % EVERY == 0:
             statistics.append(_statistics(study, now.latents))
         if i % max(1, k // 12) == 0:
@@ -281,7 +281,7 @@ def measure_time(study: Study, frames: int = 120, warm: int = 20) -> dict[str, A
     with torch.inference_mode():
         for i in range(frames + warm):
             begin = time.perf_counter()
-            rollout.step(rollout.policy, agent=True)
+            rollout.step(rollout.policy)
             rollout.frames().cpu()
             if i >= warm:
                 durations.append(time.perf_counter() - begin)
