@@ -31,6 +31,7 @@ class PaintConfig:
     title: str = "untitled"
     strokes: int = 3
     size: tuple[int, int] = (4, 4)
+    colours: tuple[str, ...] = ()
     wet: bool = False
     kwargs: dict[str, Any] = field(default_factory=dict)
 
@@ -159,6 +160,14 @@ def test_failure_is_one_line_and_a_status(error, status, doctor, capsys):
     assert one_line(capsys.readouterr().err) == f"worldsim doctor: {said}\n"
 
 
+def test_notes_of_an_interruption_are_told(doctor, capsys):
+    stop = KeyboardInterrupt()
+    stop.add_note("3 episodes are kept; the same again goes on")
+    doctor(raising(stop))
+    assert main(["doctor"]) == 130
+    assert "3 episodes are kept" in one_line(capsys.readouterr().err)
+
+
 @pytest.mark.parametrize("result, status", [(None, 0), (0, 0), (1, 1)])
 def test_status_is_what_the_command_returns(result, status, doctor):
     doctor(lambda cfg: result)
@@ -217,6 +226,9 @@ def test_text_is_taken_letter_by_letter(key, text):
         ("strokes=7", "strokes", 7),
         ("size=[5,6]", "size", [5, 6]),
         ("size=5,6", "size", [5, 6]),
+        ("colours=[sky blue, Grün/1,a(1)]", "colours", ["sky blue", "Grün/1", "a(1)"]),
+        ("colours=red,'1,2'", "colours", ["red", "1,2"]),
+        ("colours=[]", "colours", []),
         ("wet=true", "wet", True),
         ("kwargs={a: 1}", "kwargs", {"a": 1}),
         ("kwargs.scene.biome=desert", "kwargs", {"scene": {"biome": "desert"}}),

@@ -61,7 +61,7 @@ def _run(name: str, words: list[str], flags: set[str]) -> int:
     try:
         return command.run(cfg) or 0
     except KeyboardInterrupt as stop:
-        print(f"worldsim {name}: {str(stop) or 'interrupted'}", file=sys.stderr)
+        print(f"worldsim {name}: {_said(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     except (ValueError, TypeError, OSError, ImportError, EnvError) as error:
         return _complain(name, error, flags, status=1)
@@ -74,9 +74,14 @@ def _complain(name: str, error: Exception, flags: set[str], status: int) -> int:
     if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    said = " ".join(str(part) for part in (error, *getattr(error, "__notes__", ())))
-    print(f"worldsim {name}: {' '.join(said.split()) or type(error).__name__}", file=sys.stderr)
+    print(f"worldsim {name}: {_said(error) or type(error).__name__}", file=sys.stderr)
     return status
+
+
+def _said(error: BaseException) -> str:
+    """Return an error's message and notes in one line."""
+    parts = (str(part) for part in (error, *getattr(error, "__notes__", ())))
+    return " ".join(" ".join(parts).split())
 
 
 def _list_commands(words: list[str]) -> int:

@@ -132,7 +132,11 @@ def _override(word: str, keys: dict[str, Key]) -> str:
     key = keys[name]
     if key.is_text and not (value == "null" and type(None) in _options(key.kind)):
         value = _quote(value)
-    elif get_origin(key.kind) is tuple and not value.startswith("["):
+    elif get_origin(key.kind) is tuple:
+        value = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+        if str in get_args(key.kind):
+            parts = re.findall(r"'[^']*'|\"[^\"]*\"|[^,]+", value)
+            value = ",".join(_quote(part.strip()) for part in parts)
         value = f"[{value}]"
     elif _is_dict(key) and value.startswith("{"):
         return f"+{name}={value}"
