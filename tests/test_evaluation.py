@@ -21,6 +21,7 @@ from worldsim.measuring.metrics import copy_last
 from worldsim.measuring.probes import Probe, ProbeConfig, score_probe, train_probe
 from worldsim.measuring.report import Plot, Report, Strip
 from worldsim.measuring.study import EvaluateConfig, Study
+from worldsim.spaces import action_from_json, flatten_action
 
 QUICK = {
     "clips": 4, "context": 4, "horizons": (1, 4), "starts": 3, "drive_frames": 12,
@@ -259,6 +260,27 @@ def test_a_world_of_discrete_actions_is_measured(drives):
     figures = evaluate(make_tiny_world(space), data, **QUICK | {"sections": sections}).figures
     assert not [name for name, section in figures.items() if "left out" in section]
     assert "action_f1" in figures["probe"]["score"]
+
+
+@pytest.mark.parametrize(
+    "space, held",
+    [
+        (spaces.Tuple([spaces.Box(0, np.inf, (2,)), spaces.Discrete(2)]), [[0.5, 2.0], 1]),
+        (spaces.Box(0, np.inf, (3,)), [1, 0, 2]),
+    ],
+)
+def test_frames_of_another_size_and_odd_actions_are_measured(space, held):
+    env = gymnasium.make("worldsim/Drive-v0", frame_size=(32, 48), render_mode="rgb_array")
+    drives = worldsim.record(env, episodes=2, max_steps=24, seed=5, progress=False)
+    width = flatten_action(space, action_from_json(space, held)).size
+    acts = np.random.default_rng(0).random((24, width), dtype=np.float32)
+    info = replace(drives.info, action_space=space, keys=[[["left"], held], [["right"], held]])
+    data = worldsim.MemoryDataset(info, [replace(e, actions=acts) for e in drives])
+    sections = ("fidelity", "steering", "revisit", "drift", "time")
+    world = make_tiny_world(space)
+    world._high = np.minimum(world._high, 4)  # as the recordings would bound it
+    figures = evaluate(world, data, **QUICK | {"sections": sections}).figures
+    assert {"fidelity", "drift", "time"} <= {n for n, f in figures.items() if "left out" not in f}
 
 
 @pytest.fixture

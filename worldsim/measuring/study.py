@@ -16,7 +16,7 @@ from worldsim.measuring.probes import Probe, ProbeConfig, probe_key, train_probe
 from worldsim.measuring.report import Plot, Strip
 from worldsim.measuring.simulator import Simulator, Skip
 from worldsim.recording import record
-from worldsim.spaces import flatten_action, null_action
+from worldsim.spaces import action_from_json, flatten_action, null_action
 from worldsim.world import World
 
 PROBE_SEED = 2_000_000  # first seed of what is recorded for the probe: no training uses it
@@ -278,8 +278,7 @@ class Study:
         for names, action in self.data.info.keys:
             if sorted(names) == sorted(keys):
                 space = self.data.info.action_space
-                as_array = np.asarray(action, getattr(space, "dtype", None))
-                return flatten_action(space, as_array if as_array.ndim else as_array.item())
+                return flatten_action(space, action_from_json(space, action))
         return None
 
     @property

@@ -135,7 +135,7 @@ def measure_drift(study: Study) -> dict[str, Any]:
     n, k = cfg.drift_rows, cfg.drift_frames
     starts = study.starts.rows(np.resize(np.arange(len(study.starts)), n))
     rows = len(ways) * n
-    rollout = Rollout(world, rows, sampler_steps=study.steps)
+    rollout = Rollout(world, rows, sampler_steps=study.steps, frame_size=study.data.info.frame_size)
     rollout.seed(list(range(rows)), [cfg.seed + i for i in range(rows)])
     lead = np.zeros((n, cfg.context, starts.actions.shape[-1]), np.float32)
     lead[:, 1:] = _scaled(study, starts.actions[:, : cfg.context - 1])
@@ -191,7 +191,7 @@ def _ways(study: Study, n: int, k: int) -> np.ndarray:
         study.clips.actions[rng.integers(len(study.clips)), 0] for _ in range(n * (k // 10 + 1))
     ]
     space = study.data.info.action_space
-    if hasattr(space, "low") and np.isfinite(space.low).all():
+    if hasattr(space, "low") and np.isfinite([space.low, space.high]).all():
         drawn = [rng.uniform(space.low, space.high).ravel() for _ in drawn]
     held = np.stack(drawn).reshape(n, -1, idle.shape[-1]).repeat(10, 1)[:, :k]
     recorded = []
@@ -272,7 +272,9 @@ def _endings(study: Study, frames: int, others: np.ndarray) -> dict[str, Any]:
 def measure_time(study: Study, frames: int = 120, warm: int = 20) -> dict[str, Any]:
     """Time one world, frame by frame: action in, pixels, reward and termination out."""
     starts = study.starts.rows(np.arange(1))
-    rollout = Rollout(study.world, 1, sampler_steps=study.steps)
+    rollout = Rollout(
+        study.world, 1, sampler_steps=study.steps, frame_size=study.data.info.frame_size
+    )
     lead = np.zeros((1, study.cfg.context, starts.actions.shape[-1]), np.float32)
     rollout.prefill(
         [0], encode(study.world, starts.given), torch.from_numpy(lead).to(study.world.device)
