@@ -362,6 +362,12 @@ def test_start_clips_hold_frames_and_the_actions_that_led_to_them():
     np.testing.assert_allclose(world.starts.actions[0], scaled, atol=1e-6)
 
 
+def test_captions_that_never_stay_for_a_clip_still_give_one():
+    dataset = make_dataset(make_episode(CAPTIONS[:2], [0] * 4 + [1] * 5))
+    world = built(dataset, frames=8)
+    assert world.starts.captions == (CAPTIONS[0],) and world.starts.latents.shape[1] == 8
+
+
 def test_start_clips_are_spread_over_the_captions_cleanly_driven_ones_first():
     """The first episodes of a data set, which may all look alike, once took every place."""
     a, b, c = ((caption,) for caption in CAPTIONS)

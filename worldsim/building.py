@@ -64,10 +64,11 @@ def _start_clips(dataset, count: int, frames: int) -> list[tuple[np.ndarray, np.
             clean = "style" not in episode.state or float(episode.state["style"].flat[0]) == 0
             found.append((not clean, i, at, episode.captions[episode.caption_index[at]]))
             scenes[i] = [str(item) for item in episode.scene.items()]
-    if not found:
-        raise ValueError(
-            f"start clips need an episode of at least {frames} frames; record longer ones"
-        )
+    if not found:  # captions change too often: the longest episode begins under its first one
+        i = int(np.argmax(dataset.lengths))
+        episode = dataset.outline(i)
+        found.append((False, i, 0, episode.captions[episode.caption_index[0]]))
+        scenes[i] = []
     turns: Counter[str] = Counter()
     queue = []
     for unclean, i, at, caption in sorted(found):
