@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+from functools import partial
+from pathlib import Path
 
 import cv2
 import gymnasium
@@ -107,10 +109,29 @@ def test_the_card_says_what_was_measured_how_and_how_to_play(made):
     card = (out / "README.md").read_text()
     for part in ("learned from | ", "pixels that changed", "another clip's actions",
                  f"worldsim evaluate world={out} data={out}.making/test",
+                 f"out={out} minutes=0.02 ", "model_size=tiny",
                  f"worldsim play world={out}"):  # fmt: skip
         assert part in card
     for picture in [line.split("(")[1][:-1] for line in card.splitlines() if line.startswith("![")]:
         assert (out / picture).is_file()
+
+
+def test_a_trailing_slash_and_spaces_are_part_of_no_name():
+    cfg = making.MakeConfig(env="Lamp", out="my worlds/lamp/", env_kwargs={"watts": 60}, seed=3)
+    assert cfg.folder == Path("my worlds/lamp.making")
+    words = "env=Lamp 'out=my worlds/lamp/' minutes=30 seed=3 env_kwargs.watts=60"
+    assert cfg.command == f"worldsim make {words}"
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_short_episodes_are_judged_and_shorter_ones_refused_before_training(tmp_path, steps):
+    make = partial(worldsim.make_world, Lamp, tmp_path / "lamp", max_steps=steps, **SHORT)
+    if steps == 2:
+        assert make().cfg.name == "lamp"
+    else:
+        with pytest.raises(ValueError, match="2 steps or more.*got a median of 1"):
+            make()
+        assert not (tmp_path / "lamp.making/tokenizer").exists()
 
 
 def test_episodes_to_judge_by_are_not_those_to_learn_from(made):

@@ -9,6 +9,7 @@ not done again, so an interrupted `make` goes on where it stopped.
 """
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -103,9 +104,20 @@ class MakeConfig:
         return tuple(sizes)
 
     @property
+    def command(self) -> str:
+        """The command that makes the same."""
+        usual, words = MakeConfig(), []
+        for name, value in vars(self).items():
+            if name == "env_kwargs":
+                words += [f"{name}.{key}={part}" for key, part in value.items()]
+            elif name == "minutes" or value != getattr(usual, name):
+                words.append(f"{name}={value:g}" if name == "minutes" else f"{name}={value}")
+        return shlex.join(["worldsim", "make", *words])
+
+    @property
     def folder(self) -> Path:
         """Where lies what leads to the world."""
-        return Path(f"{self.out}.making")
+        return Path(f"{Path(self.out)}.making")
 
 
 def make_world(
@@ -159,6 +171,11 @@ def make_world(
         finally:
             if footage.opened.env is not env:  # somebody else's stays open
                 footage.opened.close()
+        if np.median(test.lengths) < 2:
+            raise ValueError(
+                "most episodes must last for 2 steps or more, else nothing can be foreseen, got "
+                f"a median of {np.median(test.lengths):g}; make a world of an env that goes on"
+            )
         if not (tokenizer / "tokenizer.safetensors").exists():
             with notes.stage("tokenizer") as (minutes, show):
                 train_tokenizer(
@@ -176,7 +193,8 @@ def make_world(
             world = load(dynamics / "world", device)
             world.cfg = replace(world.cfg, name=Path(out).name, keys=footage.info.keys)
             report = judge(world, test, cfg.folder / "report")
-    save_with_card(world, Path(cfg.out), report, [data, *more], notes.data | {"model": model})
+    about = notes.data | {"model": model, "command": cfg.command}
+    save_with_card(world, Path(cfg.out), report, [data, *more], about)
     notes.write(done=True)
     return load(cfg.out, cfg.device or None)
 
@@ -193,7 +211,7 @@ def choose_model(device: str, minutes: float) -> str:
 def judge(world: World, test: DiskDataset, out: Path) -> Report:
     """Measure a world on the recordings kept for that, as far as their episodes are long enough."""
     longest = int(np.median(test.lengths)) + 1
-    context = min(16, longest // 2)
+    context = max(2, min(16, longest // 2))
     horizons = tuple(h for h in (1, 4, 16) if h <= longest - context)
     return evaluate(
         world, test, out, sections=("tokenizer", "fidelity", "actions"), horizons=horizons,

@@ -1,5 +1,6 @@
 """The model card of a world that `make_world` made: what it is, how true it is, how to play it."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def save_with_card(
         out: Its folder.
         report: Its evaluation, of the sections "tokenizer", "fidelity" and "actions".
         data: What it learned from.
-        notes: "settings" of the make, the "model"'s size, and seconds "spent" by stage.
+        notes: "settings" and "command" of the make, the "model"'s size, seconds "spent" by stage.
     """
     strips = dict(list(report.strips.items())[:STRIPS])
     parts = [_what(world, data, notes), _measures(report, out), _play(out, strips)]
@@ -32,7 +33,7 @@ def save_with_card(
 
 
 def _what(world: World, data: list[DiskDataset], notes: dict[str, Any]) -> str:
-    cfg, given = world.cfg, notes["settings"]
+    cfg = world.cfg
     counts = [
         sum(p.numel() for p in m.parameters()) / 1e6 for m in (world.tokenizer, world.dynamics)
     ]
@@ -40,9 +41,6 @@ def _what(world: World, data: list[DiskDataset], notes: dict[str, Any]) -> str:
     times = ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
     lengths = [length for part in data for length in part.lengths]
     sizes = [f"{part.info.frame_size[1]}x{part.info.frame_size[0]}" for part in data]
-    words = [f"env={given['env']}", f"minutes={given['minutes']:g}"]
-    words += [f"{k}={given[k]}" for k in ("policy", "size", "model_size") if given[k]]
-    words += [f"workers={given['workers']}"] if given["workers"] > 1 else []
     rows = {
         "frames": f"{' or '.join(sizes)} RGB, {cfg.fps} a second",
         "actions": f"`{world.action_space}`",
@@ -52,12 +50,11 @@ def _what(world: World, data: list[DiskDataset], notes: dict[str, Any]) -> str:
         f"{data[0].info.recording['policy']}",
         "minutes": f"{sum(seconds.values()) / 60:.1f}: {times}",
         "machine": about_machine(world)["device"],
-        "made by": f"`worldsim make {' '.join(words)}`",
+        "made by": f"`{notes['command']}`",
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return (
-        f"What `{given['env']}` shows, imagined by a network.\n\n|  |  |\n| --- | --- |\n{table}\n"
-    )
+    what = f"What `{notes['settings']['env']}` shows, imagined by a network."
+    return f"{what}\n\n|  |  |\n| --- | --- |\n{table}\n"
 
 
 def _measures(report: Report, out: Path) -> str:
@@ -79,9 +76,11 @@ def _measures(report: Report, out: Path) -> str:
         row("under another clip's actions, dB", acted, "shuffled dB", ""),
         row("clips nearer to the truth than under those, %", acted, "nearer", "", 100),
     ]
-    command = (
-        f"worldsim evaluate world={out} data={out}.making/test context={fidelity['given_frames']} "
-        f"sections=[tokenizer,fidelity,actions] replays=0 horizons=[{','.join(map(str, frame))}]"
+    sections = ",".join(report.figures)
+    command = shlex.join(
+        ["worldsim", "evaluate", f"world={out}", f"data={out}.making/test", "replays=0"]
+        + [f"context={fidelity['given_frames']}", f"sections={sections}"]
+        + [f"horizons={','.join(map(str, frame))}"]
     )
     return (
         f"## How true it is\n\n{fidelity['clips']} clips of episodes kept for this, "
@@ -95,7 +94,7 @@ def _play(out: Path, strips: dict[str, Any]) -> str:
     pictures = "\n\n".join(f"![{s.title}]({name}.png)" for name, s in strips.items())
     return (
         f"Real frames above imagined ones:\n\n{pictures}\n\n"
-        f"## How to play\n\n`worldsim play world={out}`\n\n"
+        f"## How to play\n\n`{shlex.join(['worldsim', 'play', f'world={out}'])}`\n\n"
         "The weights may be used as the env's licence and its assets' allow; the code that made "
         "them is Apache-2.0.\n"
     )

@@ -36,6 +36,7 @@ class Notes:
     def __init__(self, cfg: "MakeConfig") -> None:
         self.path, self.total = cfg.folder / "make.json", cfg.minutes
         settings = {k: v for k, v in asdict(cfg).items() if k != "out"}
+        settings = json.loads(json.dumps(settings))  # as they come back: lists for tuples
         self.data = {"settings": settings, "minutes": {}, "spent": {}}
         out = Path(cfg.out)
         if self.path.exists():
