@@ -209,6 +209,24 @@ def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_pat
         )  # fmt: skip
 
 
+def test_a_run_goes_on_only_with_what_it_was_begun_with(trained, tmp_path):
+    """Latents of other recordings were once taken for those of this one."""
+    model = worldsim.model_config("tiny")
+    model.dynamics.context = 8
+    quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "model": model, "batch_size": 2}
+    worldsim.train_dynamics(toy_data(), trained / "tok", tmp_path, steps=1, **quick)
+    with pytest.raises(ValueError, match="begun with, got 3 epis.*4 epis.*another `out`"):
+        worldsim.train_dynamics(toy_data(5), trained / "tok", tmp_path, steps=2, **quick)
+    model.dynamics.depth = 2
+    with pytest.raises(ValueError, match="architecture it was begun with.*another `out`"):
+        worldsim.train_dynamics(toy_data(), trained / "tok", tmp_path, steps=2, **quick)
+    model.tokenizer.width = 16
+    with pytest.raises(ValueError, match="same architecture"):
+        worldsim.train_tokenizer(
+            toy_data(), tmp_path / "tok", init=trained / "tok", steps=1, **quick
+        )
+
+
 def test_a_decoder_learns_from_what_its_world_imagines(trained, tmp_path):
     before = worldsim.load(str(trained / "dyn/world"))
     quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "steps": 3, "batch_size": 6}

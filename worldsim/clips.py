@@ -217,6 +217,7 @@ def encode_dataset(
         progress: Whether to show a bar.
     """
     low, high = action_scaling(dataset)
+    device = tokenizer.latent_mean.device
     parts: dict[str, list] = {
         name: [] for name in ("latents", "actions", "known", "rewards", "terminated", "caption")
     }
@@ -224,8 +225,8 @@ def encode_dataset(
     for i in tqdm(range(len(dataset)), "tokenise", disable=not progress):
         episode = dataset[i]
         frames = torch.from_numpy(episode.frames)
-        latents = torch.cat([tokenizer.encode(part) for part in frames.split(64)])
-        parts["latents"].append(latents.bfloat16())
+        latents = [tokenizer.encode(part.to(device)).bfloat16().cpu() for part in frames.split(64)]
+        parts["latents"].extend(latents)
         scaled = 2 * (episode.actions - low) / (high - low) - 1
         parts["actions"].append(_lead(scaled.astype(np.float32)))
         parts["known"].append(_lead(episode.action_known))

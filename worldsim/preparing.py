@@ -1,18 +1,19 @@
 """What a training starts from: earlier weights, recordings as latents, a fast tokenizer."""
 
 import json
+import zlib
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldsim.clips import LatentDataset, encode_dataset
 from worldsim.datasets.parts import opened_like
-from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
+from worldsim.processes import rank, wait
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.world import has_bf16
 
@@ -32,19 +33,22 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     return tokenizer
 
 
-def start_from(dynamics: Dynamics, init: str | Path) -> None:
-    """Copy the weights of the world or training run at `init`.
+def dynamics_weights(init: str | Path) -> dict[str, Tensor]:
+    """Read the dynamics of the training run or world at `init`."""
+    best = Path(init) / "best.safetensors"
+    if best.exists():
+        return read_tensors(best)[0]
+    return load(str(init), dtype=torch.float32).dynamics.state_dict()
+
+
+def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -> None:
+    """Take over the weights that `init` has.
 
     Raises:
         ValueError: If the architectures differ.
     """
-    best = Path(init) / "best.safetensors"
-    if best.exists():
-        state = read_tensors(best)[0]
-    else:
-        state = load(str(init), dtype=torch.float32).dynamics.state_dict()
     try:
-        dynamics.load_state_dict(state)
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(
             f"`init` must be a world of the same architecture, got {init}: {error}"
@@ -60,15 +64,28 @@ def with_more(train_on, more: Sequence, tokenizer: Tokenizer) -> list:
 
 
 def tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str, bar: bool) -> LatentDataset:
-    """Encode a data set, or read what an interrupted run encoded."""
-    if path.exists():
-        return LatentDataset.from_file(read_tensors(path)[0])
-    from worldsim.text import TextEncoder
+    """Encode a data set, or read what an interrupted run encoded.
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    latents = encode_dataset(episodes, fast(tokenizer, device), TextEncoder().encode, bar)
-    write_tensors(path, latents.to_file())
-    return latents
+    Raises:
+        ValueError: If that run encoded other recordings or with another tokenizer.
+    """
+    weights = sum(p.double().sum().item() for p in tokenizer.parameters())
+    last = zlib.crc32(episodes[len(episodes) - 1].frames)
+    about = {"of": f"{len(episodes)} episodes, the last {last:08x}, by {weights:.6e}"}
+    if rank() == 0 and not path.exists():
+        from worldsim.text import TextEncoder
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        latents = encode_dataset(episodes, fast(tokenizer, device), TextEncoder().encode, bar)
+        write_tensors(path, latents.to_file(), about)
+    wait()
+    tensors, was = read_tensors(path)
+    if was != about:
+        raise ValueError(
+            "a run goes on with the recordings and the tokenizer it was begun with, got "
+            f"{was.get('of')} in {path}, {about['of']} here; choose another `out`"
+        )
+    return LatentDataset.from_file(tensors)
 
 
 def sensitivity_of(tokenizer: Tokenizer, latents: Tensor, device: str) -> Tensor:

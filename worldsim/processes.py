@@ -25,6 +25,12 @@ def agree(elapsed: float, stopped: list[int]) -> float:
     return shared[0].item()
 
 
+def wait() -> None:
+    """Let no process go on before all are here: what the first one wrote can be read."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+
+
 def distributed(model: nn.Module, device: torch.device) -> nn.Module:
     """Wrap the model when `torchrun` started several processes."""
     if not (dist.is_available() and dist.is_initialized()):

@@ -19,15 +19,17 @@ from worldsim.building import build_world
 from worldsim.clips import draw_set, sampler
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
-from worldsim.files import write_tensors
+from worldsim.files import write_tensors, write_text
 from worldsim.objective import ObjectiveConfig, dynamics_loss
 from worldsim.preparing import (
+    dynamics_weights,
     load_tokenizer,
     sensitivity_of,
     start_from,
     tokenised,
     with_more,
 )
+from worldsim.processes import rank, wait
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import TrainConfig, fit
 from worldsim.world import has_bf16
@@ -107,7 +109,7 @@ def train_tokenizer(
     torch.manual_seed(train.seed)
     tokenizer = Tokenizer(cfg.tokenizer).to(device, memory_format=torch.channels_last)
     if init:
-        tokenizer.load_state_dict(load_tokenizer(init).state_dict())
+        start_from(tokenizer, load_tokenizer(init).state_dict(), init)
 
     def sample(g: torch.Generator) -> _Pixels:
         frames = films[draw_set([len(film) for film in films], g)]
@@ -127,8 +129,10 @@ def train_tokenizer(
     )  # fmt: skip
     some = torch.randperm(len(films[0]), generator=torch.Generator().manual_seed(0))[:4096]
     best.fit_statistics(films[0][some].to(device))
-    write_tensors(out / "tokenizer.safetensors", best.state_dict())
-    (out / "tokenizer.json").write_text(json.dumps(asdict(cfg.tokenizer), indent=2))
+    if rank() == 0:
+        write_tensors(out / "tokenizer.safetensors", best.state_dict())
+        write_text(out / "tokenizer.json", json.dumps(asdict(cfg.tokenizer), indent=2))
+    wait()
     return best
 
 
@@ -207,7 +211,7 @@ def train_dynamics(
     torch.manual_seed(train.seed)
     dynamics = Dynamics(cfg).to(device)
     if init:
-        start_from(dynamics, init)
+        start_from(dynamics, dynamics_weights(init), init)
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
     eye = sensitivity_of(tokenizer, latents, device)
 
@@ -222,7 +226,9 @@ def train_dynamics(
         evaluate=evaluate, pictures=pictures, name="dynamics", progress=progress,
     )  # fmt: skip
     world = world_of(best)
-    world.save(out / "world")
+    if rank() == 0:
+        world.save(out / "world")
+    wait()
     return world
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from worldsim.files import read_tensors, write_tensors
 from worldsim.optim import MuonAdamW
-from worldsim.processes import agree, catch_signals, distributed, rank
+from worldsim.processes import agree, catch_signals, distributed, rank, wait
 from worldsim.world import has_bf16
 
 LOOKBACK = 0.1  # share of the budget over which weights are averaged, at most
@@ -145,7 +145,13 @@ class Run:
         part = lambda name: {  # noqa: E731
             k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")
         }
-        self.model.load_state_dict(part("model"))
+        try:
+            self.model.load_state_dict(part("model"))
+        except RuntimeError as error:
+            raise ValueError(
+                "a run goes on with the architecture it was begun with, got another in "
+                f"{path}; choose another `out`"
+            ) from error
         self.ema.load_state_dict(part("ema"))
         self.optimizer.load(part("optimizer"))
         self.g.set_state(tensors["generator"])
@@ -224,6 +230,7 @@ def fit(
         )
     if evaluate:
         _judge(run, evaluate, pictures, out, log)
+        wait()
         run.ema.load_state_dict(read_tensors(out / "best.safetensors")[0])
     log.close()
     return run.ema
