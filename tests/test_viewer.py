@@ -29,7 +29,8 @@ from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, has_display, open_stage, play
 from worldsim.viewing.brush import Brush
 from worldsim.viewing.film import PIXELS, fit
-from worldsim.viewing.hud import Status, draw_hud
+from worldsim.viewing.gallery import Gallery
+from worldsim.viewing.hud import Status, draw_entry, draw_hud
 from worldsim.viewing.keyboard import (
     action_from_keys,
     default_bindings,
@@ -39,6 +40,7 @@ from worldsim.viewing.keyboard import (
 from worldsim.viewing.prompt_entry import PromptEntry
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Stage
+from worldsim.viewing.starts import Start
 from worldsim.viewing.window import COMMANDS, Window, help_rows
 
 # keys to actions
@@ -399,6 +401,14 @@ def test_the_hud_changes_the_picture_at_any_size(size):
     status = Status(50.0, 12.0, 2.0, True, False, "autopilot", 3.0)
     draw_hud(surface, stage, stage.moment, status)
     assert (pygame.surfarray.array3d(surface) != pygame.surfarray.array3d(plain)).mean() > 0.02
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 36), (36, 64)])
+def test_a_window_of_any_size_shows_the_gallery_and_the_entry(size):
+    """No room was left for thumbnails or text: the one raised an error, the other never ended."""
+    surface = pygame.Surface(size)
+    Gallery([Start(np.zeros((120, 160, 3), np.uint8), "a road at night")] * 12).draw(surface)
+    draw_entry(surface, "fog", ["snow"], None)
 
 
 @pytest.mark.parametrize("pixels", PIXELS)

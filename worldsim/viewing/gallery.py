@@ -64,7 +64,7 @@ class Gallery:
         fh, fw = self.starts[0].frame.shape[:2]
         wide = (w - 2 * edge + gap) / columns - gap
         scale = min(wide / fw, ((h - head - foot + gap) / rows - gap) / fh)
-        size = round(scale * fw), round(scale * fh)
+        size = max(1, round(scale * fw)), max(1, round(scale * fh))
         left = (w - columns * (size[0] + gap) + gap) // 2
         brush.text("Begin from", left, brush.px(18), 20)
         hint = "arrows and Enter, or a click      Esc  back"

@@ -280,7 +280,7 @@ def draw_entry(
         brush.text(line, x, at + brush.px(4), 13, INK if i == chosen else SOFT)
     brush.panel((edge, y, wide, high), (14, 16, 21, 242))
     shown = text
-    while brush.width(shown, 15) > wide - brush.px(40):
+    while shown and brush.width(shown, 15) > wide - brush.px(40):
         shown = shown[1:]
     after = x + brush.text(shown, x, y + brush.px(11), 15) + 1
     if not text:
