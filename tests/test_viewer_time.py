@@ -301,6 +301,19 @@ def test_a_simulator_has_futures_too(real):
     assert not np.array_equal(left, right)
 
 
+def test_a_simulator_that_calls_its_physics_a_world_is_real_and_has_futures(tmp_path):
+    """LunarLander-v3 keeps Box2D's `b2World` in `world`."""
+    session = Session(lambda: open_stage(PlayConfig(env="LunarLander-v3")), out=tmp_path / "x.mp4")
+    session.start()
+    assert not session.stage.imagined
+    session.branch(2)
+    session.tick()
+    assert len(session.scene.panes) == 2
+    session.open_gallery()
+    assert session.gallery
+    session.close()
+
+
 def test_an_env_that_cannot_be_copied_plays_on_alone(session, monkeypatch):
     monkeypatch.setattr(Dream, "__deepcopy__", lambda *_: 1 / 0, raising=False)
     session.branch(2)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from worldsim.viewing.controls import read_keys
 from worldsim.viewing.film import PIXELS, Film
 from worldsim.viewing.session import Session
-from worldsim.viewing.stage import Stage
+from worldsim.viewing.stage import Stage, world_of
 from worldsim.viewing.window import Window
 
 if TYPE_CHECKING:
@@ -188,12 +188,10 @@ def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -
 
         return Stage(ReplayEnv(cfg.replay), cfg.title)
     if isinstance(source, gymnasium.Env):
-        return Stage(
-            source, cfg.title, imagined=hasattr(source.unwrapped, "world"), actions=actions
-        )
+        return Stage(source, cfg.title, world_of(source) is not None, actions)
     if cfg.env:
         env = gymnasium.make(cfg.env, render_mode="rgb_array", disable_env_checker=True)
-        return Stage(env, cfg.title, imagined=hasattr(env.unwrapped, "world"), actions=actions)
+        return Stage(env, cfg.title, world_of(env) is not None, actions)
     chosen = {
         name: getattr(cfg, name)
         for name in ("sampler_steps", "guidance", "device")

@@ -79,7 +79,7 @@ class Stage:
     @property
     def world(self) -> Any:
         """The `World` that imagines the frames, if one does."""
-        return getattr(self.env.unwrapped, "world", None)
+        return world_of(self.env)
 
     @property
     def prompts(self) -> list[str]:
@@ -281,15 +281,21 @@ class Stage:
         return frame
 
 
+def world_of(env: gymnasium.Env) -> Any:
+    """Return the `World` that imagines an env; None for others, whose `world` may be Box2D's."""
+    world = getattr(env.unwrapped, "world", None)
+    return world if hasattr(world, "cfg") else None
+
+
 def _remake(env: gymnasium.Env) -> gymnasium.Env:
     """Make the same env once more."""
     if env.spec is None:  # nobody knows how it was made
         return copy.deepcopy(env)
-    world = getattr(env.unwrapped, "world", None)
+    world = world_of(env)
+    if world is None:
+        return gymnasium.make(env.spec, disable_env_checker=True)
     kwargs = {key: value for key, value in env.spec.kwargs.items() if key != "world"}
-    shared = {} if world is None else {"world": world}
-    spec = replace(env.spec, kwargs=kwargs)
-    return gymnasium.make(spec, disable_env_checker=True, **shared)
+    return gymnasium.make(replace(env.spec, kwargs=kwargs), disable_env_checker=True, world=world)
 
 
 def _sizes(state: Any, depth: int = 4) -> Iterator[int]:
