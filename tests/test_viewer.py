@@ -210,6 +210,11 @@ def test_films_never_overwrite_each_other(session, tmp_path):
     names = [path.name for path in session.films]
     assert names == ["film.mp4", "film-2.mp4", "film-3.mp4"]
     assert read_video(session.films[0]).shape[0] == 2
+    session.record()
+    (tmp_path / "film-4.mp4").write_bytes(b"of another viewer, finished first")
+    session.record()
+    assert session.films[-1].name == "film-5.mp4" and len(read_video(session.films[-1])) == 1
+    assert (tmp_path / "film-4.mp4").stat().st_size < 40
 
 
 def test_a_film_goes_on_through_a_change_of_simulator(session, monkeypatch):

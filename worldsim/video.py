@@ -47,16 +47,28 @@ class VideoWriter:
         fps: Frames per second.
         size: `(h, w)` of every frame.
         quality: "people" (yuv420p), "training" (yuv444p) or "lossless".
+        numbered: Whether a number is added to the name if a file is there at the end, so that
+            nothing is overwritten.
+
+    Attributes:
+        path: The file, which has its number once it is closed.
     """
 
     def __init__(
-        self, path: str | Path, fps: float, size: tuple[int, int], *, quality: str = "people"
+        self,
+        path: str | Path,
+        fps: float,
+        size: tuple[int, int],
+        *,
+        quality: str = "people",
+        numbered: bool = False,
     ):
         if quality not in QUALITIES:
             raise ValueError(f"`quality` must be one of {list(QUALITIES)}, got {quality!r}")
         if fps <= 0:
             raise ValueError(f"`fps` must be positive, got {fps}")
         self.path, self.size = Path(path), (int(size[0]), int(size[1]))
+        self.numbered = numbered
         av = import_av()
         settings = QUALITIES[quality]
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +111,7 @@ class VideoWriter:
         finally:
             container.close()
             if keep and self._count:
+                self.path = claim_path(self.path) if self.numbered else self.path
                 os.replace(self._partial, self.path)
             else:
                 self._partial.unlink(missing_ok=True)
@@ -113,6 +126,21 @@ class VideoWriter:
         trace: TracebackType | None,
     ) -> None:
         self.close(keep=error is None)
+
+
+def claim_path(path: Path) -> Path:
+    """Make an empty file where there is none: `path`, or the first free `name-2.mp4`, ...
+
+    Whoever asks next, in whatever process, gets another one.
+    """
+    free, number = path, 1
+    while True:
+        try:
+            free.touch(exist_ok=False)
+            return free
+        except FileExistsError:
+            number += 1
+            free = path.with_stem(f"{path.stem}-{number}")
 
 
 def write_video(

@@ -24,15 +24,24 @@ class Film:
         stage: What is filmed; another stage may take over, its frames are then fitted in.
         fps: Frames per second.
         strip: Whether to draw prompt, step, return and controls below the frames.
+        numbered: Whether a number is added to the name if a file is there at the end.
     """
 
-    def __init__(self, path: Path, stage: Stage, fps: float, strip: bool = True) -> None:
+    def __init__(
+        self, path: Path, stage: Stage, fps: float, strip: bool = True, numbered: bool = False
+    ) -> None:
         h, w = stage.moment.frame.shape[:2]
         factor = max(1, SIDE // max(h, w))
-        self.path, self.fps, self.frames = Path(path), fps, 0
+        self.fps, self.frames = fps, 0
         self._size = w * factor, h * factor
         self._strip = round(STRIP * max(0.5, w * factor / SIDE)) if strip else 0
-        self._video = VideoWriter(path, fps, (h * factor + self._strip, w * factor))
+        size = h * factor + self._strip, w * factor
+        self._video = VideoWriter(path, fps, size, numbered=numbered)
+
+    @property
+    def path(self) -> Path:
+        """The file, which has its number once it is closed."""
+        return self._video.path
 
     @property
     def seconds(self) -> float:

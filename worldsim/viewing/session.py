@@ -4,7 +4,6 @@
 person can give. It knows no window and no thread.
 """
 
-import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -296,7 +295,7 @@ class Session(Casting):
             self.finish_film()
             return
         with self._excused("no film"):
-            self.film = Film(free_path(self.out), self.stage, self.fps, strip)
+            self.film = Film(self.out, self.stage, self.fps, strip, numbered=True)
             self._shoot()
 
     def finish_film(self) -> None:
@@ -334,9 +333,3 @@ class Session(Casting):
 def _plain(title: str) -> str:
     """Turn a title into the name of a file."""
     return re.sub(r"[^\w.-]+", "-", title.split("/")[-1])
-
-
-def free_path(path: Path) -> Path:
-    """Return `path`, or if a file is there the first free `name-2.mp4`, `name-3.mp4`, ..."""
-    numbered = (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2))
-    return next(p for p in itertools.chain([path], numbered) if not p.exists())

@@ -10,6 +10,7 @@ from time import perf_counter
 
 import pygame
 
+from worldsim.video import claim_path
 from worldsim.viewing.analogue import Pad
 from worldsim.viewing.brush import RED
 from worldsim.viewing.controls import COMMANDS, Keys, help_rows
@@ -22,7 +23,7 @@ from worldsim.viewing.panes import count_panes, draw_panes
 from worldsim.viewing.player import Player
 from worldsim.viewing.prompt_entry import PromptEntry
 from worldsim.viewing.scene import View
-from worldsim.viewing.session import Session, free_path
+from worldsim.viewing.session import Session
 from worldsim.viewing.splash import draw_splash
 
 REDRAWS = 60  # a second, at most
@@ -303,8 +304,9 @@ class Window:
         self.player.send("record", self.hud)
 
     def _save_picture(self) -> None:
-        path = free_path(self.player.session.out.with_suffix(".png"))
+        path = self.player.session.out.with_suffix(".png")
         path.parent.mkdir(parents=True, exist_ok=True)
+        path = claim_path(path)
         pygame.image.save(pygame.display.get_surface(), path)
         self._notify(f"picture in {path}")
 
