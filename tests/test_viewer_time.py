@@ -157,6 +157,20 @@ def test_a_slot_of_another_world_is_refused_and_nothing_changes(dream, tmp_path)
         read_slot(path, Stage(Point(), "point"))
 
 
+@pytest.mark.parametrize(
+    "setting", [{"sampler_steps": 4}, {"guidance": 2.0}, {"horizon": 9}, {"frame_size": (32, 48)}]
+)
+def test_a_slot_is_refused_where_it_would_go_on_otherwise(dream, tmp_path, setting):
+    """It was loaded, and the next frames were others, or the next episode raised an error."""
+    path, world = tmp_path / "slot.safetensors", dream.stage.world
+    other = Stage(gymnasium.make("worldsim/World-v0", world=world, **setting), "tiny", True)
+    other.reset(0, {"prompt": CAPTIONS[0]})
+    write_slot(path, other)
+    read_slot(path, other)
+    with pytest.raises(ValueError, match="the world that it was saved in"):
+        read_slot(path, dream.stage)
+
+
 def test_a_simulator_is_saved_as_its_seed_and_actions(real, tmp_path):
     for key in (RIGHT, RIGHT, LEFT):
         real.tick((key,))

@@ -22,7 +22,7 @@ from worldsim.vector_env import EnvSnapshot
 from worldsim.viewing.stage import PAST_STEPS, Mark, Stage
 from worldsim.viewing.tape import Moment, Tape
 
-FORMAT = 3
+FORMAT = 4
 KINDS = {c.__name__: c for c in (EnvSnapshot, Snapshot, KVCache, Wish, Opening, Moment)}
 
 
@@ -87,6 +87,10 @@ def fingerprint(stage: Stage) -> str:
         digest.update(repr((name, sorted(kwargs.items()))).encode())
         return digest.hexdigest()
     digest.update(json.dumps(asdict(world.cfg), sort_keys=True).encode())
+    env = stage.env.unwrapped
+    if hasattr(env, "rollout"):  # what it was made with may differ from the world's own
+        asked = env.rollout.steps, env.rollout.guidance, env.horizon, *env.rollout.frame_size
+        digest.update(np.array(asked, np.float64).tobytes())
     for model in (world.tokenizer, world.dynamics):
         for tensor in model.state_dict().values():  # a shipped world is the same in any precision
             digest.update(tensor.detach().bfloat16().float().cpu().numpy().tobytes())
