@@ -6,6 +6,7 @@ import pygame
 import pytest
 import torch
 from conftest import CAPTIONS, make_tiny_world
+from gymnasium.wrappers import TimeLimit
 from playing import (  # noqa: F401
     LEFT,
     RIGHT,
@@ -69,6 +70,27 @@ def test_a_simulator_without_snapshots_goes_back_by_repeating_its_actions(real):
     assert np.array_equal(real.stage.env.render(), frames[2])
     real.tick((RIGHT,))
     assert real.stage.moment.step == 3
+
+
+def test_whoever_goes_back_sees_what_was_seen_and_has_the_time_that_was_left(tmp_path):
+    """An agent was handed a later observation, and a time limit counted what was taken back."""
+    stage, seen = Stage(TimeLimit(Dream(), 6), "point", True), []
+    stage.reset(0)
+    for _ in range(4):
+        seen.append(stage.observation)
+        stage.step((LEFT,))
+    write_slot(tmp_path / "slot.safetensors", stage)
+    saved = stage.observation
+    stage.rewind()
+    stage.rewind()
+    assert stage.observation is seen[2]
+    future, loaded = stage.fork(), stage.fork()
+    read_slot(tmp_path / "slot.safetensors", loaded)
+    assert np.array_equal(loaded.observation, saved)
+    for each in (stage, future, loaded):
+        while not each.moment.ended:
+            each.step((LEFT,))
+        assert each.moment.step == 6
 
 
 def test_a_simulator_that_does_not_repeat_itself_says_so(real, monkeypatch):

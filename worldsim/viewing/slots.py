@@ -19,7 +19,7 @@ from worldsim.kv_cache import KVCache
 from worldsim.moments import Snapshot
 from worldsim.openings import Opening, Wish
 from worldsim.vector_env import EnvSnapshot
-from worldsim.viewing.stage import PAST_STEPS, Mark, Stage
+from worldsim.viewing.stage import PAST_STEPS, Mark, Stage, limits_of
 from worldsim.viewing.tape import Moment, Tape
 
 FORMAT = 4
@@ -36,6 +36,7 @@ def write_slot(path: Path, stage: Stage) -> None:
     repeated = mark.state is None
     content = {
         "state": mark.state,
+        "observation": None if repeated else mark.observation,
         "moment": stage.moment,
         "options": stage.tape.options,
         "actions": stage.tape.actions if repeated else [],
@@ -69,16 +70,17 @@ def read_slot(path: Path, stage: Stage) -> None:
     content = _unpack(json.loads(about["content"]), tensors)
     state = content["state"]
     if state is not None:
-        state = _settle(state, stage.env.unwrapped.snapshot())
+        state = _settle(state[0], stage.env.unwrapped.snapshot()), state[1]
     moment = content["moment"]
     tape = Tape(moment, content["options"])
     tape.actions = list(content["actions"])
-    stage.become(Mark(state, moment.frame, tape, deque(maxlen=PAST_STEPS)))
+    stage.become(Mark(state, content["observation"], tape, deque(maxlen=PAST_STEPS)))
 
 
 def fingerprint(stage: Stage) -> str:
     """Return what tells one world from another: settings and weights, or an env's id."""
-    digest = hashlib.sha256()
+    limits = [limit._max_episode_steps for limit in limits_of(stage.env)]
+    digest = hashlib.sha256(repr(limits).encode())
     world = stage.world
     if not hasattr(world, "dynamics"):
         spec = stage.env.spec

@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.wrappers import TimeLimit
 
 from worldsim.spaces import flatten_action
 from worldsim.viewing.analogue import add_axes, analogue_bindings, keys_from_axes
@@ -33,7 +34,7 @@ class Mark:
     """A moment of a stage and its past."""
 
     state: Any
-    """Snapshot of the env; None if it offers none."""
+    """Of the env, from `Stage._snapshot`; None if it offers none."""
     observation: Any
     tape: Tape
     past: deque[Any]
@@ -61,7 +62,8 @@ class Stage:
         self.analogue = analogue_bindings(env, self.given)
         self.tape: Tape | None = None
         self.observation: Any = None
-        self._past: deque[Any] = deque(maxlen=PAST_STEPS)  # snapshots before the last moments
+        # snapshots and observations before the last moments
+        self._past: deque[Any] = deque(maxlen=PAST_STEPS)
         self._rng = np.random.default_rng(0)
         self._held: Any = None
         self._behind = False  # whether the env stands at a later moment than the tape
@@ -170,7 +172,7 @@ class Stage:
         self.settle()
         began = perf_counter()
         if self.has_snapshots:
-            self._remember(self.env.unwrapped.snapshot())
+            self._remember((self._snapshot(), self.observation))
         self.observation, reward, terminated, truncated, info = self.env.step(action)
         moment = Moment(
             self._frame(),
@@ -194,7 +196,8 @@ class Stage:
             return False
         self.tape.cut()
         if self.has_snapshots:
-            self.env.unwrapped.restore(self._past.pop())
+            state, self.observation = self._past.pop()
+            self._restore(state)
         else:
             self._behind = True  # it is enough to repeat the actions when time goes on
         return True
@@ -215,7 +218,7 @@ class Stage:
     def mark(self) -> Mark:
         """Return this moment and its past, to come back to."""
         self.settle()
-        state = self.env.unwrapped.snapshot() if self.has_snapshots else None
+        state = self._snapshot() if self.has_snapshots else None
         return Mark(state, self.observation, self.tape.copy(), self._past.copy())
 
     def become(self, mark: Mark) -> None:
@@ -226,7 +229,7 @@ class Stage:
             mark.past.copy(),
         )
         if self.has_snapshots:
-            self.env.unwrapped.restore(mark.state)
+            self._restore(mark.state)
         else:
             self._behind = True
             self.settle()
@@ -262,6 +265,16 @@ class Stage:
             self._held = self.env.action_space.sample()
         return self._held
 
+    def _snapshot(self) -> tuple[Any, list[int]]:
+        """Copy the env's state, and the steps that its time limits have counted."""
+        return self.env.unwrapped.snapshot(), [each._elapsed_steps for each in limits_of(self.env)]
+
+    def _restore(self, state: tuple[Any, list[int]]) -> None:
+        snapshot, elapsed = state
+        self.env.unwrapped.restore(snapshot)
+        for limit, steps in zip(limits_of(self.env), elapsed, strict=True):
+            limit._elapsed_steps = steps
+
     def _remember(self, state: Any) -> None:
         self._past.append(state)
         room = max(8, PAST_BYTES // max(1, sum(_sizes(state))))
@@ -287,6 +300,15 @@ def world_of(env: gymnasium.Env) -> Any:
     return world if hasattr(world, "cfg") else None
 
 
+def limits_of(env: gymnasium.Env) -> list[TimeLimit]:
+    """Return the wrappers that truncate episodes, which an env's own snapshot knows nothing of."""
+    limits = []
+    while isinstance(env, gymnasium.Wrapper):
+        limits += [env] if isinstance(env, TimeLimit) else []
+        env = env.env
+    return limits
+
+
 def _remake(env: gymnasium.Env) -> gymnasium.Env:
     """Make the same env once more."""
     if env.spec is None:  # nobody knows how it was made
@@ -298,7 +320,7 @@ def _remake(env: gymnasium.Env) -> gymnasium.Env:
     return gymnasium.make(replace(env.spec, kwargs=kwargs), disable_env_checker=True, world=world)
 
 
-def _sizes(state: Any, depth: int = 4) -> Iterator[int]:
+def _sizes(state: Any, depth: int = 6) -> Iterator[int]:
     """Yield the bytes of the arrays and tensors in a snapshot."""
     if hasattr(state, "nbytes"):
         yield int(state.nbytes)
