@@ -465,6 +465,18 @@ def test_any_registered_env_can_be_played(env_id, tmp_path):
     assert len(read_video(out)) == 5
 
 
+def test_a_prompt_reaches_any_env_that_takes_one_and_others_refuse_it(tmp_path):
+    """It was ignored for every env that was not made here, and so were settings of a world."""
+    env, settings = Dream(), {"frames": 2, "out": str(tmp_path / "x.mp4")}
+    play(env, prompt="snow", **settings)
+    assert env.prompt == "snow"
+    with pytest.raises(ValueError, match="`prompt` is for imagined worlds"):
+        play(Point(), prompt="snow", **settings)
+    for setting in ({"sampler_steps": 4}, {"guidance": 2.0}, {"device": "cpu"}):
+        with pytest.raises(ValueError, match=f"`{next(iter(setting))}` is for a world"):
+            play(env, **setting, **settings)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"frames": 0}, {"fps": 0.0}, {"scale": -1.0}, {"out": "film.gif"}, {"pixels": "soft"}],

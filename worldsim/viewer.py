@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from worldsim.world import World
 
 WORLD_ENV = "worldsim/World-v0"
+WORLD_SETTINGS = ("sampler_steps", "guidance", "device")  # of `PlayConfig`, for that env
 
 
 @dataclass
@@ -88,6 +89,13 @@ class PlayConfig:
             if value is not None and not value > 0:
                 raise ValueError(
                     f"`{name}` must be above 0, got {value}; leave it out for the default"
+                )
+        for name in WORLD_SETTINGS if self.env or self.replay else ():
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"`{name}` is for a world played by its name or folder, got "
+                    f"{getattr(self, name)!r} for {self.title}; leave it out, or give it to the "
+                    "`gymnasium.make` of a world and play that env"
                 )
         if not 0 <= self.web_port < 2**16:
             raise ValueError(
@@ -150,7 +158,7 @@ def play(
             fps=cfg.fps,
             out=cfg.film_path,
             agent=agent or cfg.agent,
-            prompt=None if cfg.env or cfg.replay else cfg.prompt,
+            prompt=cfg.prompt,
             nothing=cfg.nothing,
         )
 
@@ -192,11 +200,7 @@ def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -
     if cfg.env:
         env = gymnasium.make(cfg.env, render_mode="rgb_array", disable_env_checker=True)
         return Stage(env, cfg.title, world_of(env) is not None, actions)
-    chosen = {
-        name: getattr(cfg, name)
-        for name in ("sampler_steps", "guidance", "device")
-        if getattr(cfg, name) is not None
-    }
+    chosen = {name: getattr(cfg, name) for name in WORLD_SETTINGS if getattr(cfg, name) is not None}
     env = gymnasium.make(
         WORLD_ENV,
         world=source or cfg.world,

@@ -90,9 +90,18 @@ class Session(Casting):
         return max(period, LAST_LOOK) if self.stage.moment.ended else period
 
     def start(self) -> None:
-        """Make the stage, load the agent and begin the first episode."""
+        """Make the stage, load the agent and begin the first episode.
+
+        Raises:
+            ValueError: If there is a prompt, and the env takes none.
+        """
         stage = self.open_stage()
         self.scene = Scene([Pane(stage)])
+        if self.prompt and not stage.offers("set_prompt"):
+            raise ValueError(
+                f"`prompt` is for imagined worlds, got {self.prompt!r} for {stage.title}, which "
+                "has no `set_prompt`; leave it out, or play a world"
+            )
         if self.agent is not None:
             self.pilot, self.driver = load_pilot(self.agent), "agent"
         self._options = self._wish(self.prompt)
