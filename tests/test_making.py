@@ -4,6 +4,7 @@ import contextlib
 import json
 from functools import partial
 from pathlib import Path
+import sys
 
 import cv2
 import gymnasium
@@ -14,7 +15,7 @@ from gymnasium import spaces
 import worldsim
 from worldsim import footage, making
 from worldsim.cli import main
-from worldsim.filmed import Filmed, choose_size, open_env
+from worldsim.filmed import EXTRAS, Filmed, choose_size, open_env
 from worldsim.policies import choose_policy
 from worldsim.recording import record_episode
 from worldsim.spaces import flatten_action
@@ -324,8 +325,33 @@ def lean(observation, rng):
 
 
 def test_atari_says_which_extra_is_missing(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "ale_py", None)
     with pytest.raises(ImportError, match=r"worldsim-sdk\[atari\]"):
         open_env("ALE/Pong-v5")
+
+
+@pytest.fixture
+def arcade(tmp_path, monkeypatch):
+    """A package that registers its envs when it is imported, as ale-py does."""
+    code = "from gymnasium import register\n"
+    code += "register('Arcade/Point-v0', 'playing:Point')\nregister('Point-v0', 'playing:Point')\n"
+    (tmp_path / "arcade.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(EXTRAS, "Arcade", ("arcade", "atari"))
+    yield
+    sys.modules.pop("arcade", None)
+    for name in ("Arcade/Point-v0", "Point-v0"):
+        gymnasium.registry.pop(name, None)
+
+
+@pytest.mark.parametrize("name", ["Arcade/Point-v0", "arcade:Point-v0", "test_making:make_lamp"])
+@pytest.mark.parametrize("command", ["make", "play", "record"])
+def test_every_command_knows_an_env_by_the_same_names(arcade, tmp_path, name, command):
+    """`play` and `record` did not find what an extra registers, `make` no id with its module."""
+    if command == "make":
+        open_env(name).close()
+    elif command == "play":
+        worldsim.play(env=name, frames=2, out=str(tmp_path / "x.mp4"))
+    else:
+        data = worldsim.record(name, episodes=1, policy="random", max_steps=3, progress=False)
+        assert data.lengths == [3]

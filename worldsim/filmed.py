@@ -113,7 +113,7 @@ def open_env(name: str, **env_kwargs: Any) -> Env:
         gymnasium.error.Error: If there is no such env.
         TypeError: If the function makes something else.
     """
-    if name in gymnasium.registry or "/" in name or ":" not in name:
+    if not names_function(name):
         package, extra = EXTRAS.get(name.split("/")[0], (None, None))
         if package:
             try:
@@ -130,6 +130,11 @@ def open_env(name: str, **env_kwargs: Any) -> Env:
             f"`env={name}` must make a gymnasium.Env, got {type(env).__name__}; return the env"
         )
     return env
+
+
+def names_function(name: str) -> bool:
+    """Return whether a name is `module:function`, not an id such as `module:Game-v0`."""
+    return name not in gymnasium.registry and name.partition(":")[2].isidentifier()
 
 
 def load_function(name: str, role: str) -> Callable:

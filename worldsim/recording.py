@@ -27,6 +27,7 @@ from worldsim.data import (
     stage_episode,
 )
 from worldsim.datasets.observing import build_episode, describe, observed_frame, observed_truth
+from worldsim.filmed import names_function, open_env
 from worldsim.spaces import Policy, flatten_action
 from worldsim.workers import run_parallel
 
@@ -50,8 +51,8 @@ def record(
     """Record episodes of an env under a policy.
 
     Args:
-        env: An id for `gymnasium.make`, an env, or a callable that makes one. Workers rebuild an
-            env from its spec.
+        env: An id for `gymnasium.make`, `module:function` that makes an env, an env, or a callable
+            that makes one. Workers rebuild an env from its spec.
         out: Folder of the data set. If it is there already, episodes are added until it holds
             `episodes`; an interrupted recording goes on where it stopped. None keeps all in memory.
         episodes: Episodes that the data set holds in the end.
@@ -184,8 +185,9 @@ def _run(
 def _open_env(env: str | Env | Callable[[], Env]) -> tuple[Env, Callable[[], Env] | None]:
     """Return an env to look at, and what a worker calls to make another (None if unknown)."""
     if isinstance(env, str):
-        env = gymnasium.make(env, render_mode="rgb_array")
-        return env, partial(gymnasium.make, env.spec)
+        made = open_env(env)
+        by_function = names_function(env)  # which a spec would know nothing of
+        return made, partial(open_env, env) if by_function else partial(gymnasium.make, made.spec)
     if isinstance(env, Env):
         return env, partial(gymnasium.make, env.spec) if env.spec else None
     if callable(env):

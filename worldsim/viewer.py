@@ -17,6 +17,7 @@ import gymnasium
 import pygame
 from tqdm import tqdm
 
+from worldsim.filmed import open_env
 from worldsim.viewing.controls import read_keys
 from worldsim.viewing.film import PIXELS, Film
 from worldsim.viewing.session import Session
@@ -38,7 +39,7 @@ class PlayConfig:
     world: str = "drive"
     """Shipped world, folder, or Hub id."""
     env: str | None = None
-    """Id of an env to play instead of a world, such as `CartPole-v1`."""
+    """Id of an env to play instead of a world, such as `CartPole-v1`, or module:function."""
     prompt: str | None = None
     """What to begin with: the recorded start whose caption is nearest, under this prompt."""
     nothing: bool = False
@@ -198,7 +199,7 @@ def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -
     if isinstance(source, gymnasium.Env):
         return Stage(source, cfg.title, world_of(source) is not None, actions)
     if cfg.env:
-        env = gymnasium.make(cfg.env, render_mode="rgb_array", disable_env_checker=True)
+        env = open_env(cfg.env)
         return Stage(env, cfg.title, world_of(env) is not None, actions)
     chosen = {name: getattr(cfg, name) for name in WORLD_SETTINGS if getattr(cfg, name) is not None}
     env = gymnasium.make(

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import gymnasium
 from gymnasium import Env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from worldsim.agents import LearnConfig, act_at_random, check_learnable, judge_agent, train_agent
 from worldsim.env import WorldEnv
 from worldsim.files import write_text
-from worldsim.filmed import Filmed
+from worldsim.filmed import Filmed, open_env
 from worldsim.loading import load
 from worldsim.vector_env import WorldVectorEnv
 from worldsim.world import World
@@ -78,9 +77,8 @@ def real_env(world: World, horizon: int) -> Env | None:
     """Make the env that a world was recorded from, in the same frames; None if it is not here."""
     if not world.cfg.env_id:
         return None
-    kwargs = {"render_mode": "rgb_array"} | world.cfg.env_kwargs
     try:
-        made = gymnasium.make(world.cfg.env_id, max_episode_steps=horizon, **kwargs)
+        made = open_env(world.cfg.env_id, max_episode_steps=horizon, **world.cfg.env_kwargs)
     except Exception as error:  # an env of others can fail in any way
         print(f"{world.cfg.env_id}, which the world was recorded from, is not here: {error}")
         return None

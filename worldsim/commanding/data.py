@@ -15,7 +15,7 @@ class RecordConfig:
     """What to record, and how."""
 
     env: str = "worldsim/Drive-v0"
-    """Id of the env, such as `worldsim/Drive-v0` or `CartPole-v1`."""
+    """Id of the env, such as `worldsim/Drive-v0`, or module:function that makes one."""
     out: str = MISSING
     """Folder of the data set; an interrupted recording goes on where it stopped."""
     episodes: int = 100
@@ -37,11 +37,9 @@ class RecordConfig:
 
 def record(cfg: RecordConfig) -> None:
     """Record a data set and describe it."""
-    import gymnasium
+    from worldsim.filmed import open_env
 
-    env = cfg.env
-    if cfg.env_kwargs:
-        env = gymnasium.make(cfg.env, render_mode="rgb_array", **cfg.env_kwargs)
+    env = open_env(cfg.env, **cfg.env_kwargs) if cfg.env_kwargs else cfg.env
     try:
         dataset = worldsim.record(
             env, cfg.out, episodes=cfg.episodes, policy=cfg.policy, workers=cfg.workers,

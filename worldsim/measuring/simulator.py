@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 
+from worldsim.filmed import open_env
 from worldsim.policies import choose_policy
 from worldsim.spaces import unflatten_action
 
@@ -25,7 +25,7 @@ class Simulator:
 
     def __init__(self, info: Any) -> None:
         try:
-            self.env = gymnasium.make(info.env_id, render_mode="rgb_array", **info.env_kwargs)
+            self.env = open_env(info.env_id, **info.env_kwargs)
         except Exception as error:
             raise Skip(f"the simulator {info.env_id!r} cannot be made here: {error}") from error
         if self.env.action_space != info.action_space:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import gymnasium
-
+from worldsim.filmed import open_env
 from worldsim.viewing.scene import DIFFERENCES, Comparison, Futures, Pane, Scene, View, imagine_on
 from worldsim.viewing.stage import Stage
 
@@ -89,8 +88,7 @@ class Casting:
                 self.notices.append("there is only this one simulator here")
                 return None
             with self._excused(f"{env_id} does not start"):
-                kwargs = {"render_mode": "rgb_array", "disable_env_checker": True, **kwargs}
-                twin = Stage(gymnasium.make(env_id, **kwargs), env_id, actions=self.stage.given)
+                twin = Stage(open_env(env_id, **kwargs), env_id, actions=self.stage.given)
                 twin.reset(self.stage.moment.seed)
                 self._twin = twin
         return self._twin
