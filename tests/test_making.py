@@ -2,9 +2,9 @@
 
 import contextlib
 import json
+import sys
 from functools import partial
 from pathlib import Path
-import sys
 
 import cv2
 import gymnasium
