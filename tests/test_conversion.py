@@ -1,6 +1,7 @@
 """Anybody's recordings become a data set, or a table says what is wrong with them."""
 
 import json
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -18,16 +19,22 @@ from worldsim.datasets.splicing import merge, split
 H, W = 48, 64
 
 
-def write_foreign(path, greys, fps, size=(H, W)):
-    """Write what cameras write: yuv420p with B-frames and few key frames, a grey per frame."""
+def write_foreign(path, greys, fps, size=(H, W), stamps=None):
+    """Write what cameras write: yuv420p with B-frames and few key frames, a grey per frame.
+
+    `stamps` are the times of frames of uneven pace, in units of `1 / fps`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         options = {"crf": "16", "g": "30", "bf": "2"}
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
-        for grey in greys:
+        for i, grey in enumerate(greys):
             picture = np.full((*size, 3), grey, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if stamps is not None:
+                frame.pts, frame.time_base = int(stamps[i]), Fraction(1, fps)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
@@ -110,6 +117,26 @@ def test_long_videos_are_cut_where_one_part_ends_the_next_begins(tmp_path, monke
     assert dataset.lengths == [10, 10, 10, 4]
     joined = np.concatenate([greys(dataset[0]), *(greys(e)[1:] for e in list(dataset)[1:])])
     np.testing.assert_allclose(joined, ramp(35), atol=3)
+
+
+@pytest.mark.parametrize(
+    "stamps, fps, lengths",
+    [
+        (1001 * np.arange(600), 30, [150, 150, 150, 149]),  # 29.97 frames a second
+        (3000 * np.r_[0:40, 40:80:0.25], 24, [150, 41]),  # 10 frames a second, then 40
+    ],
+)
+def test_frames_keep_their_labels_at_an_uneven_pace(tmp_path, monkeypatch, stamps, fps, lengths):
+    """A frame shown twice once stopped the conversion; labels once drifted away from frames."""
+    monkeypatch.setattr("worldsim.conversion.MOST_FRAMES", 150)
+    shown = np.linspace(20, 220, len(stamps))
+    write_foreign(tmp_path / "videos/a.mp4", shown, 30_000, (16, 16), stamps)
+    write_rows(tmp_path / "videos/a.csv", {"grey": shown})
+    dataset = convert(tmp_path / "videos", tmp_path / "set", progress=False)
+    assert dataset.info.fps == fps and dataset.lengths == lengths
+    for episode in dataset:
+        assert episode.action_known.all()
+        np.testing.assert_allclose(greys(episode)[:-1], episode.actions[:, 0], atol=4)
 
 
 def test_all_faults_are_told_file_by_file_before_anything_is_written(videos, tmp_path, capsys):
@@ -292,6 +319,7 @@ def test_data_sets_of_different_kinds_are_not_merged(videos, tmp_path):
     [
         ({"path": "nowhere"}, FileNotFoundError, "no folder"),
         ({"frame_size": (20, 32)}, ValueError, "multiples of 16, got 32x20; try 32x16"),
+        ({"fps": -5}, ValueError, "`fps` must be positive"),
         ({"path": "."}, SourceFaults, "holds no video"),
     ],
 )

@@ -67,6 +67,8 @@ def convert(
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}; check the path")
+    if fps < 0:
+        raise ValueError(f"`fps` must be positive, or 0 for the slowest video's, got {fps}")
     if frame_size and any(side < STRIDE or side % STRIDE for side in frame_size):
         h, w = (max(STRIDE, side // STRIDE * STRIDE) for side in frame_size)
         raise ValueError(
@@ -77,7 +79,8 @@ def convert(
         takes, names, faults = read_lerobot(root, video_key)
     else:
         takes, names, faults = read_folder(root)
-    rate = fps or max(1, min([30, *(round(take.fps) for take in takes)]))
+    # 29.97 frames a second count as 30
+    rate = fps or max(1, min([30, *(int(take.fps / 0.99) for take in takes)]))
     faults += [
         (take.name, f"shows {take.fps:g} frames a second, which is less than fps={rate}")
         for take in takes if take.fps < 0.99 * rate
@@ -120,8 +123,9 @@ def action_space(takes: Sequence[Take], names: Sequence[str]) -> spaces.Space:
 def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
     """Read up to `MOST_FRAMES` steps of a take at a data set's pace and size.
 
-    An action of the episode is the mean of the take's actions between two of its frames (of
-    classes, the first), its reward their sum.
+    Frames are those shown nearest in time, so a picture that stands still comes twice. An action of
+    the episode is the mean of the take's actions between two of its frames (of classes, the first),
+    its reward their sum.
 
     Args:
         take: The recording.
@@ -129,7 +133,8 @@ def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
         first: Frame to begin at, counted at the data set's pace.
     """
     last = min(first + MOST_FRAMES, _shown(take, info.fps) - 1)
-    at = np.round(np.arange(first, last + 1) * take.fps / info.fps).astype(int)
+    seconds = take.times[0] + np.arange(first, last + 1) / info.fps
+    at = np.searchsorted((take.times[1:] + take.times[:-1]) / 2, seconds)
     spans = [slice(a, b) for a, b in zip(at, at[1:], strict=False)]
     actions, known = _actions(take, info, spans)
     captions = take.captions
@@ -145,20 +150,19 @@ def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
 
 
 def _shown(take: Take, fps: float) -> int:
-    """Count the frames of a take at another pace."""
-    return int((len(take) - 1) * fps / take.fps + 1e-6) + 1
+    """Count the frames of a take at another pace; files round their times."""
+    return int((take.times[-1] - take.times[0]) * fps + 0.1) + 1
 
 
 def _frames(take: Take, info: DatasetInfo, at: np.ndarray) -> np.ndarray:
     """Decode the frames `at` of a take, in the data set's size."""
     wanted, (h, w) = set(at.tolist()), info.frame_size
-    begin = max(0.0, take.start + (at[0] - 0.5) / take.fps)
-    frames = []
+    begin, found = take.times[at[0]] - 1e-6, {}
     for number, frame in enumerate(iterate_video(take.path, begin), int(at[0])):
         if number in wanted:
-            frames.append(cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA))
+            found[number] = cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA)
         if number >= at[-1]:
-            return np.stack(frames)
+            return np.stack([found[number] for number in at.tolist()])
     raise ValueError(
         f"{take.path} must hold frame {at[-1]} of {take.name}, but ends before; it is damaged: "
         "remove it"
@@ -167,7 +171,8 @@ def _frames(take: Take, info: DatasetInfo, at: np.ndarray) -> np.ndarray:
 
 def _actions(take: Take, info: DatasetInfo, spans: list[slice]) -> tuple[np.ndarray, np.ndarray]:
     """Return the flattened actions `(t, a)` over some spans of frames, and which are known."""
-    parts = [take.actions[span] for span in spans]
+    # where a frame comes twice, its action lasts
+    parts = [take.actions[span.start : max(span.stop, span.start + 1)] for span in spans]
     known = np.array([part.size > 0 and np.isfinite(part).all() for part in parts])
     actions = np.zeros((len(parts), info.action_dim), np.float32)
     for i in np.flatnonzero(known):

@@ -42,9 +42,10 @@ class Take:
 
     name: str
     path: Path
-    start: float
-    """Second of the file at which it begins."""
+    times: np.ndarray
+    """`(n,)`, seconds of the file at which each frame is shown."""
     fps: float
+    """On average."""
     size: tuple[int, int]
     """`(h, w)` in pixels."""
     actions: np.ndarray
@@ -79,15 +80,15 @@ def read_folder(root: Path) -> tuple[list[Take], list[str], list[Fault]]:
     for path in paths:
         name = str(path.relative_to(root))
         try:
-            count, fps, size = probe_video(path)
-            columns = _columns(tables.get(path), names, count)
+            times, fps, size = probe_video(path)
+            columns = _columns(tables.get(path), names, len(times))
         except (ValueError, OSError) as error:
             faults.append((name, str(error)))
             continue
         said = captions.get(path, [(0, "")])
-        of_frame = np.searchsorted([frame for frame, _ in said], np.arange(count), "right") - 1
+        of_frame = np.searchsorted([frame for frame, _ in said], np.arange(len(times)), "right") - 1
         texts = tuple(text for _, text in said)
-        takes.append(Take(name, path, 0.0, fps, size, *columns, texts, of_frame.clip(0)))
+        takes.append(Take(name, path, times, fps, size, *columns, texts, of_frame.clip(0)))
     return takes, names, faults
 
 
@@ -117,7 +118,8 @@ def read_lerobot(
             shown = str(path.relative_to(root))
             if path not in videos:
                 videos[path] = probe_video(path)
-            count, fps, frame_size = videos[path]
+            times, fps, frame_size = videos[path]
+            first = int(np.searchsorted(times, start - 0.5 / fps))
             columns = folder.rows(index)
             n = min(len(values) for values in columns.values())
         except (ValueError, OSError, KeyError) as error:
@@ -127,13 +129,12 @@ def read_lerobot(
             faults.append((name, f"must have {row['length']} rows in data/, got {n}"))
         elif abs(fps / folder.fps - 1) > 0.01:
             faults.append((shown, f"shows {fps:g} frames a second, info.json says {folder.fps:g}"))
-        elif count < round(start * fps) + n:
-            faults.append(
-                (shown, f"must hold {round(start * fps) + n} frames for {name}, got {count}")
-            )
+        elif len(times) < first + n:
+            faults.append((shown, f"must hold {first + n} frames for {name}, got {len(times)}"))
         else:
+            times = times[first : first + n]
             takes.append(
-                _episode_take(name, path, start, fps, frame_size, columns, folder.tasks, n)
+                _episode_take(name, path, times, fps, frame_size, columns, folder.tasks, n)
             )
     return takes, names, list(dict.fromkeys(faults))
 
@@ -141,7 +142,7 @@ def read_lerobot(
 def _episode_take(
     name: str,
     path: Path,
-    start: float,
+    times: np.ndarray,
     fps: float,
     size: tuple[int, int],
     columns: dict[str, np.ndarray],
@@ -155,7 +156,7 @@ def _episode_take(
     terminated = columns.get("next.done", np.zeros(n)).astype(bool).reshape(n)
     own, of_frame = np.unique(columns["task_index"], return_inverse=True)
     texts = tuple(tasks[int(task)] for task in own)
-    return Take(name, path, start, fps, size, actions, rewards, terminated, texts, of_frame)
+    return Take(name, path, times, fps, size, actions, rewards, terminated, texts, of_frame)
 
 
 def _flat_names(names: Any, size: int) -> list[str]:
@@ -167,8 +168,8 @@ def _flat_names(names: Any, size: int) -> list[str]:
     return [f"action_{i}" for i in range(size)]
 
 
-def probe_video(path: Path) -> tuple[int, float, tuple[int, int]]:
-    """Count a video's frames and look at its key frames: `(frames, fps, (h, w))`.
+def probe_video(path: Path) -> tuple[np.ndarray, float, tuple[int, int]]:
+    """Look at a video's packets and key frames: `(seconds of each frame, fps, (h, w))`.
 
     Raises:
         ValueError: If it is broken, or does not say how fast it plays.
@@ -183,10 +184,12 @@ def probe_video(path: Path) -> tuple[int, float, tuple[int, int]]:
             stream = container.streams.video[0]
             promised, fps = stream.frames, stream.average_rate
             stream.codec_context.skip_frame = "NONKEY"
-            count = shown = 0
+            stamps, shown = [], 0
             for packet in container.demux(stream):
-                count += packet.size > 0
+                if packet.size:
+                    stamps.append(packet.dts if packet.pts is None else packet.pts)
                 shown += len(packet.decode())
+            times = (np.sort(stamps) - (stream.start_time or 0)) * float(stream.time_base)
             size = stream.height, stream.width
     except av.error.FFmpegError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
@@ -194,11 +197,11 @@ def probe_video(path: Path) -> tuple[int, float, tuple[int, int]]:
         raise ValueError(f"cannot be read: {error}") from None
     if not fps:
         raise ValueError("does not say how many frames a second it shows")
-    if not shown or count < 2:
-        raise ValueError(f"must hold two frames or more that can be seen, got {count}")
-    if promised and count < promised:
-        raise ValueError(f"is cut off: {count} of {promised} frames are there")
-    return count, float(fps), size
+    if not shown or len(times) < 2:
+        raise ValueError(f"must hold two frames or more that can be seen, got {len(times)}")
+    if promised and len(times) < promised:
+        raise ValueError(f"is cut off: {len(times)} of {promised} frames are there")
+    return times, float(fps), size
 
 
 def _action_tables(root: Path, paths: list[Path], faults: list[Fault]) -> dict[Path, pa.Table]:
