@@ -151,6 +151,14 @@ def test_a_data_set_on_disk_is_whole_or_absent_and_goes_on_where_it_stopped(
         assert_same(read, written)
 
 
+def test_a_recording_without_an_episode_binds_nobody_to_its_settings(tmp_path, lossless):
+    """What a failure in the first episode left once refused another try."""
+    DatasetWriter(tmp_path / "set", make_info(fps=20))
+    DatasetWriter(tmp_path / "set", lossless).append(make_episode(0))
+    with pytest.raises(ValueError, match="fps=10 there, 20 here"):
+        DatasetWriter(tmp_path / "set", make_info(fps=20))
+
+
 def test_a_failure_while_joining_keeps_every_episode(tmp_path, lossless, episodes, monkeypatch):
     path = tmp_path / "set"
     writer = DatasetWriter(path, lossless)

@@ -170,7 +170,7 @@ class DatasetWriter:
                 )
             _check_same(self.existing.info, info, self.path)
         note = self.staging / "info.json"
-        if note.exists():
+        if self._staged():
             _check_same(DatasetInfo.from_json(json.loads(note.read_text())), info, self.staging)
         self.staging.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(info.to_json()))
