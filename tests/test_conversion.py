@@ -110,6 +110,14 @@ def test_whole_numbers_in_one_column_are_choices(tmp_path):
     assert dataset[0].actions.argmax(1).tolist() == [i % 3 for i in range(11)]
 
 
+def test_empty_cells_are_no_reward_and_no_end(tmp_path):
+    write_foreign(tmp_path / "videos/a.mp4", ramp(5), 10)
+    (tmp_path / "videos/a.csv").write_text("action,reward,terminated\n0,,\n1,2.5,\n0,,\n1,,true\n")
+    (episode,) = convert(tmp_path / "videos", tmp_path / "set", progress=False)
+    assert episode.rewards.tolist() == [0, 2.5, 0, 0]
+    assert episode.terminated.tolist() == [False, False, False, True]
+
+
 def test_long_videos_are_cut_where_one_part_ends_the_next_begins(tmp_path, monkeypatch):
     monkeypatch.setattr("worldsim.conversion.MOST_FRAMES", 10)
     write_foreign(tmp_path / "videos/a.mp4", ramp(35), 10)
@@ -148,6 +156,10 @@ def test_all_faults_are_told_file_by_file_before_anything_is_written(videos, tmp
     write_rows(videos / "other.csv", {"steer": [0.0] * 9})
     write_foreign(videos / "words.mp4", ramp(4), 30)
     write_rows(videos / "words.csv", {"steer": ["left"] * 3, "gas": [0] * 3})
+    write_foreign(videos / "dates.mp4", ramp(4), 30)
+    write_rows(videos / "dates.csv", {"steer": ["2024-01-01 10:00:00"] * 3, "gas": [0] * 3})
+    write_foreign(videos / "gaps.mp4", ramp(4), 30)
+    write_rows(videos / "gaps.csv", {"frame": [0, None, 2], "steer": [0] * 3, "gas": [0] * 3})
     (videos / "captions.csv").write_text("video,caption\nnowhere.mp4,a town\n")
     with pytest.raises(SourceFaults) as caught:
         convert(videos, tmp_path / "set", fps=15, progress=False)
@@ -156,8 +168,10 @@ def test_all_faults_are_told_file_by_file_before_anything_is_written(videos, tmp
     assert "5 frames a second, which is less than fps=15" in told["slow.mp4"]
     assert "29 or 30 rows of actions fit, got 9" in told["short.mp4"]
     assert "lack the columns ['gas']" in told["other.mp4"]
-    assert "must be numbers" in told["words.mp4"]
-    assert "nowhere.mp4" in told["captions.csv"] and len(told) == 6
+    assert "column 'steer' must be numbers" in told["words.mp4"]
+    assert "column 'steer' must be numbers" in told["dates.mp4"]
+    assert "which frame each row means" in told["gaps.mp4"]
+    assert "nowhere.mp4" in told["captions.csv"] and len(told) == 8
     assert not (tmp_path / "set").exists() and not (tmp_path / "set.partial").exists()
     assert main(["data", "convert", f"path={videos}", f"out={tmp_path / 'set'}", "fps=15"]) == 1
     assert "\n  broken.mp4    " in capsys.readouterr().err

@@ -14,7 +14,7 @@ kinds of sources are read: a folder of videos (`read_folder`) and a LeRobot v3 d
 
 Row `i` of the actions is what was done after frame `i`. A column `frame` (from 0) says which frame
 a row means; frames without a row, and empty cells, have no action label. `reward` and `terminated`
-are taken as such; every other column is a number of the action.
+are taken as such, 0 where a cell is empty; every other column is a number of the action.
 """
 
 from dataclasses import dataclass
@@ -260,12 +260,16 @@ def _columns(table: pa.Table | None, names: list[str], count: int) -> tuple[np.n
         raise ValueError(
             f"its actions lack the columns {missing}, and have {more} that others lack"
         )
-    try:
-        values = {name: table[name].cast(pa.float64()).to_numpy() for name in names}
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"its actions must be numbers: {error}") from None
-    if "frame" in table.column_names:
-        at = np.asarray(table["frame"].to_pylist(), np.int64)
+    values = {}
+    for name in [name for name in table.column_names if name not in ("video", "caption")]:
+        try:
+            values[name] = table[name].cast(pa.float64()).to_numpy()
+        except pa.ArrowException as error:
+            raise ValueError(f"its column {name!r} must be numbers: {error}") from None
+    if "frame" in values:
+        if np.isnan(values["frame"]).any():
+            raise ValueError("its column 'frame' must say which frame each row means, got gaps")
+        at = values["frame"].astype(np.int64)
     else:
         at = np.arange(table.num_rows)
         if count - table.num_rows not in (0, 1):
@@ -275,10 +279,10 @@ def _columns(table: pa.Table | None, names: list[str], count: int) -> tuple[np.n
             )
     if len(at) and not 0 <= at.min() <= at.max() < count:
         raise ValueError(f"shows {count} frames, its actions name {at.min()}..{at.max()}")
-    actions[at] = np.stack(list(values.values()), 1)
+    actions[at] = np.stack([values[name] for name in names], 1)
     for name, column in (("reward", rewards), ("terminated", terminated)):
-        if name in table.column_names:
-            column[at] = table[name].to_numpy(zero_copy_only=False)
+        if name in values:
+            column[at] = np.nan_to_num(values[name])
     return actions, rewards, terminated
 
 
