@@ -178,10 +178,13 @@ def test_a_finished_data_set_is_extended_and_old_episodes_stay_the_same(
     dataset, lossless, episodes
 ):
     more = make_episode(9)
+    (dataset.path / "notes/data").mkdir(parents=True)
+    (dataset.path / "notes/data/README.md").write_text("precious")
     with DatasetWriter(dataset.path, lossless) as writer:
         assert writer.missing(6) == [4, 5]
         writer.append(more)
     longer = open_dataset(dataset.path)
+    assert (dataset.path / "notes/data/README.md").read_text() == "precious"
     assert longer.lengths == [7, 5, 9, 4, 7]
     for read, written in zip(longer, [*episodes, more], strict=True):
         assert_same(read, written)
@@ -193,6 +196,15 @@ def test_a_crash_between_the_two_renames_loses_nothing(dataset, lossless, episod
     staging.mkdir()
     shutil.move(dataset.path, staging / "old")
     assert len(DatasetWriter(dataset.path, lossless).close()) == len(episodes)
+
+
+def test_tidying_up_that_was_cut_short_does_not_stop_the_next_extension(dataset, lossless):
+    """What was left of the old data set once stood in the way of the next one."""
+    shutil.copytree(dataset.path, dataset.path.with_name("set.partial") / "old")
+    with DatasetWriter(dataset.path, lossless) as writer:
+        writer.append(make_episode(9))
+    assert len(open_dataset(dataset.path)) == 5
+    assert [item.name for item in dataset.path.parent.iterdir()] == ["set"]
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,12 @@ class DatasetWriter:
             shutil.rmtree(whole, ignore_errors=True)
             write_layout(whole, old + new, self.info.to_json())
             if self.existing is not None:
+                layout = os.listdir(whole)
+                shutil.copytree(  # what else lies there, such as a README
+                    self.path, whole, symlinks=True, dirs_exist_ok=True,
+                    ignore=lambda folder, _: layout if folder == str(self.path) else [],
+                )  # fmt: skip
+                shutil.rmtree(self.staging / "old", ignore_errors=True)
                 os.rename(self.path, self.staging / "old")
             os.replace(whole, self.path)
         shutil.rmtree(self.staging)
