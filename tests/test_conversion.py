@@ -306,7 +306,7 @@ def test_merging_and_splitting_lose_nothing(videos, tmp_path):
     assert len(both) == 6
     for i in range(6):
         _assert_same(both[i], whole[i % 3])
-    train, test = split(tmp_path / "two", tmp_path / "two", test=0.34)
+    train, test = split(tmp_path / "two", f"{tmp_path}/two/", test=0.34)
     assert (len(train), len(test)) == (4, 2) and test.path == tmp_path / "two-test"
     parts = [greys(e).tolist() for e in (*train, *test)]
     assert sorted(parts) == sorted(greys(e).tolist() for e in both)

@@ -77,7 +77,7 @@ def split(
             "record more episodes or try 0.1"
         )
     held = set(np.random.default_rng(seed).permutation(len(whole))[:count].tolist())
-    places = [Path(f"{out}-{name}") for name in ("train", "test")]
+    places = [Path(f"{Path(out)}-{name}") for name in ("train", "test")]
     for place in places:
         _check_free(place)
     rows = [[i for i in range(len(whole)) if (i in held) == is_test] for is_test in (False, True)]
