@@ -9,7 +9,7 @@ from gymnasium import spaces
 import worldsim.datasets.lerobot_writer
 from worldsim.data import DatasetInfo, DatasetWriter, Episode, MemoryDataset, open_dataset
 from worldsim.datasets.inspection import inspect, preview
-from worldsim.video import read_image, read_video
+from worldsim.video import QUALITIES, open_input, read_image, read_video
 
 BOX = spaces.Box(np.array([-1, 0, 0], np.float32), 1.0, (3,))
 RAGGED = ("frames", "actions", "rewards", "terminated", "truncated", "caption_index")
@@ -96,6 +96,20 @@ def test_episodes_are_joined_and_files_rotated_without_encoding_again(
     dataset = open_dataset(tmp_path / "set")
     for read, written in zip(dataset, episodes, strict=True):
         assert_same(read, written)
+
+
+@pytest.mark.parametrize("quality", list(QUALITIES))
+def test_a_joined_video_shows_its_frames_in_order(tmp_path, quality):
+    """Films for people once had frames that lay in another order than they are shown in."""
+    bar = np.eye(30, 24, dtype=np.uint8)[:, None, :, None] * np.uint8(200)
+    episode = Episode(np.tile(bar, (1, 16, 1, 3)), np.zeros((29, 3), np.float32))
+    with DatasetWriter(tmp_path / "set", make_info(quality=quality)) as writer:
+        writer.append(episode)
+        writer.append(episode)
+    with open_input(next((tmp_path / "set").rglob("*.mp4"))) as container:
+        stream = container.streams.video[0]
+        stamps = [float(frame.pts * stream.time_base) for frame in container.decode(stream)]
+    np.testing.assert_allclose(stamps, np.arange(60) / 10)
 
 
 def test_the_terminal_frame_has_a_row_with_a_null_action(dataset):
@@ -253,6 +267,8 @@ def test_a_foreign_data_set_opens_without_our_metadata(dataset, episodes):
 def test_what_is_no_data_set_is_refused_with_a_way_out(tmp_path, dataset, lossless):
     with pytest.raises(FileNotFoundError, match="worldsim record"):
         open_dataset(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="even sides, got 24x15; record with quality=training"):
+        DatasetWriter(tmp_path / "odd", make_info(frame_size=(15, 24), quality="people"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full/letter.txt").write_text("precious")
     with pytest.raises(FileExistsError, match="no data set"):

@@ -152,6 +152,11 @@ class DatasetWriter:
         import_av()  # better missed now than after the first episode
         if info.quality not in QUALITIES:
             raise ValueError(f"`quality` must be one of {list(QUALITIES)}, got {info.quality!r}")
+        if info.quality == "people" and any(side % 2 for side in info.frame_size):
+            raise ValueError(
+                f"frames of quality=people must have even sides, got {info.frame_size[1]}x"
+                f"{info.frame_size[0]}; record with quality=training"
+            )
         self.path, self.info = Path(path), info
         self.staging = _staging_of(self.path)
         if not self.path.exists() and (self.staging / "old").exists():

@@ -22,7 +22,7 @@ QUALITIES: dict[str, dict[str, Any]] = {
     "people": {
         "codec": "libx264",
         "pix_fmt": "yuv420p",
-        "options": {"crf": "18", "preset": "veryfast", "movflags": "+faststart"},
+        "options": {"crf": "18", "preset": "veryfast", "bf": "0", "movflags": "+faststart"},
     },
     "training": {
         "codec": "libx264",
