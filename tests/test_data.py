@@ -7,7 +7,14 @@ import pytest
 from gymnasium import spaces
 
 import worldsim.datasets.lerobot_writer
-from worldsim.data import DatasetInfo, DatasetWriter, Episode, MemoryDataset, open_dataset
+from worldsim.data import (
+    DatasetInfo,
+    DatasetWriter,
+    Episode,
+    MemoryDataset,
+    open_dataset,
+    stage_episode,
+)
 from worldsim.datasets.inspection import inspect, preview
 from worldsim.video import QUALITIES, open_input, read_image, read_video
 
@@ -163,6 +170,16 @@ def test_a_data_set_on_disk_is_whole_or_absent_and_goes_on_where_it_stopped(
     assert [item.name for item in tmp_path.iterdir()] == ["set"]
     for read, written in zip(open_dataset(path), episodes, strict=False):
         assert_same(read, written)
+
+
+def test_episodes_after_a_gap_that_nobody_filled_are_left_out(tmp_path, lossless, episodes):
+    """Workers that were stopped left the first and the fourth, which once became the second."""
+    writer = DatasetWriter(tmp_path / "set", lossless)
+    for index in (0, 3):
+        stage_episode(writer.staging, lossless, index, episodes[index])
+    assert writer.written == 1 and writer.missing(4) == [1, 2]
+    writer.append(episodes[1])
+    assert [episode.seed for episode in writer.close()] == [0, 1]
 
 
 def test_a_recording_without_an_episode_binds_nobody_to_its_settings(tmp_path, lossless):

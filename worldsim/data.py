@@ -188,7 +188,8 @@ class DatasetWriter:
     @property
     def written(self) -> int:
         """Return how many episodes the data set would hold if it were closed now."""
-        return len(self.existing or ()) + len(self._staged())
+        most = len(self.existing or ()) + len(self._staged())
+        return self.missing(most + 1)[0]  # workers that were stopped may have left gaps
 
     def missing(self, episodes: int) -> list[int]:
         """Return the indices below `episodes` that are not written yet."""
@@ -197,11 +198,11 @@ class DatasetWriter:
 
     def append(self, episode: Episode) -> None:
         """Add one episode; it survives a crash from here on."""
-        stage_episode(self.staging, self.info, self.missing(self.written + 1)[0], episode)
+        stage_episode(self.staging, self.info, self.written, episode)
 
     def close(self) -> DiskDataset:
         """Turn the waiting episodes into a data set and open it."""
-        staged = self._staged()
+        staged = range(len(self.existing or ()), self.written)
         if self.existing is None and not staged:
             raise ValueError("a data set must hold at least one episode, got none; `append` one")
         if staged:

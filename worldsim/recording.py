@@ -88,8 +88,8 @@ def record(
                 pass
         except BaseException as error:
             error.add_note(
-                f"{writer.written} of {episodes} episodes are done (new ones wait in "
-                f"{writer.staging}); run the same again to go on from there"
+                f"{episodes - len(writer.missing(episodes))} of {episodes} episodes are done (new "
+                f"ones wait in {writer.staging}); run the same again to go on from there"
             )
             raise
         return writer.close()
