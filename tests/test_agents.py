@@ -8,11 +8,13 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import worldsim
-from worldsim.agents import act_at_random, check_learnable, load_agent
+from worldsim.agents import SavedAgent, act_at_random, check_learnable, load_agent
 from worldsim.cli import main
 from worldsim.commanding.agents import AgentConfig, real_env, table
 from worldsim.env import WorldEnv
-from worldsim.filmed import ENV_ID
+from worldsim.filmed import ENV_ID, Filmed
+from worldsim.policies import choose_policy
+from worldsim.recording import record_episode
 from worldsim.vector_env import WorldVectorEnv
 
 sb3 = pytest.importorskip("stable_baselines3")
@@ -114,6 +116,24 @@ def test_an_agent_that_was_trained_otherwise_is_read_too(tmp_path):
     for algorithm in (sb3.A2C, sb3.DQN):
         algorithm("MlpPolicy", env).save(tmp_path / "pole.zip")
         assert load_agent(tmp_path / "pole.zip")(env.reset(seed=0)[0], env.np_random) in (0, 1)
+
+
+class Motion:
+    """What Stable-Baselines3 would load: it sees two frames, and presses where they differ."""
+
+    observation_space = spaces.Box(0, 255, (32, 32, 6), np.uint8)
+
+    def predict(self, observation, deterministic):
+        return np.array((observation[..., :3] != observation[..., 3:]).any(), int), None
+
+
+def test_an_agent_that_is_recorded_begins_each_episode_afresh():
+    """It once saw the last frame of the episode before beside the first of the next."""
+    env, agent = Filmed(Lamp()), SavedAgent(Motion())
+    for policy in (agent, choose_policy(agent, env)):
+        episodes = [record_episode(env, policy, seed) for seed in range(8)]
+        assert all(episode.actions[0].argmax() == 0 for episode in episodes)
+        assert any(episode.actions.argmax(1).any() for episode in episodes)
 
 
 def test_rows_that_end_tell_stable_baselines_how(world):

@@ -23,7 +23,7 @@ from gymnasium import Env, spaces
 from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
-from worldsim.spaces import Policy
+from worldsim.spaces import Policy, afresh
 
 # the part of a module's name that tells whose policy lies in a Stable-Baselines3 file; actor and
 # critic in common act alike whether PPO or A2C trained them
@@ -107,8 +107,8 @@ def judge_agent(
 
     Args:
         env: Where; episodes must end, by a time limit if not by themselves.
-        agent: A file of Stable-Baselines3, which acts greedily and remembers no frame of an earlier
-            episode, or `policy(observation, rng) -> action`.
+        agent: A file of Stable-Baselines3, which acts greedily, or `policy(observation, rng) ->
+            action`.
         episodes: How many.
         seed: Of the first one; the others count on.
 
@@ -118,10 +118,10 @@ def judge_agent(
     if episodes < 1:
         raise ValueError(f"`episodes` must be at least 1, got {episodes}")
     returns, lengths = [], []
-    saved = None if callable(agent) else load_agent(agent)
+    agent = agent if callable(agent) else load_agent(agent)
     for number in range(seed, seed + episodes):
         rng = np.random.default_rng(number)
-        policy = agent if saved is None else saved.afresh()
+        policy = afresh(agent)
         observation, _ = env.reset(seed=number)
         over, earned = False, []
         while not over:

@@ -1,12 +1,15 @@
 """Who acts while an env is recorded: by name, by a function, or an agent trained elsewhere."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from gymnasium import Env, spaces
 
 from worldsim.agents import load_agent
 from worldsim.filmed import load_function
 from worldsim.recording import DRAWN
-from worldsim.spaces import Policy
+from worldsim.spaces import Policy, afresh
 
 NAMES = ("scripted", *DRAWN)
 HANDS = 3  # numbers of an action that a player steers at once
@@ -51,4 +54,20 @@ def choose_policy(policy: str | Policy, env: Env) -> str | Policy:
                 f"`policy` must be {', '.join(NAMES)}, module:function or a Stable-Baselines3 "
                 f".zip, got {policy!r}"
             )
-    return lambda frame, rng: policy(env.observed, rng)
+    return Onlooker(policy, env)
+
+
+@dataclass(frozen=True)
+class Onlooker:
+    """A policy that sees the env's own observation, whatever frame is filmed."""
+
+    policy: Policy
+    env: Env
+
+    def afresh(self) -> "Onlooker":
+        """Return the same, as it begins an episode."""
+        return Onlooker(afresh(self.policy), self.env)
+
+    def __call__(self, frame: np.ndarray, rng: np.random.Generator) -> Any:
+        """Choose an action."""
+        return self.policy(self.env.observed, rng)

@@ -28,7 +28,7 @@ from worldsim.data import (
 )
 from worldsim.datasets.observing import build_episode, describe, observed_frame, observed_truth
 from worldsim.filmed import names_function, open_env
-from worldsim.spaces import Policy, flatten_action
+from worldsim.spaces import Policy, afresh, flatten_action
 from worldsim.workers import run_parallel
 
 STEP_LIMIT = 100_000  # an env that never ends is a mistake, not a long episode
@@ -201,6 +201,7 @@ def _chooser(env: Env, policy: str | Policy, seed: int) -> Callable[[Any], Any]:
     """Return `choose(observation) -> action` for one episode."""
     rng = np.random.default_rng(seed)
     if callable(policy):
+        policy = afresh(policy)
         return lambda observation: policy(observation, rng)
     if policy == "scripted":
         if not hasattr(env.unwrapped, "scripted_action"):

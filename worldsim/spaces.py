@@ -17,6 +17,11 @@ Policy = Callable[[Any, np.random.Generator], Any]  # observation, rng -> action
 KINDS = "Discrete, MultiDiscrete, MultiBinary, Box, Dict and Tuple"
 
 
+def afresh(policy: Policy) -> Policy:
+    """Return a policy as it begins an episode: what has an `afresh` remembers nothing then."""
+    return policy.afresh() if hasattr(policy, "afresh") else policy
+
+
 def space_to_json(space: Space) -> dict[str, Any]:
     """Describe `space` in plain JSON-able data; the inverse of `space_from_json`."""
     match space:
