@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -320,6 +321,22 @@ def test_an_episode_of_another_size_is_refused(tmp_path, lossless):
     for dataset in (MemoryDataset(lossless), DatasetWriter(tmp_path / "set", lossless)):
         with pytest.raises(ValueError, match=r"\(16, 24\)"):
             dataset.append(make_episode(0, size=(16, 16)))
+
+
+@pytest.mark.parametrize("state", [{}, {"speed": (8,)}, {"speed": (8, 2), "place": (8, 2)}])
+def test_an_episode_of_other_states_is_refused_before_the_next_is_recorded(
+    tmp_path, lossless, state
+):
+    """It once stopped the data set from being closed, when all was recorded."""
+    other = replace(make_episode(1), state={k: np.zeros(s, np.float32) for k, s in state.items()})
+    for path in (tmp_path / "set", tmp_path / "set"):  # while it is recorded, when it is extended
+        with DatasetWriter(path, lossless) as writer:
+            writer.append(make_episode(0))
+            with pytest.raises(ValueError, match="the same states"):
+                writer.append(other)
+    slash = replace(other, state={"pos/x": np.zeros(8, np.float32)})
+    with pytest.raises(ValueError, match="must not hold a slash"):
+        DatasetWriter(tmp_path / "new", lossless).append(slash)
 
 
 def test_inspect_tells_the_same_of_memory_and_disk(dataset, lossless, episodes):

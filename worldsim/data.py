@@ -7,7 +7,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.datasets.lerobot import LeRobotFolder
-from worldsim.datasets.lerobot_writer import Part, image_stats, write_layout
+from worldsim.datasets.lerobot_writer import Part, describe_column, image_stats, write_layout
 from worldsim.spaces import flatten_action, null_action
 from worldsim.video import QUALITIES, import_av, write_video
 
@@ -251,6 +251,12 @@ def stage_episode(staging: Path, info: DatasetInfo, index: int, episode: Episode
         **{f"state.{key}": values for key, values in episode.state.items()},
     }
     assert all(len(column) == t + 1 for column in columns.values())
+    states, there = _state_sizes(columns), _known_states(staging)
+    if there not in (None, states):
+        raise ValueError(
+            f"every episode must have the same states, got those of sizes {states} after {there}; "
+            "let the env tell the same in each, or record into another folder"
+        )
     about = {
         "captions": episode.captions,
         "scene": episode.scene,
@@ -271,6 +277,23 @@ def _read_staged(staging: Path, index: int) -> Part:
         columns = dict(file)
     about = json.loads(columns.pop("about").item())
     return Part(columns=columns, video=name.with_suffix(".mp4"), **about)
+
+
+def _known_states(staging: Path) -> dict[str, int] | None:
+    """Return the sizes of the states that a data set's episodes have; None before the first."""
+    info = staging.with_suffix("") / "meta/info.json"
+    if info.is_file():
+        features = json.loads(info.read_text())["features"]
+        return {k: f["shape"][0] for k, f in features.items() if k.startswith("state.")}
+    for path in staging.glob("episode-*.npz"):
+        with np.load(path) as columns:
+            return _state_sizes(columns)
+    return None
+
+
+def _state_sizes(columns: Mapping[str, np.ndarray]) -> dict[str, int]:
+    names = (name for name in columns if name.startswith("state."))
+    return {name: describe_column(name, columns[name])["shape"][0] for name in names}
 
 
 def _own_tasks(task_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

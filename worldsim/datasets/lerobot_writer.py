@@ -63,7 +63,7 @@ def write_layout(root: Path, parts: Iterable[Part], meta: dict[str, Any]) -> Non
                 "episode_index": np.full(count, index),
                 "index": np.arange(rows, rows + count),
             }
-            features = features or {name: _feature(name, x) for name, x in columns.items()}
+            features = features or {k: describe_column(k, x) for k, x in columns.items()}
             tables.append(columns, file)
             where = {"chunk_index": file // FILES_PER_CHUNK, "file_index": file % FILES_PER_CHUNK}
             stats = {name: column_stats(x) for name, x in columns.items()}
@@ -224,7 +224,8 @@ def merge_stats(parts: list[Stats]) -> Stats:
     }
 
 
-def _feature(name: str, values: np.ndarray) -> dict[str, Any]:
+def describe_column(name: str, values: np.ndarray) -> dict[str, Any]:
+    """Describe a column, `(rows,)` or `(rows, k)`, as `meta/info.json` does."""
     if "/" in name:
         raise ValueError(f"names of states must not hold a slash, got {name!r}; use a dot")
     size = 1 if values.ndim == 1 else values.shape[1]
