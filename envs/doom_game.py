@@ -43,7 +43,7 @@ def import_vizdoom() -> Any:
     except ImportError as error:
         raise ImportError(
             "`worldsim/Doom-v0` needs the package vizdoom, which is not installed; "
-            "run: pip install 'worldsim-sdk[doom]' (or: pip install vizdoom)"
+            "run: pip install --no-deps vizdoom (else it brings pygame, which overwrites pygame-ce)"
         ) from error
     return vizdoom
 

@@ -115,7 +115,7 @@ def check_scene(scene: dict[str, Any] | None) -> dict[str, str]:
 
     Raises:
         TypeError: If it is not a dict.
-        ValueError: If a key or a value is unknown, or nobody is there to be fought.
+        ValueError: If a key or a value is unknown.
     """
     if scene is None:
         return {}

@@ -51,7 +51,7 @@ GOLDEN = {  # name: seed, arguments, actions
     "drawn-changing": (7, {"change_probability": 0.1, "frame_size": (45, 61)}, 40),
 }  # fmt: skip
 needs_vizdoom = pytest.mark.skipif(
-    find_spec("vizdoom") is None, reason="needs vizdoom: pip install 'worldsim-sdk[doom]'"
+    find_spec("vizdoom") is None, reason="needs vizdoom: pip install --no-deps vizdoom"
 )
 
 

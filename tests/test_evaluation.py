@@ -494,10 +494,16 @@ def test_the_card_has_a_row_for_what_was_measured_and_keeps_its_words(report, tm
     assert text.index("words before") < text.index(table) < text.index("words after")
 
 
-def test_figures_and_alarm_are_kept_in_the_worlds_folder(world, drives, tmp_path):
+def test_alarm_and_a_whole_table_are_kept_in_the_worlds_folder(
+    world, drives, tmp_path, monkeypatch
+):
     folder = world.save(tmp_path / "world", card="# tiny\n")
-    evaluate(folder, drives, **QUICK | {"sections": ("tokenizer", "doubt"), "keep": True})
-    assert "| tokenizer, PSNR" in (folder / "README.md").read_text()
+    evaluate(folder, drives, **QUICK | {"sections": ("doubt",), "keep": True})
     assert len(worldsim.load(folder).cfg.doubt["weights"]) > 4
+    assert (folder / "README.md").read_text() == "# tiny\n"  # not all of its rows were measured
+    all_of_them = {"tokenizer": SECTIONS["tokenizer"]}
+    monkeypatch.setattr("worldsim.evaluation.SECTIONS", all_of_them)
+    evaluate(folder, drives, **QUICK | {"keep": True})
+    assert "| tokenizer, PSNR" in (folder / "README.md").read_text()
     with pytest.raises(ValueError, match="`keep` writes into a world's folder"):
         evaluate(world, drives, **QUICK | {"keep": True})

@@ -39,7 +39,14 @@ _MODULES = {
     "recipes": ("ModelConfig", "model_config", "train_dynamics", "train_tokenizer"),
     "finishing": ("train_decoder",),
     "making": ("MakeConfig", "make_world"),
-    "evaluation": ("EvaluateConfig", "Report", "compare", "evaluate", "rollout_quality"),
+    "evaluation": (
+        "EvaluateConfig",
+        "Report",
+        "compare",
+        "cut_clips",
+        "evaluate",
+        "rollout_quality",
+    ),
     "benchmark": ("Bench", "BenchConfig", "bench"),
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names}

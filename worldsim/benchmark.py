@@ -37,7 +37,7 @@ class BenchConfig:
     dtype: tuple[str, ...] = ()
     """Precisions of the weights, of fp32 and bf16; empty takes the world's default."""
     compile: bool = False
-    """Whether to time compiled steps beside eager ones; compiling takes a minute or more."""
+    """Whether to time compiled steps beside eager ones; compiling takes half a minute or more."""
     long_frames: int = 2000
     """Compare frame 100 with this one; 0 leaves that out."""
     seconds: float = 0.6
@@ -263,7 +263,7 @@ def median_ms(call: Callable[[], Any], seconds: float, device: torch.device) -> 
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.6) -> float:
-    """Return how many GFLOP/s this machine reaches on square matrices of side 1,024."""
+    """Return how many GFLOP/s this machine reaches on square matrices."""
     n = 1024 if device.type == "cpu" else 8192
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     return 2 * n**3 / median_ms(lambda: a @ b, seconds, device) / 1e6

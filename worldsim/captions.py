@@ -136,7 +136,7 @@ def caption(
     """Describe a moment of an episode.
 
     Args:
-        scene: Attributes; those of driving scenes have wordings of their own, others are named.
+        scene: Attributes; those of `Drive-v0` and `Doom-v0` have wordings, others are named.
         state: Ground truth, of which speed, curvature, offset and cars become manoeuvres.
         rng: Chooses length and wording.
         length: "short", "sentence" or "paragraph"; by default drawn, 40 : 40 : 20.

@@ -83,7 +83,7 @@ COMMANDS = {
         "path=data/drive test=0.1",
     ),
     "train": Command(
-        "train a tokenizer, then the dynamics of a world; resumes what was interrupted",
+        "train a stage of a world: tokenizer, dynamics, decoder; resumes what was interrupted",
         "worldsim.launch:LaunchConfig",
         "worldsim.launch:launch",
         "stage=tokenizer data=data/drive out=runs/tok model=small",

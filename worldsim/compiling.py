@@ -1,10 +1,10 @@
 """A world whose steps run as machine code that torch makes for them.
 
 At batch 1 a step is bound by hundreds of small operations; compiled, with the weights packed into
-the code, they become few: 9.5 in place of 13.5 ms (one core). The first step takes half a minute,
-and so does that of each other number of worlds. On two threads what torch makes is four times as
-slow as what it runs without, so larger batches are left alone. Prompts are padded to one of two
-lengths, so that another prompt seldom means to compile again.
+the code, they become few: 9.4 in place of 13.4 ms (one core). The first step takes half a minute
+or more, and so does that of each other number of worlds. On two threads what torch makes is four
+times as slow as what it runs without, so larger batches are left alone. Prompts are padded to one
+of two lengths, so that another prompt seldom means to compile again.
 """
 
 from copy import copy

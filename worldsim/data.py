@@ -201,7 +201,11 @@ class DatasetWriter:
         stage_episode(self.staging, self.info, self.written, episode)
 
     def close(self) -> DiskDataset:
-        """Turn the waiting episodes into a data set and open it."""
+        """Turn the waiting episodes into a data set and open it.
+
+        Those behind a gap, which workers that were stopped can leave, are dropped; `missing` names
+        the gaps.
+        """
         staged = range(len(self.existing or ()), self.written)
         if self.existing is None and not staged:
             raise ValueError("a data set must hold at least one episode, got none; `append` one")

@@ -95,7 +95,8 @@ def check_packages(cfg: DoctorConfig) -> Iterator[Finding]:
         state, advice = found or "not installed", ""
         if found is None or not wanted.specifier.contains(found, prereleases=True):
             state += f"; {extra or 'worldsim'} wants {line}"
-            advice = f"pip install '{line}'"
+            alone = "--no-deps " if wanted.name == "vizdoom" else ""  # it asks for pygame
+            advice = f"pip install {alone}'{line}'"
         elif error := _import_error(NATIVE.get(wanted.name, "")):
             state += f", but {error}"
             advice = f"pip install --force-reinstall '{line}'"

@@ -17,7 +17,8 @@ from worldsim.world import World
 class WorldEnv(gymnasium.Env):
     """One imagined episode.
 
-    Args and errors are those of `WorldVectorEnv`; only `prompt` is a single string here.
+    Args and errors are those of `WorldVectorEnv`, but for what batches need; `prompt` is a single
+    string.
     """
 
     metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 10}

@@ -60,6 +60,7 @@ def evaluate(
         The report; `str(report)` prints its figures.
 
     Raises:
+        FileNotFoundError: If there is no such world or data set.
         ValueError: If world and data do not fit each other, or episodes are too short.
         FileExistsError: If `out` holds something else than a report.
     """
@@ -105,7 +106,8 @@ def evaluate(
 
 def _keep(study: Study, folder: Path, report: Report) -> None:
     """Write the card's table and the alarm's calibration into the world's folder."""
-    write_card(folder / "README.md", report.card)
+    if not study.cfg.sections:  # else rows would be missing
+        write_card(folder / "README.md", report.card)
     if "doubt" in report.figures:
         config = json.loads((folder / "config.json").read_text())
         write_text(

@@ -33,8 +33,8 @@ def load(
         name: A shipped world, a folder, or a Hub id `owner/name` (needs `huggingface_hub`).
         device: CUDA if there is some, else CPU.
         dtype: bfloat16 where the device multiplies it fast, else float32.
-        compile: Whether steps run compiled: faster by a third for one world on a CPU, after a
-            minute at the first step (see `worldsim.compiling`).
+        compile: Whether steps run compiled: faster by a third for one world on a CPU, after half
+            a minute or more at the first step (see `worldsim.compiling`).
 
     Raises:
         FileNotFoundError: If there is no such world, or a file of it is missing.

@@ -104,7 +104,7 @@ def compose_raw(schema: type, words: Sequence[str] = (), name: str = "") -> Dict
 
 
 def group_options(group: str) -> list[str]:
-    """Return the YAML files of a config group, `["base", "small", "tiny"]` for `model`."""
+    """Return the YAML files of a config group, `["base", "quick", ...]` for `model`."""
     folder = files(CONFIGS) / group
     if not folder.is_dir():
         return []

@@ -46,7 +46,7 @@ class ModelConfig:
 
 
 def model_config(name: str) -> ModelConfig:
-    """Read a size (`tiny`, `small`, `base`) from `worldsim/configs/model`.
+    """Read a size (`tiny`, `quick`, `small`, `base`) from `worldsim/configs/model`.
 
     Raises:
         ValueError: If there is no such size.
@@ -97,6 +97,10 @@ def train_tokenizer(
 
     Returns:
         The tokenizer with the best held-out PSNR.
+
+    Raises:
+        ValueError: If `init`, `more` or `test` do not fit, or `out` was begun with something else.
+        KeyboardInterrupt: After Ctrl-C, once a checkpoint is saved.
     """
     out, data = Path(out), opened(data)
     cfg = model_config(model) if isinstance(model, str) else model
@@ -185,7 +189,7 @@ def train_dynamics(
         model: A size, or an architecture (its tokenizer part is not read).
         test: Held-out data set; by default every 50th episode of `data`.
         more: Data sets to learn from as well, of frames of other sizes; all count by their frames.
-        init: World whose dynamics' weights to start from.
+        init: World or run whose dynamics' weights to start from.
         device: Where to train.
         train: Budget and learning rates.
         objective: Mix of the batches and weights of the losses.
@@ -194,6 +198,10 @@ def train_dynamics(
 
     Returns:
         The `World` with the best held-out rollout.
+
+    Raises:
+        ValueError: If `init`, `more` or `test` do not fit, or `out` was begun with something else.
+        KeyboardInterrupt: After Ctrl-C, once a checkpoint is saved.
     """
     out, data = Path(out), opened(data)
     cfg = model_config(model) if isinstance(model, str) else model

@@ -67,6 +67,12 @@ def record(
 
     Returns:
         The data set: a `DiskDataset` if `out` is given, else a `MemoryDataset`.
+
+    Raises:
+        TypeError: If `env` is no env and makes none, or cannot be sent to workers.
+        ValueError: If a number or the policy makes no sense, an episode never ends, or `out` was
+            begun with other settings.
+        FileExistsError: If `out` holds something else than a data set.
     """
     for name, value in {"episodes": episodes, "workers": workers, "max_steps": max_steps}.items():
         if not (name == "max_steps" and value is None) and (type(value) is not int or value < 1):
@@ -101,7 +107,17 @@ def record(
 def record_episode(
     env: Env, policy: str | Policy = "scripted", seed: int = 0, max_steps: int | None = None
 ) -> Episode:
-    """Record one episode, from `env.reset(seed=seed)` to its end."""
+    """Record one episode, from `env.reset(seed=seed)` to its end.
+
+    Args:
+        env: Must render `rgb_array` or observe pixels.
+        policy: As in `record`.
+        seed: Of the env and of the policy.
+        max_steps: Truncate after so many steps; None leaves it to the env.
+
+    Raises:
+        ValueError: If the policy makes no sense, or the episode never ends.
+    """
     choose = _chooser(env, policy, seed)
     observation, info = env.reset(seed=seed)
     scene = info.get("scene", {})

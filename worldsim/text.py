@@ -89,6 +89,7 @@ class TextEncoder:
 
     Raises:
         FileNotFoundError: On first use, if the weights are not there.
+        ValueError: On first use, if the package's weights are not those expected.
     """
 
     dim = DIM

@@ -59,7 +59,7 @@ class TrainConfig:
     steps: int = 0
     """Budget in train steps; 0 for none. The first budget to run out ends the training."""
     batch_size: int = 0
-    """Frames (tokenizer, default 32) or clips of `context` frames (dynamics, 8) in a batch."""
+    """Frames (tokenizer, default 32; decoder, 48) or clips of `context` frames (dynamics, 8)."""
     accumulate: int = 1
     """Batches per train step."""
     muon_lr: float = 0.02
@@ -192,6 +192,8 @@ def fit(
         The moving average with the best score, or the last one without `evaluate`.
 
     Raises:
+        ValueError: If `out` was begun with another architecture.
+        FloatingPointError: If the gradient is no longer finite; the checkpoint stays as it was.
         KeyboardInterrupt: After SIGINT or SIGTERM, once the checkpoint is saved.
     """
     device = next(model.parameters()).device

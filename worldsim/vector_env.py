@@ -145,6 +145,7 @@ class WorldVectorEnv(VectorEnv):
                 (`t - 1`, between the frames) and `reset_mask` `(num_envs,)` bool.
 
         Raises:
+            gymnasium.error.ResetNeeded: If the first reset leaves rows out.
             TypeError: If an option is of the wrong kind.
             ValueError: If an option does not fit.
         """
@@ -174,7 +175,8 @@ class WorldVectorEnv(VectorEnv):
             Observations, expected rewards, whether the world takes the episode for ended, whether
             the horizon is reached, and infos: `prompt` in force, probability of `termination` and,
             if the world is calibrated, `doubt` about the frame: 1.0 is as wrong as the worst 5 % of
-            real transitions (see `worldsim.doubt`).
+            real transitions (see `worldsim.doubt`). With SAME_STEP, rows that ended show the first
+            frame of their next episode, and `final_obs` and `final_info` hold what they ended with.
 
         Raises:
             gymnasium.error.ResetNeeded: Before `reset`, or if a row has ended and nobody reset it.

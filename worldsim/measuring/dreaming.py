@@ -161,7 +161,7 @@ def rollout_quality(
 
     Args:
         world: The world.
-        clips: Held-out clips; their given frames are the context.
+        clips: Held-out clips, from `cut_clips`; their given frames are the context.
         horizons: Which imagined frames to judge; 1 is the first.
         steps: Sampler steps per frame; None is the world's default.
         latents: Encoded given frames, `(b, context, c, h, w)`, if at hand.

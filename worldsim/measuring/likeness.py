@@ -29,8 +29,9 @@ def compare(
     """Measure any predictor of frames on held-out clips.
 
     Args:
-        predict: From given frames and actions to frames; see `Predict`.
-        clips: Held-out clips.
+        predict: From frames `(b, t, h, w, 3)` uint8 and flat actions `(b, t - 1 + k, a)` to the `k`
+            frames that follow, `(b, k, h, w, 3)` uint8.
+        clips: Held-out clips, from `cut_clips`.
         horizons: Which predicted frames to judge.
 
     Returns:

@@ -19,7 +19,7 @@ from worldsim.recording import record
 from worldsim.spaces import action_from_json, flatten_action, null_action
 from worldsim.world import World
 
-PROBE_SEED = 2_000_000  # first seed of what is recorded for the probe: no training uses it
+PROBE_SEED = 2_000_000  # first seed of what is recorded for the probe: no other data set uses it
 PROBE_STEPS = 40
 PROBE_FILE = "probe.safetensors"  # in a report's folder: the next evaluation need not train one
 
@@ -38,7 +38,8 @@ class EvaluateConfig:
     out: str = "report"
     """Folder of the report; empty for none."""
     sections: tuple[str, ...] = ()
-    """Which measures to take; empty for all."""
+    """Of tokenizer, fidelity, actions, counterfactual, steering, driving, revisit, state, rewards,
+    text, drift, doubt, time and probe; empty for all."""
     clips: int = 64
     """Held-out clips."""
     context: int = 16
@@ -67,8 +68,8 @@ class EvaluateConfig:
     fvd: str = ""
     """TorchScript file `(n, 3, t, h, w) -> (n, d)` on [-1, 1]; empty leaves FVD out."""
     keep: bool = False
-    """Write the figures into the world's model card and the hallucination alarm's calibration into
-    its config.json."""
+    """Write the hallucination alarm's calibration into the world's config.json and, where all
+    measures were taken, the figures into its model card."""
     seed: int = 0
     device: str = ""
     """Where to run; empty chooses."""

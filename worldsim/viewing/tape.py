@@ -34,7 +34,7 @@ class Moment:
     termination: float | None = None
     """Probability that the episode ends here, where an env tells it."""
     doubt: float | None = None
-    """How unsure the world is of this frame, in [0, 1], where an env tells it."""
+    """How wrong the frame probably is, where an env tells it (see `worldsim.doubt`)."""
     ended: str = ""
     """"terminated" or "truncated" on the last frame of an episode."""
     model_ms: float = 0.0
