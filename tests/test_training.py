@@ -14,11 +14,12 @@ from gymnasium import spaces
 from torch import nn
 
 import worldsim
+from worldsim.clips import Batch, Clips
 from worldsim.datasets.episodes import Episode
 from worldsim.files import read_tensors
 from worldsim.launch import LaunchConfig
 from worldsim.optim import MuonAdamW, orthogonalise
-from worldsim.training import Run, TrainConfig, WandbConfig, fit
+from worldsim.training import Run, TrainConfig, WandbConfig, fit, to_device
 
 QUIET = {"minutes": 0.0, "warmup": 0, "wandb": WandbConfig("disabled")}
 
@@ -46,6 +47,16 @@ def test_it_learns(tmp_path):
     before = loss(model, None, sample(torch.Generator()), 0, None)[0]
     best = fit(model, sample, loss, TrainConfig(steps=200, **QUIET), tmp_path)
     assert loss(best, None, sample(torch.Generator()), 0, None)[0] < 0.2 * before
+
+
+def test_the_tensors_of_a_batch_move_to_the_device_and_nothing_else_does():
+    """A batch that says which way it looks at time once went to no other device than the CPU."""
+    x = torch.zeros(1, 1)
+    batch = Batch(Clips(x, x, x > 0, x, x > 0, x > 0, None), causal=True)
+    moved = to_device(batch, torch.device("meta"))
+    assert moved.causal is True and moved.clips.prompts is None
+    assert {part.device.type for part in vars(moved.clips).values() if part is not None} == {"meta"}
+    assert batch.clips.latents.device.type == "cpu"
 
 
 @pytest.mark.parametrize("late", [60, 1000])

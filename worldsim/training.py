@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -332,7 +332,6 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move a tensor, or the tensors of a dataclass, to `device`."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
-    if batch is None or device.type == "cpu":
+    if not is_dataclass(batch) or device.type == "cpu":
         return batch
-    fields = {k: to_device(getattr(batch, k), device) for k in batch.__dataclass_fields__}
-    return type(batch)(**fields)
+    return replace(batch, **{k: to_device(v, device) for k, v in vars(batch).items()})
