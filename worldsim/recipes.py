@@ -253,8 +253,9 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
     horizon = clips.horizon
 
     def world_of(ema: Dynamics):
-        dtype = torch.bfloat16 if has_bf16(ema.head.weight.device) else torch.float32
-        parts = [deepcopy(model).to(dtype) for model in (tokenizer, ema)]
+        device = ema.head.weight.device  # the tokenizer of a resumed run need not be there
+        dtype = torch.bfloat16 if has_bf16(device) else torch.float32
+        parts = [deepcopy(model).to(device, dtype) for model in (tokenizer, ema)]
         return build_world(train_on, *parts, name=name)
 
     def evaluate(ema: Dynamics) -> dict[str, float]:
