@@ -11,6 +11,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from worldsim.building import build_world
 from worldsim.data import DatasetInfo, Episode, MemoryDataset
 from worldsim.env import WorldEnv
 from worldsim.loading import list_worlds, load
-from worldsim.world import FORMAT_VERSION, Starts
+from worldsim.world import FORMAT_VERSION, Starts, has_bf16
 
 FROZEN = Path(__file__).parent / "data"
 ACTIONS = np.random.default_rng(0).uniform([-1, 0, 0], 1, (4, 3)).astype(np.float32)
@@ -404,6 +405,18 @@ def test_an_uncaptioned_data_set_gives_a_world_without_words(tmp_path):
 def test_short_episodes_make_short_start_clips():
     world = built(make_dataset(make_episode((CAPTIONS[0],), [0] * 9)))
     assert world.starts.latents.shape[:2] == (1, 9) == world.starts.actions.shape[:2]
+
+
+@pytest.mark.parametrize("major, fast", [(7, False), (8, True)])
+def test_a_card_that_only_emulates_bf16_works_in_fp32(monkeypatch, major, fast):
+    """A T4 or V100 was taken for one that multiplies bf16 fast, as torch can do it on them."""
+    card = SimpleNamespace(major=major)
+    for name, answer in (
+        ("is_available", True), ("current_device", 0), ("get_device_properties", card),
+        ("_check_bf16_tensor_supported", True),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    assert has_bf16(torch.device("cuda")) is fast
 
 
 if __name__ == "__main__":

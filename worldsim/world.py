@@ -242,7 +242,7 @@ def _bring_back(old: Path, folder: Path) -> None:
 def has_bf16(device: torch.device) -> bool:
     """Say whether `device` multiplies matrices faster in bfloat16 than in float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
