@@ -1,6 +1,7 @@
 """Timings of a tiny world: that every part is there and that the sums are right."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from worldsim.benchmark import (
     median_ms,
 )
 from worldsim.cli import main
+from worldsim.machine import about_machine
 
 QUICK = {"seconds": 0.0, "progress": False}
 PARTS = ("encode", "decode", "first pass", "further pass")
@@ -25,6 +27,16 @@ WHOLES = ("env step, latents", "env step, pixels")
 def found(tiny_world):
     """One benchmark of 1 and 3 worlds, with one and two passes."""
     return bench(tiny_world, batch=(1, 3), sampler_steps=(1, 2), long_frames=110, **QUICK)
+
+
+def test_bf16_is_said_of_the_device_that_was_timed(tiny_world, monkeypatch):
+    """Of a GPU it was said what the CPU beside it can do."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    parts = {name: getattr(tiny_world, name) for name in ("cfg", "dynamics", "tokenizer")}
+    about = about_machine(SimpleNamespace(device=torch.device("cuda"), **parts))
+    assert about["device"].startswith("cuda: a GPU") and about["bf16"] == "in hardware"
 
 
 def rows(found, part, batch):

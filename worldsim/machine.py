@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from worldsim.world import World
+from worldsim.world import World, has_bf16
 
 
 def memory_mib() -> float:
@@ -31,7 +31,7 @@ def about_machine(world: World) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in world.dynamics.parameters()),
         "tokenizer_parameters": sum(p.numel() for p in world.tokenizer.parameters()),
         "device": f"{device.type}: {name}, {torch.get_num_threads()} threads",
-        "bf16": "in hardware" if torch.cpu._is_avx512_bf16_supported() else "emulated",
+        "bf16": "in hardware" if has_bf16(device) else "emulated",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
     }
 
