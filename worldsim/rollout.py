@@ -76,9 +76,9 @@ class Rollout:
         self.model, cfg = world.dynamics, world.dynamics.cfg
         if not math.isfinite(self.guidance):
             raise ValueError(f"`guidance` must be a number, got {self.guidance}; 1 is off")
-        self.steps = world.cfg.sampler_steps if sampler_steps is None else sampler_steps
-        check_steps(self.steps, cfg.max_steps)
-        self.steps = int(self.steps)  # also of NumPy
+        steps = world.cfg.sampler_steps if sampler_steps is None else sampler_steps
+        check_steps(steps, cfg.max_steps)
+        self.steps = int(steps)  # NumPy's whole numbers are none of Python's
         self.frame_size = frame_size or world.cfg.frame_size
         h, w = world.tokenizer.latent_size(self.frame_size)
         if h % cfg.patch or w % cfg.patch:
