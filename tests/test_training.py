@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -150,10 +151,26 @@ def test_a_budget_that_means_nothing_is_refused(wrong):
         TrainConfig(**wrong)
 
 
-def test_muons_update_has_singular_values_near_one():
-    update = orthogonalise(torch.randn(32, 48, generator=torch.Generator().manual_seed(0)))
+@pytest.mark.parametrize("shape", [(3, 32, 48), (3, 48, 32)], ids=["wide", "tall"])
+def test_muons_update_has_singular_values_near_one(shape):
+    update = orthogonalise(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
     values = torch.linalg.svdvals(update.float())
-    assert values.min() > 0.5 and values.max() < 1.3
+    assert update.shape == shape and values.min() > 0.5 and values.max() < 1.3
+
+
+def test_muon_steps_matrices_of_one_shape_together_as_it_would_each_alone():
+    g = torch.Generator().manual_seed(0)
+    model = nn.ModuleList(nn.Linear(32, 24) for _ in range(3))
+    alone = deepcopy(model)
+    grads = [torch.randn(24, 32, generator=g) for _ in range(2)]
+    for layer, grad in zip(model, grads, strict=False):  # the third has none
+        layer.weight.grad = grad
+    MuonAdamW(model).step(1.0)
+    for layer, grad in zip(alone, grads, strict=False):
+        layer.weight.grad = grad
+        MuonAdamW(layer).step(1.0)
+    for together, one in zip(model, alone, strict=True):
+        torch.testing.assert_close(together.weight, one.weight, atol=2e-4, rtol=0)
 
 
 def test_convolutions_and_inner_matrices_take_muon_and_the_rest_adam():

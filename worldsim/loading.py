@@ -8,7 +8,7 @@ import torch
 from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors
 from worldsim.tokenizer import Tokenizer
-from worldsim.world import FORMAT_VERSION, Starts, World, WorldConfig, has_bf16
+from worldsim.world import FORMAT_VERSION, Starts, World, WorldConfig, fast_dtype
 
 SHIPPED = Path(__file__).parent / "worlds"
 
@@ -42,7 +42,7 @@ def load(
     """
     folder = find_world(name)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
+    dtype = dtype or fast_dtype(device)
     cfg = _read_config(folder / "config.json")
     tokenizer, dynamics = Tokenizer(cfg.tokenizer), Dynamics(cfg.dynamics)
     for model, file in ((tokenizer, "tokenizer.safetensors"), (dynamics, "dynamics.safetensors")):

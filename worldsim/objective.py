@@ -55,7 +55,8 @@ def dynamics_loss(
 
     Args:
         model: In training.
-        teacher: Its moving average, for bootstrapped targets and imagined pasts.
+        teacher: Its moving average in the dtype it will be played in, for bootstrapped targets and
+            imagined pasts.
         clips: The batch.
         cfg: Mix and weights.
         causal: Which way to look at time.
@@ -145,7 +146,9 @@ class View:
         self, teacher: Dynamics, frames: Frames, prompts: Prompts | None, isolated: Tensor | None
     ) -> Tensor:
         """Return a teacher's clean latents."""
-        return teacher(frames, prompts, **self.look(), isolated=isolated, agent=False).latents
+        with torch.autocast(frames.x.device.type, enabled=False):
+            said = teacher(frames, prompts, **self.look(), isolated=isolated, agent=False)
+        return said.latents
 
 
 def feed(

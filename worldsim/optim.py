@@ -22,19 +22,19 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
 
 
 def orthogonalise(update: Tensor) -> Tensor:
-    """Push all singular values of `update` `(m, n)` towards 1 by five Newton-Schulz steps."""
-    x = update.bfloat16()
-    wide = x.shape[0] <= x.shape[1]
-    x = x if wide else x.mT
-    x = x / (x.norm() + 1e-7)
+    """Push all singular values of matrices `(b, m, n)` towards 1 by five Newton-Schulz steps."""
+    tall = update.shape[1] > update.shape[2]
+    x = (update.mT if tall else update).to(torch.bfloat16, memory_format=torch.contiguous_format)
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
         a = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-    return x if wide else x.mT
+        a = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)
+        x = torch.baddbmm(x, a, x, beta=3.4445)
+    return x.mT if tall else x
 
 
 class MuonAdamW:
-    """Two optimizers behind one face.
+    """Two optimizers behind one face; matrices of one shape are stepped together.
 
     Args:
         model: Its parameters are split by `split_parameters`.
@@ -60,13 +60,21 @@ class MuonAdamW:
         for group in self.adam.param_groups:
             group["lr"] = scale * self.adam_lr
         self.adam.step()
+        for group in self._by_shape():
+            for p, m in group:
+                m.lerp_(p.grad, 0.05)
+            update = orthogonalise(torch.stack([p.grad.lerp(m, 0.95).flatten(1) for p, m in group]))
+            size = max(1.0, update.shape[1] / update.shape[2]) ** 0.5
+            for (p, _), change in zip(group, update, strict=True):
+                p.add_(change.view_as(p), alpha=-scale * self.muon_lr * size)
+
+    def _by_shape(self) -> list[list[tuple[Tensor, Tensor]]]:
+        """Group the matrices that have a gradient, each with its momentum, by their shape."""
+        groups: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
         for p, m in zip(self.matrices, self.momentum, strict=True):
-            if p.grad is None:
-                continue
-            m.lerp_(p.grad, 0.05)
-            update = orthogonalise(p.grad.lerp(m, 0.95).flatten(1))
-            size = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-            p.add_(update.view_as(p).to(p.dtype), alpha=-scale * self.muon_lr * size)
+            if p.grad is not None:
+                groups.setdefault((len(p), p[0].numel()), []).append((p, m))
+        return list(groups.values())
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a resumed run needs, as named tensors."""

@@ -32,7 +32,7 @@ from worldsim.preparing import (
 from worldsim.processes import rank, wait
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import TrainConfig, fit
-from worldsim.world import has_bf16
+from worldsim.world import fast_dtype
 
 BATCH = {"tokenizer": 32, "dynamics": 8}
 
@@ -222,10 +222,12 @@ def train_dynamics(
         start_from(dynamics, dynamics_weights(init), init)
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
     eye = sensitivity_of(tokenizer, latents, device)
+    teacher = Dynamics(cfg).to(device, fast_dtype(device)).requires_grad_(False)
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
+        teacher.load_state_dict(ema.state_dict())
         return dynamics_loss(
-            model, ema, batch.clips, objective,
+            model, teacher, batch.clips, objective,
             causal=batch.causal, progress=progress, g=g, eye=eye,
         )  # fmt: skip
 
@@ -254,8 +256,7 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
 
     def world_of(ema: Dynamics):
         device = ema.head.weight.device  # the tokenizer of a resumed run need not be there
-        dtype = torch.bfloat16 if has_bf16(device) else torch.float32
-        parts = [deepcopy(model).to(device, dtype) for model in (tokenizer, ema)]
+        parts = [deepcopy(model).to(device, fast_dtype(device)) for model in (tokenizer, ema)]
         return build_world(train_on, *parts, name=name)
 
     def evaluate(ema: Dynamics) -> dict[str, float]:
