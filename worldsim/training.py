@@ -63,7 +63,7 @@ class TrainConfig:
     accumulate: int = 1
     """Batches per train step."""
     muon_lr: float = 0.02
-    """Learning rate of the matrices inside the network."""
+    """Learning rate of the matrices, convolutions among them."""
     adam_lr: float = 0.001
     """Learning rate of everything else."""
     ema: float = 0.998
