@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from copy import deepcopy
+from copy import copy, deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,12 @@ from torch import nn
 import worldsim
 from worldsim.clips import Batch, Clips
 from worldsim.datasets.episodes import Episode
+from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors
 from worldsim.launch import LaunchConfig
+from worldsim.measuring.dreaming import dream
 from worldsim.optim import MuonAdamW, orthogonalise
+from worldsim.preparing import dynamics_weights, start_from
 from worldsim.training import Run, TrainConfig, WandbConfig, fit, to_device
 
 QUIET = {"minutes": 0.0, "warmup": 0, "wandb": WandbConfig("disabled")}
@@ -173,12 +177,15 @@ def test_muon_steps_matrices_of_one_shape_together_as_it_would_each_alone():
         torch.testing.assert_close(together.weight, one.weight, atol=2e-4, rtol=0)
 
 
-def test_convolutions_and_inner_matrices_take_muon_and_the_rest_adam():
-    model = nn.ModuleDict(
-        {"embed": nn.Linear(32, 32), "block": nn.Conv2d(32, 32, 3), "head": nn.Linear(32, 32)}
-    )
-    optimizer = MuonAdamW(model)
-    assert [p is model["block"].weight for p in optimizer.matrices] == [True]
+def test_convolutions_and_matrices_take_muon_and_the_rest_adam():
+    layers = {
+        "embed": nn.Conv2d(32, 32, 3),
+        "block": nn.Linear(32, 32),
+        "place": nn.Linear(32, 32),
+        "agent": nn.Linear(32, 32),
+    }
+    optimizer = MuonAdamW(nn.ModuleDict(layers))
+    assert {id(p) for p in optimizer.matrices} == {id(layers[n].weight) for n in ("embed", "block")}
 
 
 def toy_data(episodes=4, steps=40):
@@ -230,11 +237,23 @@ def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_pat
         init=trained / "dyn/world", **quick,
     )  # fmt: skip
     model.dynamics.depth = 2
-    with pytest.raises(ValueError, match="same architecture"):
+    with pytest.raises(ValueError, match="same architecture.* or fewer"):
         worldsim.train_dynamics(
             toy_data(), trained / "tok", tmp_path / "off", steps=1, model=model,
             init=trained / "dyn/world", **quick,
         )  # fmt: skip
+
+
+def test_a_world_that_grows_deeper_imagines_at_first_what_it_did(trained, tmp_path):
+    small = worldsim.load(trained / "dyn/world", dtype=torch.float32)
+    cfg = small.dynamics.cfg
+    more = replace(cfg, stem=cfg.stem + 1, depth=cfg.depth + 2, tail=cfg.tail + 2)
+    deep = copy(small)
+    deep.dynamics = Dynamics(more)
+    start_from(deep.dynamics, dynamics_weights(trained / "dyn/world"), "")
+    given, actions = np.zeros((1, 4, 16, 16, 3), np.uint8), np.ones((1, 7, 1), np.float32)
+    one, other = (dream(world, given, actions, 4).latents for world in (small, deep))
+    torch.testing.assert_close(one, other)
 
 
 def test_a_run_goes_on_only_with_what_it_was_begun_with(trained, tmp_path):

@@ -42,16 +42,20 @@ def dynamics_weights(init: str | Path) -> dict[str, Tensor]:
 
 
 def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -> None:
-    """Take over the weights that `init` has.
+    """Take over the weights that `init` has; more layers than it has begin as the identity.
 
     Raises:
-        ValueError: If the architectures differ.
+        ValueError: If the architectures differ in more than that.
     """
+    deeper = {
+        k: v for k, v in model.state_dict().items() if k.startswith(("stem", "blocks", "tail"))
+    }
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(deeper | weights)
     except RuntimeError as error:
         raise ValueError(
-            f"`init` must be a world of the same architecture, got {init}: {error}"
+            "`init` must be a world of the same architecture, with as many layers or fewer, "
+            f"got {init}: {error}"
         ) from error
 
 

@@ -189,7 +189,7 @@ def train_dynamics(
         model: A size, or an architecture (its tokenizer part is not read).
         test: Held-out data set; by default every 50th episode of `data`.
         more: Data sets to learn from as well, of frames of other sizes; all count by their frames.
-        init: World or run whose dynamics' weights to start from.
+        init: World or run whose dynamics' weights to start from; it may have fewer layers.
         device: Where to train.
         train: Budget and learning rates.
         objective: Mix of the batches and weights of the losses.
