@@ -93,6 +93,14 @@ def test_resuming_continues_exactly(tmp_path):
     assert torch.equal(weights(whole), weights(resumed))
 
 
+def test_a_run_draws_other_batches_than_the_one_whose_weights_it_begins_with(tmp_path):
+    """With one seed a world that went on was shown what it had been shown before."""
+    first, again, other = small_model(), small_model(), small_model()
+    nn.init.zeros_(other[2].bias)
+    drawn = [sample(Run(m, TrainConfig(steps=1, **QUIET), "cpu").g) for m in (first, again, other)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
 def test_signal_handlers_are_put_back(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     fit(small_model(), sample, loss, TrainConfig(steps=1, **QUIET), tmp_path)

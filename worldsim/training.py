@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
@@ -93,6 +94,18 @@ class TrainConfig:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
 
 
+def checksum(model: nn.Module) -> int:
+    """Return a number that tells weights apart.
+
+    A run that goes on from earlier weights (`init`) is to draw other batches than those learned:
+    what they knew by heart taught them nothing more, and looked as if it did.
+    """
+    total = 0
+    for p in model.parameters():
+        total = zlib.crc32(p.detach().cpu().contiguous().numpy(), total)
+    return total
+
+
 class Run:
     """What a training carries from step to step and over an interruption."""
 
@@ -100,7 +113,7 @@ class Run:
         self.model, self.cfg = model, cfg
         self.ema = deepcopy(model).requires_grad_(False)
         self.optimizer = MuonAdamW(model, cfg.muon_lr, cfg.adam_lr)
-        self.g = torch.Generator().manual_seed(cfg.seed + 1000 * rank())
+        self.g = torch.Generator().manual_seed(cfg.seed + 1000 * rank() + checksum(model))
         self.step, self.elapsed, self.best = 0, 0.0, -float("inf")
         self.averaged = 0.0  # progress when the average last moved
         self.device = device
