@@ -19,7 +19,7 @@ import worldsim
 from worldsim.clips import Batch, Clips
 from worldsim.datasets.episodes import Episode
 from worldsim.dynamics import Dynamics
-from worldsim.files import read_tensors
+from worldsim.files import read_tensors, write_tensors
 from worldsim.launch import LaunchConfig
 from worldsim.measuring.dreaming import dream
 from worldsim.optim import MuonAdamW, orthogonalise
@@ -91,6 +91,16 @@ def test_resuming_continues_exactly(tmp_path):
         fit(small_model(), sample, stop_at_five, TrainConfig(steps=12, **QUIET), tmp_path / "two")
     resumed = fit(small_model(), sample, loss, TrainConfig(steps=12, **QUIET), tmp_path / "two")
     assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_run_does_not_go_on_with_another_optimizer(tmp_path):
+    """As after an upgrade that lets Muon step other matrices."""
+    fit(small_model(), sample, loss, TrainConfig(steps=2, **QUIET), tmp_path)
+    tensors, meta = read_tensors(tmp_path / "checkpoint.safetensors")
+    del tensors["optimizer.momentum.1"]
+    write_tensors(tmp_path / "checkpoint.safetensors", tensors, meta)
+    with pytest.raises(ValueError, match="the optimizer of that worldsim.*another `out`"):
+        fit(small_model(), sample, loss, TrainConfig(steps=4, **QUIET), tmp_path)
 
 
 def test_a_run_draws_other_batches_than_the_one_whose_weights_it_begins_with(tmp_path):

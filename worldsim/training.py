@@ -160,13 +160,13 @@ class Run:
         }
         try:
             self.model.load_state_dict(part("model"))
-        except RuntimeError as error:
+            self.optimizer.load(part("optimizer"))
+        except (RuntimeError, KeyError) as error:
             raise ValueError(
-                "a run goes on with the architecture it was begun with, got another in "
-                f"{path}; choose another `out`"
+                "a run goes on with the architecture it was begun with, and the optimizer of that "
+                f"worldsim, got another in {path}; choose another `out`"
             ) from error
         self.ema.load_state_dict(part("ema"))
-        self.optimizer.load(part("optimizer"))
         self.g.set_state(tensors["generator"])
         torch.set_rng_state(tensors["torch_rng"])
         facts = json.loads(meta["facts"])
