@@ -24,7 +24,7 @@ from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
 from worldsim.measuring.dreaming import dream, encode, rollout_quality
 from worldsim.measuring.heldout import check_fit, cut_short
-from worldsim.training import TrainConfig, fit
+from worldsim.training import TrainConfig, checksum, fit
 from worldsim.world import World
 
 CHUNK = 64  # clips that are imagined at once
@@ -121,8 +121,7 @@ def train_decoder(
 
 def imagined(world: World, data, count: int, path: Path) -> Dreams:
     """Let a world go on from `count` clips of a data set; or read what an interrupted run made."""
-    total = sum(p.double().sum() for p in world.dynamics.state_dict().values())
-    about = {"world": f"{total:.9e}", "clips": str(count)}
+    about = {"world": f"{checksum(world.dynamics):08x}", "clips": str(count)}
     if path.exists():
         tensors, was = read_tensors(path)
         if {name: was.get(name) for name in about} != about:

@@ -15,6 +15,7 @@ from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
 from worldsim.processes import rank, wait
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
+from worldsim.training import checksum
 from worldsim.world import has_bf16
 
 
@@ -73,9 +74,8 @@ def tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str, bar: bool
     Raises:
         ValueError: If that run encoded other recordings or with another tokenizer.
     """
-    weights = sum(p.double().sum().item() for p in tokenizer.parameters())
     last = zlib.crc32(episodes[len(episodes) - 1].frames)
-    about = {"of": f"{len(episodes)} episodes, the last {last:08x}, by {weights:.6e}"}
+    about = {"of": f"{len(episodes)} episodes, the last {last:08x}, by {checksum(tokenizer):08x}"}
     if rank() == 0 and not path.exists():
         from worldsim.text import TextEncoder
 

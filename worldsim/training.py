@@ -95,14 +95,10 @@ class TrainConfig:
 
 
 def checksum(model: nn.Module) -> int:
-    """Return a number that tells weights apart.
-
-    A run that goes on from earlier weights (`init`) is to draw other batches than those learned:
-    what they knew by heart taught them nothing more, and looked as if it did.
-    """
+    """Return a number that tells weights apart, whatever dtype and device they are in."""
     total = 0
     for p in model.parameters():
-        total = zlib.crc32(p.detach().cpu().contiguous().numpy(), total)
+        total = zlib.crc32(p.detach().float().cpu().contiguous().numpy(), total)
     return total
 
 
@@ -113,6 +109,7 @@ class Run:
         self.model, self.cfg = model, cfg
         self.ema = deepcopy(model).requires_grad_(False)
         self.optimizer = MuonAdamW(model, cfg.muon_lr, cfg.adam_lr)
+        # other weights draw other batches: those that `init` knew by heart taught it nothing more
         self.g = torch.Generator().manual_seed(cfg.seed + 1000 * rank() + checksum(model))
         self.step, self.elapsed, self.best = 0, 0.0, -float("inf")
         self.averaged = 0.0  # progress when the average last moved
