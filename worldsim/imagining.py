@@ -34,11 +34,6 @@ def imagine_past(teacher: Dynamics, clips: Clips, c: Corruption, fog: Tensor, st
     Returns:
         The clips with those frames replaced.
     """
-    with torch.autocast(clips.latents.device.type, enabled=False):
-        return _imagine_past(teacher, clips, c, fog, start)
-
-
-def _imagine_past(teacher: Dynamics, clips: Clips, c: Corruption, fog: Tensor, start: int) -> Clips:
     own, made = c.own, clips.latents.float().clone()
     x, fog, tau, text = made[own], fog[own], c.past[own], rows_of(clips.prompts, own)
     actions, known = clips.actions[own], clips.known[own]

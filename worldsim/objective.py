@@ -80,7 +80,8 @@ def dynamics_loss(
     if c.own.any():
         latest = min(x.shape[1] // 2, config_of(model).context)
         start = int(torch.randint(1, latest + 1, (), generator=g))
-        told = imagine_past(teacher, told, c, fog, start)
+        with torch.autocast(x.device.type, enabled=False):  # the teacher has a dtype of its own
+            told = imagine_past(teacher, told, c, fog, start)
     past = noise_latents(told.latents, fog, c.past)
     frames = feed(told, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts

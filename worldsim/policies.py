@@ -8,7 +8,7 @@ from gymnasium import Env, spaces
 
 from worldsim.agents import load_agent
 from worldsim.filmed import load_function
-from worldsim.recording import DRAWN
+from worldsim.recording import DRAWN, own_driver
 from worldsim.spaces import Policy, afresh
 
 NAMES = ("scripted", *DRAWN)
@@ -38,11 +38,8 @@ def choose_policy(policy: str | Policy, env: Env) -> str | Policy:
         few = isinstance(space, spaces.Box) and np.prod(space.shape) <= HANDS
         return "keys" if few else "sticky"
     if isinstance(policy, str):
-        if policy == "scripted" and not hasattr(env.unwrapped, "scripted_action"):
-            raise ValueError(
-                "`policy=scripted` needs an env with scripted_action(rng), which "
-                f"{type(env.unwrapped).__name__} lacks; try sticky"
-            )
+        if policy == "scripted":
+            own_driver(env)  # refuses an env that has none
         if policy in NAMES:
             return policy
         if policy.endswith(".zip"):

@@ -140,6 +140,21 @@ def record_episode(
     return build_episode(frames, actions, transitions, truths, scene=scene, seed=seed)
 
 
+def own_driver(env: Env) -> Callable[[np.random.Generator], Any]:
+    """Return what chooses an env's actions under the policy "scripted".
+
+    Raises:
+        ValueError: If the env has no such driver.
+    """
+    drive = getattr(env.unwrapped, "scripted_action", None)
+    if drive is None:
+        raise ValueError(
+            "`policy=scripted` needs an env with scripted_action(rng), which "
+            f"{type(env.unwrapped).__name__} lacks; use {', '.join(DRAWN)} or a callable"
+        )
+    return drive
+
+
 @dataclass(frozen=True)
 class _Job:
     """What a process needs to know to record episodes."""
@@ -220,12 +235,8 @@ def _chooser(env: Env, policy: str | Policy, seed: int) -> Callable[[Any], Any]:
         policy = afresh(policy)
         return lambda observation: policy(observation, rng)
     if policy == "scripted":
-        if not hasattr(env.unwrapped, "scripted_action"):
-            raise ValueError(
-                '`policy="scripted"` needs `env.unwrapped.scripted_action(rng)`, which '
-                f"{type(env.unwrapped).__name__} lacks; use {', '.join(DRAWN)} or a callable"
-            )
-        return lambda observation: env.unwrapped.scripted_action(rng)
+        drive = own_driver(env)
+        return lambda observation: drive(rng)
     if policy not in DRAWN:
         raise ValueError(
             f"`policy` must be scripted, {', '.join(DRAWN)} or a callable, got {policy!r}"

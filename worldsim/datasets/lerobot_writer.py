@@ -65,46 +65,65 @@ def write_layout(root: Path, parts: Iterable[Part], meta: dict[str, Any]) -> Non
             }
             features = features or {k: describe_column(k, x) for k, x in columns.items()}
             tables.append(columns, file)
-            where = {"chunk_index": file // FILES_PER_CHUNK, "file_index": file % FILES_PER_CHUNK}
-            stats = {name: column_stats(x) for name, x in columns.items()}
-            stats[VIDEO_KEY] = part.image_stats
-            episodes.append(
-                {"episode_index": index, "tasks": part.captions, "length": count}
-                | {f"data/{name}": value for name, value in where.items()}
-                | {"dataset_from_index": rows, "dataset_to_index": rows + count}
-                | {f"videos/{VIDEO_KEY}/{name}": value for name, value in where.items()}
-                | {f"videos/{VIDEO_KEY}/from_timestamp": first / fps}
-                | {f"videos/{VIDEO_KEY}/to_timestamp": (first + count) / fps}
-                | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
-                | {"scene": json.dumps(part.scene), "seed": part.seed}
-                | {f"stats/{name}/{k}": v for name, s in stats.items() for k, v in s.items()}
-            )
+            episodes.append(_episode_row(part, columns, file, first, fps))
             rows += count
-    _write_table(pa.Table.from_pylist(episodes), root / EPISODES_PATH.format(**_FIRST))
-    _write_table(_tasks_table(list(tasks)), root / "meta/tasks.parquet")
     features |= {VIDEO_KEY: _video_feature(meta)}
     stats = {
         name: merge_stats([{k: row[f"stats/{name}/{k}"] for k in _STATS} for row in episodes])
         for name in features
     }
+    counts = {"total_episodes": len(episodes), "total_frames": rows, "total_tasks": len(tasks)}
+    _write_table(pa.Table.from_pylist(episodes), root / EPISODES_PATH.format(**_FIRST))
+    _write_table(_tasks_table(list(tasks)), root / "meta/tasks.parquet")
     _write_json(root / "meta/stats.json", stats)
-    info = {
+    _write_json(root / "meta/info.json", _info(counts, features, meta))
+
+
+def _episode_row(
+    part: Part, columns: dict[str, np.ndarray], file: int, first: int, fps: float
+) -> dict[str, Any]:
+    """Return what the table of episodes says of one.
+
+    Args:
+        part: The episode.
+        columns: Its own, as they are written.
+        file: Which file has its rows and its frames.
+        first: Its first frame in that file.
+        fps: Frames a second.
+    """
+    count, begin = len(columns["index"]), int(columns["index"][0])
+    where = {"chunk_index": file // FILES_PER_CHUNK, "file_index": file % FILES_PER_CHUNK}
+    stats = {name: column_stats(x) for name, x in columns.items()} | {VIDEO_KEY: part.image_stats}
+    return (
+        {"episode_index": int(columns["episode_index"][0])}
+        | {"tasks": part.captions, "length": count}
+        | {f"data/{name}": value for name, value in where.items()}
+        | {"dataset_from_index": begin, "dataset_to_index": begin + count}
+        | {f"videos/{VIDEO_KEY}/{name}": value for name, value in where.items()}
+        | {f"videos/{VIDEO_KEY}/from_timestamp": first / fps}
+        | {f"videos/{VIDEO_KEY}/to_timestamp": (first + count) / fps}
+        | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
+        | {"scene": json.dumps(part.scene), "seed": part.seed}
+        | {f"stats/{name}/{k}": v for name, s in stats.items() for k, v in s.items()}
+    )
+
+
+def _info(counts: dict[str, int], features: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
+    """Return what `meta/info.json` says."""
+    return {
         "codebase_version": VERSION,
         "robot_type": None,
-        "total_episodes": len(episodes),
-        "total_frames": rows,
-        "total_tasks": len(tasks),
+        **counts,
         "chunks_size": FILES_PER_CHUNK,
         "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
-        "fps": fps,
-        "splits": {"train": f"0:{len(episodes)}"},
+        "fps": meta["fps"],
+        "splits": {"train": f"0:{counts['total_episodes']}"},
         "data_path": DATA_PATH,
         "video_path": VIDEO_PATH,
         "features": features,
         "worldsim": meta,
     }
-    _write_json(root / "meta/info.json", info)
 
 
 class _VideoJoiner:

@@ -4,6 +4,7 @@ Imagined frames of held-out clips are set beside what really came; `worldsim.dou
 doubt of 1 means.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,31 +116,10 @@ def measure_doubt(study: Study) -> dict[str, Any]:
         for rows in (~odd, odd)
     )  # fmt: skip
     kept = study.doubt = calibrate(*learn)
-    alarm = Doubt.read(kept)
     imagined, real = check
     wrong = [o.error > kept["worst"] for o in check]
-    c = (imagined.signs.shape[-1] - 5) // 2
-    views = {
-        "doubt": lambda o: alarm.of_signs(torch.from_numpy(o.signs)).numpy(),
-        "lost when encoded again": lambda o: o.signs[..., -1],
-        "size of latents": lambda o: o.signs[..., 2 * c],
-        "roughness of latents": lambda o: o.signs[..., 2 * c + 1],
-        "change since the frame before": lambda o: o.signs[..., 2 * c + 3],
-        "frames since a real one": lambda o: np.broadcast_to(
-            1 + np.arange(o.error.shape[1]) * (o is imagined), o.error.shape
-        ),
-    }
-    table = {}
-    for name, view in views.items():
-        seen = [view(o) for o in check]
-        by_age = [
-            auroc(seen[0][:, i], imagined.error[:, i] > np.median(imagined.error[:, i]))
-            for i in range(imagined.error.shape[1])
-        ]
-        table[name] = {
-            "auroc": auroc(*(np.concatenate([x.ravel() for x in xs]) for xs in (seen, wrong))),
-            "at_the_same_age": float(np.nanmean(by_age)),
-        }
+    views = _views(Doubt.read(kept), imagined)
+    table = {name: _judged(view, check, wrong) for name, view in views.items()}
     doubt = views["doubt"](imagined)
     frames = list(range(1, doubt.shape[1] + 1))
     study.plots["doubt-over-time"] = Plot(
@@ -158,4 +138,33 @@ def measure_doubt(study: Study) -> dict[str, Any]:
         ),
         "calibrated": "yes" if study.world.cfg.doubt else "no; keep=true does it",
         "sign": table,
+    }
+
+
+def _views(alarm: Doubt, imagined: Observed) -> dict[str, Callable[[Observed], np.ndarray]]:
+    """Return the alarm and simpler signs, each a number for every frame that was observed."""
+    c = (imagined.signs.shape[-1] - 5) // 2
+    return {
+        "doubt": lambda o: alarm.of_signs(torch.from_numpy(o.signs)).numpy(),
+        "lost when encoded again": lambda o: o.signs[..., -1],
+        "size of latents": lambda o: o.signs[..., 2 * c],
+        "roughness of latents": lambda o: o.signs[..., 2 * c + 1],
+        "change since the frame before": lambda o: o.signs[..., 2 * c + 3],
+        "frames since a real one": lambda o: np.broadcast_to(
+            1 + np.arange(o.error.shape[1]) * (o is imagined), o.error.shape
+        ),
+    }
+
+
+def _judged(
+    view: Callable[[Observed], np.ndarray], check: Sequence[Observed], wrong: list[np.ndarray]
+) -> dict[str, float]:
+    """Say how well a sign tells wrong frames, of rollouts and real transitions, from right ones."""
+    seen, error = [view(o) for o in check], check[0].error
+    by_age = [
+        auroc(seen[0][:, i], error[:, i] > np.median(error[:, i])) for i in range(error.shape[1])
+    ]
+    return {
+        "auroc": auroc(*(np.concatenate([x.ravel() for x in xs]) for xs in (seen, wrong))),
+        "at_the_same_age": float(np.nanmean(by_age)),
     }
