@@ -131,8 +131,6 @@ class DoomEnv(gym.Env):
         terminated = bool(truth["dead"] or truth["goal"])
         reward = SCENARIOS[self.scene["scenario"]].living + HEALTH * truth["health_change"]
         reward += KILL * truth["killed"] + GOAL * truth["goal"] - DEATH * truth["dead"]
-        if self.render_mode == "human":
-            self._show(self.picture)
         return self.picture.copy(), float(reward), terminated, False, self._info()
 
     def set_scene(self, scene: dict[str, str]) -> None:
@@ -225,6 +223,9 @@ class DoomEnv(gym.Env):
                 self.picture[: h - self.bar] = flash
         shares = truth["HEALTH"] / 100, truth["SELECTED_WEAPON_AMMO"] / AMMO
         _draw_bars(self.picture[h - self.bar :], shares)
+        if self.render_mode == "human":
+            self.screen = self.screen or Screen("Doom", self.metadata["render_fps"])
+            self.screen.show(self.picture[None])
 
     def _sight(self) -> Sight:
         at = lambda things: np.array([(o.position_x, o.position_y) for o in things]).reshape(-1, 2)  # noqa: E731
@@ -310,10 +311,6 @@ class DoomEnv(gym.Env):
             "state": state,
             "labels": labels,
         }
-
-    def _show(self, picture: np.ndarray) -> None:
-        self.screen = self.screen or Screen("Doom", self.metadata["render_fps"])
-        self.screen.show(picture[None])
 
 
 def _lens(h: int, w: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:

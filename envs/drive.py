@@ -145,10 +145,7 @@ class DriveEnv(gym.Env):
         lap = self.land.arc[-1]
         gained = (self.arc - before + lap / 2) % lap - lap / 2
         reward = LAP_REWARD * gained / lap - 0.1 * PHYSICS_STEPS - COLLISION * bumped
-        observation = self._observe()
-        if self.render_mode == "human":
-            self._show(observation)
-        return observation, float(reward), terminated, False, self._info(original, bumped)
+        return self._observe(), float(reward), terminated, False, self._info(original, bumped)
 
     def set_scene(self, scene: dict[str, str]) -> None:
         """Change time or weather of the running episode, over the next ten steps.
@@ -285,6 +282,9 @@ class DriveEnv(gym.Env):
             share = self.fade / BLEND
             picture = (old * share + picture * (1 - share)).astype(np.uint8)
         self.picture = picture
+        if self.render_mode == "human":
+            self.screen = self.screen or Screen("Drive", self.metadata["render_fps"])
+            self.screen.show(picture[None])
         return picture.copy()
 
     def _pose(self) -> dict[str, float]:
@@ -349,10 +349,6 @@ class DriveEnv(gym.Env):
             "carracing_reward": float(original),
             "collision": bool(bumped),
         }
-
-    def _show(self, picture: np.ndarray) -> None:
-        self.screen = self.screen or Screen("Drive", self.metadata["render_fps"])
-        self.screen.show(picture[None])
 
 
 def _check_style(style: str | None) -> str | None:

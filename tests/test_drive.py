@@ -609,10 +609,11 @@ def test_close_can_be_called_twice():
 def test_a_window_shows_the_picture():
     """Its driver is a dummy here."""
     env = make(0, render_mode="human")
-    frame = env.step(STRAIGHT)[0]
-    assert env.render() is None and frame.shape == (64, 64, 3)
-    assert env.screen.surface.get_size() == (512, 512)
-    assert env.screen.surface.get_at((260, 20))[:3] == tuple(frame[2, 32])
+    for go in (lambda: env.reset(seed=0), lambda: env.step(STRAIGHT)):
+        frame = go()[0]
+        assert env.render() is None and frame.shape == (64, 64, 3)
+        assert env.screen.surface.get_size() == (512, 512)
+        assert env.screen.surface.get_at((260, 20))[:3] == tuple(frame[2, 32])
     env.close()
 
 
