@@ -227,4 +227,12 @@ def test_an_agent_that_is_none_is_refused(tmp_path):
         load_pilot(str(tmp_path / "text.zip"))
     with pytest.raises(ValueError, match="package"):
         load_pilot("nonsense")
+    with pytest.raises(ValueError, match="`agent` must be module:function .*'json:nope'"):
+        load_pilot("json:nope")
     assert load_pilot("json:loads") is json.loads
+
+
+def test_an_agent_is_found_in_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "my_agent.py").write_text("def act(observation, rng):\n    return 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_pilot("my_agent:act")(None, None) == 1

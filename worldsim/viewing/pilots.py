@@ -4,9 +4,9 @@ An agent is a file of Stable-Baselines3 or a function.
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 
 from worldsim.agents import load_agent
+from worldsim.filmed import load_function
 from worldsim.spaces import Policy
 
 DRIVERS = ("human", "autopilot", "agent")
@@ -29,16 +29,15 @@ def load_pilot(agent: str | Policy) -> Policy:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ImportError: If Stable-Baselines3 is missing, or the module.
-        ValueError: If the file is no agent.
+        ImportError: If Stable-Baselines3 is missing.
+        ValueError: If the file is no agent, or there is no such function.
     """
     if callable(agent):
         return agent
     if agent.endswith(".zip"):
         return load_agent(agent)
-    module, colon, name = agent.partition(":")
-    if not colon:
+    if ":" not in agent:
         raise ValueError(
             f"`agent` must be a .zip of Stable-Baselines3 or package.module:function, got {agent!r}"
         )
-    return getattr(import_module(module), name)
+    return load_function(agent, "agent")
