@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pygame
 import pytest
+from gymnasium import spaces
 from playing import (  # noqa: F401
     LEFT,
     RIGHT,
@@ -25,6 +26,7 @@ from worldsim.viewer import PlayConfig, open_stage, play
 from worldsim.viewing.film import tile
 from worldsim.viewing.session import Session
 from worldsim.viewing.splash import draw_splash
+from worldsim.viewing.stage import Stage
 
 
 def test_what_is_played_becomes_an_episode_of_a_data_set(session, tmp_path):
@@ -133,10 +135,54 @@ def test_an_episode_of_a_data_set_is_played_back(kept, tmp_path):
     assert np.array_equal(replay.stage.moment.action, open_dataset(kept)[0].actions[0])
 
 
+def test_kept_episodes_have_the_envs_pace_however_fast_they_were_played(tmp_path):
+    session = make_session(tmp_path, fps=10)
+    session.start()
+    session.tick((RIGHT,))
+    session.keep_episode()
+    assert open_dataset(tmp_path / "point-episodes").info.fps == 50
+
+
+def test_a_replay_knows_the_keys_of_actions_in_parts(tmp_path):
+    space = spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (2,), np.float32)))
+    env = Parts(space)
+    session = Session(lambda: Stage(env, "parts"), out=tmp_path / "film.mp4")
+    session.start()
+    session.tick((LEFT,))
+    session.keep_episode()
+    stage = open_stage(PlayConfig(replay=str(tmp_path / "parts-episodes")))
+    move, turn = stage.bindings[frozenset({LEFT})]
+    assert move == 2 and turn.tolist() == [0.0, 1.0]
+
+
+class Parts(Point):
+    """A point whose actions are a choice and two numbers."""
+
+    def __init__(self, space):
+        super().__init__()
+        self.action_space = space
+
+    def step(self, action):
+        return self._observation(), 0.0, False, False, {}
+
+    def get_keys_to_action(self):
+        return {(LEFT,): (2, np.float32([0, 1]))}
+
+
 def test_a_replay_is_filmed_where_there_is_no_display(kept, tmp_path):
     out = tmp_path / "replay.mp4"
     assert play(replay=str(kept), frames=6, out=str(out)) == [out]
     assert len(read_video(out)) == 6
+
+
+def test_a_film_without_a_display_leaves_earlier_films_and_the_strip_out(
+    kept, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    films = [play(replay=str(kept), frames=2, hud=hud)[0] for hud in (True, False)]
+    assert [film.name for film in films] == ["point-episodes.mp4", "point-episodes-2.mp4"]
+    high, low = (read_video(film).shape[1] for film in films)
+    assert high > low
 
 
 def test_k_keeps_the_episode_from_the_window(open_window, tmp_path):

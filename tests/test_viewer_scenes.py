@@ -240,6 +240,20 @@ def test_a_file_dropped_on_the_window_begins_a_scene(open_window, picture):
     assert window.player.session.stage.env.options["frames"].shape == (16, 24, 3)
 
 
+def test_a_picture_begins_in_the_future_in_focus_and_the_simulator_waits_on(session, picture):
+    """The first stage of all was taken, and the one in focus then passed for the simulator."""
+    session.compare()
+    session.compare()
+    twin = session._twin
+    session.branch(2)
+    session.focus_next()
+    chosen = session.stage
+    session.open_gallery()
+    session.begin_from_image(picture)
+    assert session.stage is chosen and "frames" in chosen.env.options
+    assert session._twin is twin and session.gallery is None
+
+
 def test_a_picture_is_chosen_by_arrows_or_by_the_mouse(open_window):
     window = open_window(gymnasium.make("test/Point-v0"))
     post(pygame.K_F7)

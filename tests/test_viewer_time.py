@@ -1,5 +1,7 @@
 """Rewinding, slots on disk and futures: what can be relied on when time is not a straight line."""
 
+import itertools
+
 import gymnasium
 import numpy as np
 import pygame
@@ -102,6 +104,17 @@ def test_a_simulator_that_does_not_repeat_itself_says_so(real, monkeypatch):
     real.rewind(False)
     assert "does not repeat itself" in real.notices.pop()
     real.tick((RIGHT,))
+
+
+def test_futures_and_slots_of_what_does_not_repeat_itself_say_so(real, monkeypatch):
+    """They went on from another frame than the one that was shown or saved, without a word."""
+    grey = itertools.count()
+    monkeypatch.setattr(Point, "render", lambda self: np.full((16, 24, 3), next(grey), np.uint8))
+    real.tick((RIGHT,))
+    real.save_slot()
+    for command in (real.load_slot, lambda: real.branch(2)):
+        command()
+        assert "does not repeat itself" in real.notices.pop()
 
 
 def test_the_tape_drops_its_oldest_frames_but_no_action(session, monkeypatch):

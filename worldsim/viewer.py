@@ -18,6 +18,7 @@ import pygame
 from tqdm import tqdm
 
 from worldsim.filmed import open_env
+from worldsim.limits import check_least
 from worldsim.viewing.controls import read_keys
 from worldsim.viewing.film import PIXELS, Film
 from worldsim.viewing.session import Session
@@ -67,7 +68,7 @@ class PlayConfig:
     pixels: str = "sharp"
     """How frames are enlarged: "sharp", "whole" (sharp, by a whole factor) or "smooth"."""
     hud: bool = True
-    """Whether to show the HUD at first."""
+    """Whether to show the HUD at first, and below films without a window."""
     full_screen: bool = False
     keys: str | None = None
     """Own key bindings, JSON or a file of it, such as {"space": "p", "left": [-1, 0, 0]}."""
@@ -83,8 +84,7 @@ class PlayConfig:
     """Port of that address; 0 takes a free one."""
 
     def __post_init__(self) -> None:
-        if self.frames < 1:
-            raise ValueError(f"`frames` must be at least 1, got {self.frames}")
+        check_least(self, frames=1)
         for name in ("fps", "scale"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -236,7 +236,8 @@ def film_session(session: Session, cfg: PlayConfig) -> Path:
         session.start()
         if not session.autopilot:
             session.autopilot = True
-        session.film = Film(cfg.film_path, session.stage, session.fps)
+        numbered = cfg.out is None  # what was played before stays
+        session.film = Film(cfg.film_path, session.stage, session.fps, cfg.hud, numbered)
         with tqdm(total=cfg.frames, unit="frame") as bar:
             session.film.write(session.stage)
             bar.update()
@@ -246,4 +247,4 @@ def film_session(session: Session, cfg: PlayConfig) -> Path:
     finally:
         session.close()
     print(session.notices.pop())
-    return cfg.film_path
+    return session.films[-1]

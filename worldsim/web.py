@@ -48,7 +48,7 @@ except ImportError:
 GLANCE = 0.004  # seconds between two looks for news
 IN_FLIGHT = 4  # frames that a viewer may not have drawn yet
 # what of the window's own commands is done here; the page does others itself
-SESSIONS = {"_record": ("record", (True,)), "open_gallery": ("_open_gallery", ())}
+SESSIONS = {"_record": ("record", ()), "open_gallery": ("_open_gallery", ())}
 
 
 class Viewer:
@@ -197,7 +197,7 @@ class Broadcast:
             self._post({"type": "notice", "text": session.notices.popleft()})
         if latest is not None and latest is not self._shown and self.viewers:
             if self._shown is None and self.record_first:
-                self.player.send("record", True)
+                self.player.send("record", self.hud)
             if self._shown is None or latest[0] is not self._shown[0]:
                 self._stage = stage_message(latest[0], session.fps)
                 self._post(self._stage)
@@ -298,6 +298,7 @@ class Broadcast:
             self.player.send("choose_prompt", key - pygame.K_1)
         for keys, _, command, args in COMMANDS:
             command, args = SESSIONS.get(command, (command, args))
+            args = (self.hud,) if command == "record" else args
             if key in keys and not command.startswith("_"):
                 self.player.send(command, *args)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from worldsim.filmed import open_env
 from worldsim.viewing.scene import DIFFERENCES, Comparison, Futures, Pane, Scene, View, imagine_on
-from worldsim.viewing.stage import Stage
+from worldsim.viewing.stage import ASTRAY, Stage
 
 MOST_FUTURES = 4
 
@@ -94,7 +94,7 @@ class Casting:
         return self._twin
 
     def _imagined(self) -> Stage | None:
-        stages = [*self.scene.stages, *([self._twin] if self._twin else [])]
+        stages = [self.stage, *self.scene.stages, *([self._twin] if self._twin else [])]
         return next((stage for stage in stages if stage.imagined), None)
 
     def _show(self, stage: Stage) -> None:
@@ -123,6 +123,8 @@ class Casting:
             others = [self._borrow() for _ in range(count - 1)]
             self.scene = Futures(self.stage, others, self.difference)
             self.notices.append(f"{count} futures that differ in {self.difference}")
+            if not self.scene.alike:
+                self.notices.append(ASTRAY)
 
     def change_difference(self) -> None:
         """Let futures differ in something else: chance, prompts or actions."""

@@ -1,7 +1,10 @@
 """The window on the desktop: its size, which follows the number of panes, and full screen."""
 
+from pathlib import Path
+
 import pygame
 
+from worldsim.video import claim_path
 from worldsim.viewing.brush import GROUND
 from worldsim.viewing.film import grid
 
@@ -69,3 +72,14 @@ class Display:
             self._size = pygame.display.get_window_size()
         self.full_screen = not self.full_screen
         self.open(self._size)
+
+    def save(self, path: Path) -> Path:
+        """Save what the window shows; return the file, whose name has a number if one is there."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path = claim_path(path)
+        try:
+            pygame.image.save(pygame.display.get_surface(), path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path

@@ -50,8 +50,7 @@ def key_bindings(env: gymnasium.Env, given: dict[tuple[str, ...], Any] | None = 
     }
     if chosen:
         return chosen
-    bindings = _own_bindings(env)
-    bindings = bindings or default_bindings(env.action_space)
+    bindings = own_bindings(env) or default_bindings(env.action_space)
     used = frozenset().union(*bindings)
     for here, there in ((ARROWS, WASD), (WASD, ARROWS)):
         if used & set(here) and not used & set(there):
@@ -178,7 +177,7 @@ def _with_part(action: Any, place: Any, value: Any) -> Any:
     return action
 
 
-def _own_bindings(env: gymnasium.Env) -> Bindings:
+def own_bindings(env: gymnasium.Env) -> Bindings:
     """Return the bindings that the env or a wrapper offers, as far as the env takes the actions."""
     if not env.has_wrapper_attr("get_keys_to_action"):
         return {}
@@ -186,9 +185,11 @@ def _own_bindings(env: gymnasium.Env) -> Bindings:
     for keys, action in env.get_wrapper_attr("get_keys_to_action")().items():
         try:
             flatten_action(env.action_space, action)
+            bindings[_combination(keys)] = action
         except (TypeError, ValueError):  # a wrapper has changed the actions
             continue
-        bindings[_combination(keys)] = action
+        except KeyError:  # a key that pygame has no name for
+            continue
     return bindings
 
 
@@ -256,10 +257,14 @@ def keys_from_action(action: Any, bindings: Bindings) -> frozenset[int]:
 
 
 def _combination(keys: Any) -> frozenset[int]:
-    """Read a binding's keys as gymnasium writes them: codes, letters, or strings of letters."""
-    if isinstance(keys, int):
-        keys = (keys,)
-    return frozenset(ord(key) if isinstance(key, str) else int(key) for key in keys)
+    """Read a binding's keys as gymnasium writes them: codes, letters, names, or letters in one."""
+    keys = (keys,) if isinstance(keys, int | np.integer) else keys
+    return frozenset(_code(key) if isinstance(key, str) else int(key) for key in keys)
+
+
+def _code(key: str) -> int:
+    """Return the code of a letter, or of a key by pygame's name of it."""
+    return ord(key) if len(key) == 1 else key_codes()[key]
 
 
 def _limits(space: spaces.Space) -> tuple[Any, Any]:

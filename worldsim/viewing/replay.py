@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from worldsim.data import open_dataset
-from worldsim.spaces import unflatten_action
+from worldsim.spaces import action_from_json, unflatten_action
 
 
 class ReplayEnv(gymnasium.Env):
@@ -64,7 +64,7 @@ class ReplayEnv(gymnasium.Env):
         from worldsim.viewing.screen import key_codes
 
         return {
-            tuple(key_codes()[name] for name in names): np.asarray(action, self.action_space.dtype)
+            tuple(key_codes()[name] for name in names): action_from_json(self.action_space, action)
             for names, action in self.dataset.info.keys
             if names and all(name in key_codes() for name in names)
         }

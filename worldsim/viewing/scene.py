@@ -140,13 +140,16 @@ class Futures(Scene):
         stage: Where they part; it becomes the first of them.
         others: Stages of the same env, which become the others.
         by: What they differ in, one of `DIFFERENCES`: the world's chance, prompts, or actions.
+
+    Attributes:
+        alike: Whether all stand at the same moment; an env without snapshots may not repeat itself.
     """
 
     def __init__(self, stage: Stage, others: list[Stage], by: str) -> None:
         self.by = by
         self.origin = stage.mark()  # where `restart` comes back to
-        for other in others:
-            other.become(self.origin)
+        came = [other.become(self.origin) for other in others]
+        self.alike = all(came)
         super().__init__([Pane(stage), *map(Pane, others)])
         self._part()
 

@@ -14,7 +14,7 @@ from worldsim.viewing.film import Film
 from worldsim.viewing.pilots import DRIVERS, Hands, Policy, load_pilot
 from worldsim.viewing.scene import Pane, Scene
 from worldsim.viewing.slots import read_slot, write_slot
-from worldsim.viewing.stage import Stage
+from worldsim.viewing.stage import ASTRAY, Stage
 from worldsim.viewing.starts import Start, clips_of, frame_from_image, seeds_of
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -139,7 +139,7 @@ class Session(Casting):
         if self.rewinding and not on:
             alike = [stage.settle() for stage in self.scene.stages]
             if not all(alike):
-                self.notices.append("the simulator does not repeat itself: this is its nearest")
+                self.notices.append(ASTRAY)
         self.rewinding = on
 
     def change_speed(self, by: int) -> None:
@@ -164,9 +164,11 @@ class Session(Casting):
     def load_slot(self) -> None:
         """Go to the moment that lies in the slot."""
         with self._excused("not loaded"):
-            read_slot(self._slot_path(), self.stage)
+            alike = read_slot(self._slot_path(), self.stage)
             self._be_alone()
             self.notices.append(f"slot {self.slot}")
+            if not alike:
+                self.notices.append(ASTRAY)
 
     def next_slot(self) -> None:
         """Choose another slot."""
@@ -253,6 +255,7 @@ class Session(Casting):
             options = {"frames": frame_from_image(path, stage.moment.frame.shape[:2])}
             if stage.moment.prompt:
                 options["prompt"] = stage.moment.prompt
+            self.gallery = None
             self._show(stage)
             self._begin_from(options, "no scene from this picture")
 
@@ -321,7 +324,7 @@ class Session(Casting):
             from worldsim.viewing.keeping import keep_episode  # PyArrow takes a while
 
             path = self.out.parent / f"{_plain(self.stage.title)}-episodes"
-            steps, count = keep_episode(path, self.stage, self.fps)
+            steps, count = keep_episode(path, self.stage)
             self.notices.append(f"{steps} steps kept as episode {count - 1} of {path}")
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ def write_slot(path: Path, stage: Stage) -> None:
     write_tensors(path, tensors, about | {"content": json.dumps(data)})
 
 
-def read_slot(path: Path, stage: Stage) -> None:
+def read_slot(path: Path, stage: Stage) -> bool:
     """Bring a stage to the moment in a file; if that fails, it stays as it is.
 
     Raises:
@@ -74,7 +74,7 @@ def read_slot(path: Path, stage: Stage) -> None:
     moment = content["moment"]
     tape = Tape(moment, content["options"])
     tape.actions = list(content["actions"])
-    stage.become(Mark(state, content["observation"], tape, deque(maxlen=PAST_STEPS)))
+    return stage.become(Mark(state, content["observation"], tape, deque(maxlen=PAST_STEPS)))
 
 
 def fingerprint(stage: Stage) -> str:

@@ -26,6 +26,7 @@ __all__ = ["DRIVERS", "Hands", "Moment", "Stage"]
 
 PAST_BYTES = 256 * 2**20  # for snapshots, whatever the size of a world
 PAST_STEPS = 600
+ASTRAY = "the simulator does not repeat itself: this is its nearest"
 SPARKLINE = 120  # rewards
 
 
@@ -221,8 +222,8 @@ class Stage:
         state = self._snapshot() if self.has_snapshots else None
         return Mark(state, self.observation, self.tape.copy(), self._past.copy())
 
-    def become(self, mark: Mark) -> None:
-        """Go to a moment of this env, or of another one like it."""
+    def become(self, mark: Mark) -> bool:
+        """Go to a moment of this env, or of another one like it; return whether it is the same."""
         self.observation, self.tape, self._past = (
             mark.observation,
             mark.tape.copy(),
@@ -230,9 +231,9 @@ class Stage:
         )
         if self.has_snapshots:
             self._restore(mark.state)
-        else:
-            self._behind = True
-            self.settle()
+            return True
+        self._behind = True
+        return self.settle()
 
     def fork(self) -> "Stage":
         """Return a stage of its own at the same moment; a world's weights are shared."""

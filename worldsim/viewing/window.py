@@ -10,7 +10,6 @@ from time import perf_counter
 
 import pygame
 
-from worldsim.video import claim_path
 from worldsim.viewing.analogue import Pad
 from worldsim.viewing.brush import RED
 from worldsim.viewing.controls import COMMANDS, Keys, help_rows
@@ -192,7 +191,7 @@ class Window:
 
     def _release(self, key: int) -> None:
         self.player.release(key)
-        if key == pygame.K_BACKSPACE and self.entry is None:
+        if key == pygame.K_BACKSPACE:
             self.player.send("rewind", False)
 
     def _choose(self, event: pygame.event.Event) -> None:
@@ -304,11 +303,12 @@ class Window:
         self.player.send("record", self.hud)
 
     def _save_picture(self) -> None:
-        path = self.player.session.out.with_suffix(".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path = claim_path(path)
-        pygame.image.save(pygame.display.get_surface(), path)
-        self._notify(f"picture in {path}")
+        try:
+            path = self.display.save(self.player.session.out.with_suffix(".png"))
+        except (OSError, pygame.error) as error:
+            self._notify(f"no picture: {error}")
+        else:
+            self._notify(f"picture in {path}")
 
     def _toggle_hud(self) -> None:
         self.hud = not self.hud
