@@ -177,6 +177,26 @@ def test_all_faults_are_told_file_by_file_before_anything_is_written(videos, tmp
     assert "\n  broken.mp4    " in capsys.readouterr().err
 
 
+def test_captions_that_cannot_be_read_are_faults_too(videos, tmp_path):
+    (videos / "captions.csv").write_text("video,caption\na.mp4,a car, fast\n")
+    (videos / "c.txt").write_bytes(b"\xff\xfe\xfa")
+    (videos / "broken.mp4").write_bytes(b"nothing")
+    with pytest.raises(SourceFaults) as caught:
+        convert(videos, tmp_path / "set", progress=False)
+    assert sorted(name for name, _ in caught.value.faults) == [
+        "broken.mp4", "c.txt", "captions.csv",
+    ]  # fmt: skip
+
+
+def test_a_conversion_goes_on_only_from_the_videos_it_was_begun_with(videos, tmp_path):
+    """A video added before the others shifted them all: one came twice, it never."""
+    convert(videos, tmp_path / "set", progress=False)
+    assert len(convert(videos, tmp_path / "set", progress=False)) == 3
+    write_foreign(videos / "0.mp4", ramp(20), 15)
+    with pytest.raises(ValueError, match="3 takes.*4 takes.*or another folder"):
+        convert(videos, tmp_path / "set", progress=False)
+
+
 def test_an_interrupted_conversion_goes_on(videos, tmp_path, monkeypatch):
     from worldsim import conversion
 
@@ -314,6 +334,16 @@ def test_merging_and_splitting_lose_nothing(videos, tmp_path):
     assert sorted(again.lengths) == sorted(both.lengths)
     with pytest.raises(FileExistsError):
         split(tmp_path / "two", tmp_path / "two", test=0.34)
+
+
+def test_merged_recordings_claim_only_the_arguments_that_all_were_made_with(tmp_path):
+    """One restricted to deserts lent its scene to cities, and those could not be replayed."""
+    for number, biome in enumerate(("desert", "city")):
+        words = f"record out={tmp_path / biome} episodes=1 max_steps=2 seed={number} "
+        words += f"env_kwargs.scene.biome={biome} env_kwargs.camera=hood"
+        assert main(words.split()) == 0
+    info = merge([tmp_path / "desert", tmp_path / "city"], tmp_path / "both").info
+    assert info.env_id == "worldsim/Drive-v0" and info.env_kwargs == {"camera": "hood"}
 
 
 def test_data_sets_of_different_kinds_are_not_merged(videos, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from worldsim.cli import main
 from worldsim.data import open_dataset
 from worldsim.recording import record
 
@@ -227,6 +228,44 @@ def test_keys_reach_the_ends_of_an_action_and_each_episode_has_its_own():
     assert np.std([e.actions.mean() for e in data]) > 0.3
 
 
+def test_a_recording_by_an_object_goes_on(tmp_path):
+    """Its name held an address in memory, so no later process could go on."""
+
+    class Push:
+        def __call__(self, observation, rng):
+            return np.ones(2, np.float32)
+
+    for episodes in (1, 2):
+        data = record(
+            Dot, tmp_path / "set", policy=Push(), episodes=episodes, max_steps=3, progress=False
+        )
+    assert len(data) == 2
+
+
+def test_only_keys_whose_actions_the_env_takes_are_kept():
+    """A wrapper changed the actions, and the world made of it could not be opened."""
+
+    class Choice(gymnasium.ActionWrapper):
+        action_space = spaces.Discrete(2)
+
+        def action(self, action):
+            return np.float32([action, action])
+
+    settings = {"policy": "random", "episodes": 1, "max_steps": 2, "progress": False}
+    assert record(lambda: Choice(Dot()), **settings).info.keys == []
+
+
+def test_workers_make_a_functions_env_with_its_arguments(tmp_path):
+    words = f"record env={__name__}:make_dot_that_fails env_kwargs.fail_seed=1 policy=random"
+    words += f" episodes=2 workers=2 max_steps=3 out={tmp_path / 'set'}"
+    with pytest.raises(RuntimeError, match="(?s)episode 1, seed 1 failed.*the dot is lost"):
+        main(words.split())
+
+
+def make_dot_that_fails(fail_seed=None):
+    return Dot(fail_seed=fail_seed)
+
+
 def test_an_env_by_id_is_rendered_and_rebuilt_in_workers():
     settings = {"episodes": 2, "policy": "random", "max_steps": 3, "progress": False}
     one = record("CartPole-v1", workers=2, **settings)
@@ -247,6 +286,7 @@ def test_an_env_by_id_is_rendered_and_rebuilt_in_workers():
         ({"env": 3}, TypeError, "`env` must be"),
         ({"env": Rendered}, ValueError, 'render_mode="rgb_array"'),
         ({"episodes": 0}, ValueError, "`episodes` must be"),
+        ({"seed": -1}, ValueError, "`seed` must be at least 0"),
         ({"workers": 1.5}, ValueError, "`workers` must be"),
         ({"env": lambda: Dot(), "workers": 2}, TypeError, "workers=1"),
         ({"env": Dot(), "workers": 2}, ValueError, "without a spec"),

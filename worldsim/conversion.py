@@ -4,6 +4,8 @@
 resamples pace and picture, and writes a data set of ours.
 """
 
+import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from tqdm import tqdm
 
 from worldsim.data import DatasetWriter, DiskDataset, open_dataset
 from worldsim.datasets.episodes import DatasetInfo, Episode
-from worldsim.datasets.takes import Fault, Take, read_folder, read_lerobot
+from worldsim.datasets.said import Fault
+from worldsim.datasets.takes import Take, read_folder, read_lerobot
 from worldsim.filmed import STRIDE, choose_size
 from worldsim.video import iterate_video
 
@@ -63,6 +66,7 @@ def convert(
     Raises:
         FileNotFoundError: If there is no such source.
         SourceFaults: If anything is wrong with it; nothing is written then.
+        ValueError: If a setting makes no sense, or `out` was begun from something else.
     """
     root = Path(path)
     if not root.is_dir():
@@ -93,7 +97,7 @@ def convert(
         frame_size=frame_size or choose_size(takes[0].size, 96 * 64),
         action_space=space,
         keys=_keys(space) if names else [],
-        recording={"source": root.name, "names": names},
+        recording={"source": root.name, "names": names, "takes": _fingerprint(root, takes)},
     )
     jobs = [
         (take, first) for take in takes for first in range(0, _shown(take, rate) - 1, MOST_FRAMES)
@@ -104,6 +108,12 @@ def convert(
             if index in missing:
                 writer.append(resample(take, info, first))
     return open_dataset(out)
+
+
+def _fingerprint(root: Path, takes: Sequence[Take]) -> str:
+    """Return what tells these takes from others, or from more of them."""
+    about = [(take.name, os.path.relpath(take.path, root), len(take.times)) for take in takes]
+    return f"{len(takes)} takes, {zlib.crc32(repr(about).encode()):08x}"
 
 
 def action_space(takes: Sequence[Take], names: Sequence[str]) -> spaces.Space:

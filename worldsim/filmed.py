@@ -95,7 +95,8 @@ def open_filmed(
         **env_kwargs: Given on to the env.
     """
     made = open_env(env, **env_kwargs)
-    if frame_size and "frame_size" in inspect.signature(type(made.unwrapped)).parameters:
+    maker = load_function(env, "env") if names_function(env) else type(made.unwrapped)
+    if frame_size and "frame_size" in inspect.signature(maker).parameters:
         made.close()
         made = open_env(env, **env_kwargs | {"frame_size": tuple(frame_size)})
     return Filmed(made, frame_size, repeat)

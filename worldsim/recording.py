@@ -77,6 +77,8 @@ def record(
     for name, value in {"episodes": episodes, "workers": workers, "max_steps": max_steps}.items():
         if not (name == "max_steps" and value is None) and (type(value) is not int or value < 1):
             raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+    if seed < 0:
+        raise ValueError(f"`seed` must be at least 0, got {seed}")
     probe, make = _open_env(env)
     try:
         _chooser(probe, policy, seed)  # refuses a policy that this env does not know

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from omegaconf import MISSING
@@ -39,15 +40,11 @@ def record(cfg: RecordConfig) -> None:
     """Record a data set and describe it."""
     from worldsim.filmed import open_env
 
-    env = open_env(cfg.env, **cfg.env_kwargs) if cfg.env_kwargs else cfg.env
-    try:
-        dataset = worldsim.record(
-            env, cfg.out, episodes=cfg.episodes, policy=cfg.policy, workers=cfg.workers,
-            seed=cfg.seed, max_steps=cfg.max_steps, quality=cfg.quality,
-        )  # fmt: skip
-    finally:
-        if cfg.env_kwargs:
-            env.close()
+    env = partial(open_env, cfg.env, **cfg.env_kwargs) if cfg.env_kwargs else cfg.env
+    dataset = worldsim.record(
+        env, cfg.out, episodes=cfg.episodes, policy=cfg.policy, workers=cfg.workers,
+        seed=cfg.seed, max_steps=cfg.max_steps, quality=cfg.quality,
+    )  # fmt: skip
     print(f"{cfg.out}: {len(dataset)} episodes, {sum(dataset.lengths):,} steps")
     print(f"look at them: worldsim data preview path={cfg.out}")
 

@@ -69,6 +69,9 @@ def preview(
     path = Path(out)
     if path.suffix not in (".png", ".jpg", ".mp4"):
         raise ValueError(f"`out` must end in .png, .jpg or .mp4, got {str(out)!r}")
+    for name, value in (("episodes", episodes), ("columns", columns), ("seconds", seconds)):
+        if not value > 0:
+            raise ValueError(f"`{name}` must be above 0, got {value}")
     if not len(dataset):
         raise ValueError("a data set must hold an episode to draw, got none; record some first")
     info = dataset.info

@@ -58,7 +58,8 @@ def describe(
         )
     observation, _ = env.reset(seed=seed)
     frame_size = observed_frame(env, observation).shape[:2]
-    name = policy if isinstance(policy, str) else getattr(policy, "__qualname__", repr(policy))
+    kind = policy if hasattr(policy, "__qualname__") else type(policy)
+    name = policy if isinstance(policy, str) else kind.__qualname__
     recording = {"policy": name, "seed": seed, "max_steps": max_steps}
     return describe_env(env, int(fps), frame_size, recording, quality)
 
@@ -71,6 +72,8 @@ def describe_env(
     quality: str = "training",
 ) -> DatasetInfo:
     """Describe what recordings of `env` share; leaves it as it stands."""
+    from worldsim.viewing.keyboard import name_bindings, own_bindings
+
     try:
         kwargs = json.loads(json.dumps(env.spec.kwargs if env.spec else {}))
     except TypeError:
@@ -80,7 +83,7 @@ def describe_env(
         frame_size=frame_size,
         action_space=env.action_space,
         env_id=env.spec.id if env.spec else type(env.unwrapped).__name__,
-        keys=_key_bindings(env),
+        keys=name_bindings(own_bindings(env)),
         env_kwargs={key: value for key, value in kwargs.items() if key != "render_mode"},
         recording=recording,
         quality=quality,
@@ -121,23 +124,6 @@ def _stack(states: tuple[dict[str, np.ndarray], ...]) -> dict[str, np.ndarray]:
         )
     stacked = {key: np.stack([state[key] for state in states]) for key in states[0]}
     return {k: x.reshape(len(x), -1) if x.size > len(x) else x.ravel() for k, x in stacked.items()}
-
-
-def _key_bindings(env: Env) -> list[Any]:
-    """Return the env's keys as `[["left", "up"], action]`, with pygame's names of keys."""
-    if not hasattr(env.unwrapped, "get_keys_to_action"):
-        return []
-    bindings = []
-    for keys, action in env.unwrapped.get_keys_to_action().items():
-        names = [key if isinstance(key, str) else _key_name(key) for key in np.atleast_1d(keys)]
-        bindings.append([names, json.loads(json.dumps(action, default=_plain))])
-    return bindings
-
-
-def _key_name(key: int) -> str:
-    import pygame
-
-    return pygame.key.name(int(key))
 
 
 def _plain(value: Any) -> Any:

@@ -27,13 +27,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from worldsim.datasets.lerobot import LeRobotFolder
+from worldsim.datasets.said import Fault, read_captions
 from worldsim.video import import_av, open_input
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 TABLES = (".csv", ".parquet")
 TOLD = ("video", "frame", "reward", "terminated", "caption")  # columns that are no action
-
-Fault = tuple[str, str]  # file, what is wrong with it
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def read_folder(root: Path) -> tuple[list[Take], list[str], list[Fault]]:
         return [], [], [(str(root), f"holds no video ({', '.join(VIDEOS)})")]
     tables = _action_tables(root, paths, faults)
     names = next((_action_names(table) for table in tables.values()), [])
-    captions = _captions(root, paths, faults)
+    captions = read_captions(root, paths, faults)
     takes = []
     for path in paths:
         name = str(path.relative_to(root))
@@ -284,44 +283,3 @@ def _columns(table: pa.Table | None, names: list[str], count: int) -> tuple[np.n
         if name in values:
             column[at] = np.nan_to_num(values[name])
     return actions, rewards, terminated
-
-
-def _captions(
-    root: Path, paths: list[Path], faults: list[Fault]
-) -> dict[Path, list[tuple[int, str]]]:
-    """Return what is said of each video, by the frame from which on it holds."""
-    said: dict[Path, list[tuple[int, str]]] = {}
-    lines = root / "captions.txt"
-    if lines.is_file():
-        texts = [line.strip() for line in lines.read_text().splitlines() if line.strip()]
-        if len(texts) not in (1, len(paths)):
-            faults.append(
-                (
-                    lines.name,
-                    f"must hold 1 line or {len(paths)}, one for each video, got {len(texts)}",
-                )
-            )
-        else:
-            texts = texts * (len(paths) if len(texts) == 1 else 1)
-            said |= {path: [(0, text)] for path, text in zip(paths, texts, strict=True)}
-    table = root / "captions.csv"
-    if table.is_file():
-        rows = pyarrow.csv.read_csv(table).to_pylist()
-        known = {str(p.relative_to(root)): p for p in paths}
-        if not rows or not {"video", "caption"} <= rows[0].keys():
-            faults.append((table.name, "must have the columns `video` and `caption`"))
-            rows = []
-        for row in rows:
-            if str(row["video"]) not in known:
-                faults.append((table.name, f"names the video {row['video']!r}, which is not there"))
-                continue
-            said.setdefault(known[str(row["video"])], [])
-        for name, path in known.items():
-            own = [(int(r.get("frame") or 0), str(r["caption"] or "")) for r in rows
-                   if str(r["video"]) == name]  # fmt: skip
-            if own:
-                said[path] = sorted(own)
-    for path in paths:
-        if path.with_suffix(".txt").is_file() and path.with_suffix(".txt") != lines:
-            said[path] = [(0, " ".join(path.with_suffix(".txt").read_text().split()))]
-    return said

@@ -1,0 +1,67 @@
+"""What is said of a folder's videos, in files that lie beside them.
+
+`captions.txt` has a line for each video or one for all, `captions.csv` the columns `video`,
+`caption` and, where a film says several things, `frame`; `a.txt` tells of `a.mp4` alone. Later ones
+of these go before earlier ones.
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+
+Fault = tuple[str, str]  # which file, and what is wrong with it
+Said = dict[Path, list[tuple[int, str]]]  # of each video, by the frame from which on it holds
+
+
+def read_captions(root: Path, paths: list[Path], faults: list[Fault]) -> Said:
+    """Return what is said of each video of a folder.
+
+    Args:
+        root: The folder.
+        paths: Its videos.
+        faults: Where to add what is wrong with the files that say it.
+    """
+    said: Said = {}
+    lines, table = root / "captions.txt", root / "captions.csv"
+    sources = [(lines, _one_line_each), (table, _captions_of_table)]
+    own = [path.with_suffix(".txt") for path in paths]
+    sources += [(path, _whole_text) for path in own if path != lines]
+    for path, read in sources:
+        if path.is_file():
+            try:
+                said |= read(path, root, paths)
+            except (pa.ArrowInvalid, OSError, ValueError) as error:
+                faults.append((str(path.relative_to(root)), str(error)))
+    return said
+
+
+def _one_line_each(path: Path, root: Path, paths: list[Path]) -> Said:
+    """Read a caption for each video, or one for all."""
+    texts = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if len(texts) not in (1, len(paths)):
+        raise ValueError(f"must hold 1 line or {len(paths)}, one for each video, got {len(texts)}")
+    texts = texts * (len(paths) if len(texts) == 1 else 1)
+    return {video: [(0, text)] for video, text in zip(paths, texts, strict=True)}
+
+
+def _captions_of_table(path: Path, root: Path, paths: list[Path]) -> Said:
+    """Read captions by video and, where there is such a column, by frame."""
+    rows = pyarrow.csv.read_csv(path).to_pylist()
+    if not rows or not {"video", "caption"} <= rows[0].keys():
+        raise ValueError("must have the columns `video` and `caption`")
+    known = {str(p.relative_to(root)): p for p in paths}
+    gone = [row["video"] for row in rows if str(row["video"]) not in known]
+    if gone:
+        raise ValueError(f"names the video {gone[0]!r}, which is not there")
+    said: Said = {}
+    for row in rows:
+        at = (int(row.get("frame") or 0), str(row["caption"] or ""))
+        said.setdefault(known[str(row["video"])], []).append(at)
+    return {video: sorted(parts) for video, parts in said.items()}
+
+
+def _whole_text(path: Path, root: Path, paths: list[Path]) -> Said:
+    """Read the text that lies beside a video of the same name."""
+    text = " ".join(path.read_text().split())
+    return {video: [(0, text)] for video in paths if video.with_suffix(".txt") == path}
