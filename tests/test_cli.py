@@ -109,7 +109,7 @@ def test_show_prints_settings_that_can_be_read_back(capsys):
         (["data"], "did you mean data inspect or data preview or data convert"),
         (["doctor", "dsk=1"], "did you mean `disk`?"),
         (["doctor", "disk=much"], "`disk` must be number, got 'much'"),
-        (["doctor", "disk=-1"], "`disk` must be at least 0 GB, got -1.0"),
+        (["doctor", "disk=-1"], "`disk` must be at least 0, got -1.0"),
         (["doctor", "measure=maybe"], "`measure` must be true | false, got 'maybe'"),
         (["doctor", "measure=2"], "`measure` must be true | false, got '2'"),
         (["doctor", "measure"], "settings are written key=value, got 'measure'"),
@@ -243,6 +243,8 @@ def test_size_and_hidden_frames_of_a_film_are_read_before_it_starts():
     cfg = compose_config(GenerateConfig, ["task=infill", "video=a.mp4", "hide=2:4", "size=96x64"])
     assert cfg.frame_size == (64, 96)
     assert cfg.known(5).tolist() == [True, True, False, False, True]
+    with pytest.raises(ValueError, match="within the film's 3 frames, got '2:4'"):
+        cfg.known(3)
 
 
 # the YAML files

@@ -124,7 +124,7 @@ def test_matmul_rate_is_between_a_calculator_s_and_a_cluster_s(dtype):
 
 
 def test_negative_disk_is_refused():
-    with pytest.raises(ValueError, match="`disk` must be at least 0 GB, got -1"):
+    with pytest.raises(ValueError, match="`disk` must be at least 0, got -1"):
         DoctorConfig(disk=-1)
 
 

@@ -7,6 +7,8 @@ References:
 
 from dataclasses import dataclass
 
+from worldsim.limits import check_least
+
 
 @dataclass
 class DynamicsConfig:
@@ -47,6 +49,9 @@ class DynamicsConfig:
     """Classes per number of the action head, over scaled actions in [-1, 1]."""
 
     def __post_init__(self) -> None:
+        check_least(self, channels=1, action_dim=1, dim=8, depth=1, heads=1, patch=1, time_every=1)
+        check_least(self, cells=8, recent=1, stem=0, tail=0, context=1, registers=0, text_dim=1)
+        check_least(self, bins=3, action_bins=2)
         if self.dim % (2 * self.heads) or self.dim // self.heads % 4:
             raise ValueError(
                 "`dim / heads` must be a multiple of 4, "

@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from worldsim.compiling import compiled
+from worldsim.limits import check_least
 from worldsim.loading import load
 from worldsim.machine import about_machine, memory_mib
 from worldsim.rollout import Rollout
@@ -59,8 +60,7 @@ class BenchConfig:
         wrong = [name for name in self.dtype if name not in DTYPES]
         if wrong:
             raise ValueError(f"`dtype` must be among {', '.join(DTYPES)}, got {', '.join(wrong)}")
-        if self.threads < 0:
-            raise ValueError(f"`threads` must be at least 0, got {self.threads}")
+        check_least(self, threads=0)
         if self.long_frames and self.long_frames <= 100:
             raise ValueError(
                 f"`long_frames` must be 0 or more than 100, got {self.long_frames}; try 2000"

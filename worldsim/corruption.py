@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.flow import step_size
+from worldsim.limits import check_least, check_shares
 
 CLEAN = 0.9  # frames at this signal level and above count as seen, not as imagined
 
@@ -43,6 +44,11 @@ class ObjectiveConfig:
     """Share of the loss's weight that goes to cells that change, however few they are."""
 
     def __post_init__(self) -> None:
+        check_shares(
+            self, "lone", "causal", "local_until", "noisy_past", "own_past", "sharpened",
+            "from_noise", "isolated", "bootstrap", "bootstrap_from",
+        )  # fmt: skip
+        check_least(self, reward_weight=0, termination_weight=0, policy_weight=0)
         if not 0 <= self.motion < 1:
             raise ValueError(
                 f"`motion` must lie within [0, 1), got {self.motion}; try 0.5 where little moves"

@@ -17,6 +17,7 @@ from pathlib import Path
 from time import perf_counter
 
 import worldsim
+from worldsim.limits import check_least
 
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"  # there in a checkout
 NATIVE = {  # what may be installed and still not load
@@ -38,8 +39,7 @@ class DoctorConfig:
     """Free disk space to ask for, in GB."""
 
     def __post_init__(self) -> None:
-        if self.disk < 0:
-            raise ValueError(f"`disk` must be at least 0 GB, got {self.disk}")
+        check_least(self, disk=0)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
+from worldsim.limits import check_least
 from worldsim.nn import Conv2d
 
 
@@ -37,9 +38,7 @@ class TokenizerConfig:
     """Side of the square of pixels that one latent cell covers."""
 
     def __post_init__(self) -> None:
-        for name in ("channels", "width", "blocks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        check_least(self, channels=1, width=8, blocks=1, edge_weight=0)
         if self.width % 8:
             raise ValueError(f"`width` must be divisible by 8, got {self.width}; try 32, 64 or 96")
 
@@ -156,6 +155,12 @@ class Tokenizer(nn.Module):
         """Undo `read`: `(b, c, h, w)` to `(b, 3, 8 h, 8 w)` float32, about in [-1, 1]."""
         z = self.unscale(latents.to(self.latent_mean.dtype))
         return self.decoder(z.contiguous(memory_format=torch.channels_last)).float()
+
+    def forward(
+        self, frames: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Return `loss`: what wrappers that compile or distribute a training have to go through."""
+        return self.loss(frames, weight)
 
     def loss(self, frames: Tensor, weight: Tensor | None = None) -> tuple[Tensor, dict[str, float]]:
         """Reconstruct a batch.

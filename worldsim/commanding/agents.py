@@ -12,6 +12,7 @@ from worldsim.agents import LearnConfig, act_at_random, check_learnable, judge_a
 from worldsim.env import WorldEnv
 from worldsim.files import write_text
 from worldsim.filmed import Filmed, open_env
+from worldsim.limits import check_least
 from worldsim.loading import load
 from worldsim.vector_env import WorldVectorEnv
 from worldsim.world import World
@@ -36,9 +37,7 @@ class AgentConfig(LearnConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("num_envs", 1), ("horizon", 1), ("episodes", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+        check_least(self, num_envs=1, horizon=1, episodes=0)
         path = Path(self.world)
         name = path.parent.name if path.name == "world" and path.parent.name else path.name
         self.out = self.out or f"agents/{name}{'-real' if self.real else ''}.zip"

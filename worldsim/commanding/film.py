@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import worldsim  # its public names load what they need when they are used
+from worldsim.limits import check_least, check_shares
 from worldsim.overrides import read_size
 
 
@@ -56,8 +57,8 @@ class GenerateConfig:
                 raise ValueError(f"task={self.task} needs `{name}`, got nothing; add {name}=...")
         if Path(self.out).suffix not in (".mp4", ".gif"):
             raise ValueError(f"`out` must end in .mp4 or .gif, got {self.out!r}")
-        if self.frames < 1:
-            raise ValueError(f"`frames` must be at least 1, got {self.frames}")
+        check_least(self, frames=1, before=0, after=0)
+        check_shares(self, "strength")
         _ = self.frame_size, self.hidden  # refuses what cannot be read
 
     @property
@@ -76,7 +77,13 @@ class GenerateConfig:
         return slice(int(first), int(end)) if colon else slice(0)
 
     def known(self, t: int) -> np.ndarray:
-        """Say which of `t` frames are given, `(t,)` bool."""
+        """Say which of `t` frames are given, `(t,)` bool.
+
+        Raises:
+            ValueError: If `hide` goes on beyond them.
+        """
+        if self.hidden.stop > t:
+            raise ValueError(f"`hide` must lie within the film's {t} frames, got {self.hide!r}")
         known = np.ones(t, bool)
         known[self.hidden] = False
         return known

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from worldsim.limits import check_least
 from worldsim.measuring.dreaming import WorldPredict
 from worldsim.measuring.heldout import HeldOut, cut_clips
 from worldsim.measuring.labels import Labelled, collect
@@ -77,12 +78,8 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         self.sections, self.horizons = tuple(self.sections), tuple(sorted(self.horizons))
-        names = ("clips", "starts", "drive_frames", "drift_frames", "drift_rows", "prompts")
-        for name, least in ({"context": 2} | dict.fromkeys(names, 1)).items():
-            if getattr(self, name) < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
-        if self.replays < 0:
-            raise ValueError(f"`replays` must be at least 0, got {self.replays}; try 40")
+        check_least(self, clips=1, context=2, sampler_steps=0, replays=0, starts=1, prompts=1)
+        check_least(self, drive_frames=1, drift_frames=1, drift_rows=1)
         if not self.horizons or self.horizons[0] < 1:
             raise ValueError(f"`horizons` must name frames from 1 on, got {self.horizons}")
 
