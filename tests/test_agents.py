@@ -174,6 +174,9 @@ def test_what_cannot_be_learned_is_refused_before_any_work(tmp_path):
     for space in (spaces.Dict(a=BUTTONS), endless, spaces.Discrete(3, start=1)):
         with pytest.raises(ValueError, match="can learn a bounded Box"):
             check_learnable(space)
+    late = SyncVectorEnv([Lamp], autoreset_mode=AutoresetMode.NEXT_STEP)
+    with pytest.raises(ValueError, match="autoreset_mode=NextStep; make the envs with"):
+        worldsim.train_agent(late, tmp_path / "a.zip", steps=4, **QUIET)
     with pytest.raises(ValueError, match="budget"):
         worldsim.train_agent(many_lamps(), tmp_path / "a.zip", minutes=0)
     assert not list(tmp_path.iterdir())

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Env, spaces
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from tqdm import tqdm
 
+from worldsim.limits import check_least
 from worldsim.spaces import Policy, afresh
 
 # the part of a module's name that tells whose policy lies in a Stable-Baselines3 file; actor and
@@ -57,9 +58,7 @@ class LearnConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("minutes", 0), ("steps", 0), ("frames", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+        check_least(self, minutes=0, steps=0, frames=1)
 
 
 def train_agent(
@@ -89,6 +88,13 @@ def train_agent(
     if out.suffix != ".zip":
         raise ValueError(f"`out` must end in .zip, got {out}")
     check_learnable(envs.single_action_space)
+    mode = envs.metadata.get("autoreset_mode")
+    if mode is not AutoresetMode.SAME_STEP:
+        raise ValueError(
+            "an agent learns where episodes begin anew in the step that ends them, got "
+            f"autoreset_mode={getattr(mode, 'value', mode)}; make the envs with "
+            'vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}'
+        )
     learner = _learner(envs, cfg, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -183,6 +189,12 @@ class SavedAgent:
     def afresh(self) -> "SavedAgent":
         """Return the same agent, which has seen nothing yet."""
         return SavedAgent(self.model, self.greedy)
+
+    def takes(self, observation: Any) -> bool:
+        """Say whether it can see this: what it was trained on, or a frame of that size."""
+        shape = np.shape(observation)
+        frame = len(shape) == 3 and shape[:2] in (self.shape[:2], self.shape[1:])
+        return shape == self.shape or frame
 
     def __call__(self, observation: Any, rng: np.random.Generator) -> Any:
         """Choose an action."""
@@ -279,7 +291,8 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
                 "use the same number of frames, or another `out`"
             )
         learner = PPO.load(out, seen, device=cfg.device or "auto")
-        scaled.ret_rms = learner.reward_scale  # else its values would mean something else
+        # else its values would mean something else; PPO by itself does not scale
+        scaled.ret_rms = getattr(learner, "reward_scale", scaled.ret_rms)
     learner.reward_scale = scaled.ret_rms
     return learner
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium import Env, spaces
 
-from worldsim.agents import load_agent
+from worldsim.agents import SavedAgent, load_agent
 from worldsim.filmed import load_function
 from worldsim.recording import DRAWN, own_driver
 from worldsim.spaces import Policy, afresh
@@ -56,7 +56,10 @@ def choose_policy(policy: str | Policy, env: Env) -> str | Policy:
 
 @dataclass(frozen=True)
 class Onlooker:
-    """A policy that sees the env's own observation, whatever frame is filmed."""
+    """A policy that sees the env's own observation, whatever frame is filmed.
+
+    An agent that was trained on such frames, as in a world, sees them instead.
+    """
 
     policy: Policy
     env: Env
@@ -67,4 +70,5 @@ class Onlooker:
 
     def __call__(self, frame: np.ndarray, rng: np.random.Generator) -> Any:
         """Choose an action."""
-        return self.policy(self.env.observed, rng)
+        seen, agent = self.env.observed, isinstance(self.policy, SavedAgent)
+        return self.policy(frame if agent and not self.policy.takes(seen) else seen, rng)
