@@ -354,10 +354,14 @@ def test_a_folder_of_other_things_is_refused_before_any_work(world, drives, no_w
 def test_a_report_takes_the_place_of_an_old_one(tmp_path):
     plot = Plot("a", "x", "y", {"line": ([1, 2], [0.5, float("nan")])})
     strip = Strip("<a strip>", np.zeros((8, 8, 3), np.uint8))
-    old = Report({"world": "<drive>"}, {"s": {"n": 1}}, {}, {"plot": plot}, {"strip": strip})
+    old = Report({"world": "<drive>"}, {"s": {"n": 1}}, {}, {"s-plot": plot}, {"s": strip})
     old.save(tmp_path / "report")
+    (tmp_path / "report/notes").mkdir()
+    (tmp_path / "report/notes/mine.txt").write_text("precious")
     Report({"world": "drive"}, {"s": {"n": float("inf")}}).save(tmp_path / "report")
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.json", "index.html"}
+    assert (tmp_path / "report/notes/mine.txt").read_text() == "precious"
+    left = {path.name for path in (tmp_path / "report").iterdir()}
+    assert left == {"report.json", "index.html", "notes"} and len(list(tmp_path.iterdir())) == 1
     assert (
         json.loads((tmp_path / "report" / "report.json").read_text())["figures"]["s"]["n"] is None
     )
@@ -500,6 +504,8 @@ def test_alarm_and_a_whole_table_are_kept_in_the_worlds_folder(
     folder = world.save(tmp_path / "world", card="# tiny\n")
     evaluate(folder, drives, **QUICK | {"sections": ("doubt",), "keep": True})
     assert len(worldsim.load(folder).cfg.doubt["weights"]) > 4
+    evaluate(folder, drives, **QUICK | {"sections": ("doubt",), "keep": True, "clips": 1})
+    assert len(worldsim.load(folder).cfg.doubt["weights"]) > 4  # one clip says nothing of it
     assert (folder / "README.md").read_text() == "# tiny\n"  # not all of its rows were measured
     all_of_them = {"tokenizer": SECTIONS["tokenizer"]}
     monkeypatch.setattr("worldsim.evaluation.SECTIONS", all_of_them)

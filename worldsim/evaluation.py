@@ -108,7 +108,7 @@ def _keep(study: Study, folder: Path, report: Report) -> None:
     """Write the card's table and the alarm's calibration into the world's folder."""
     if not study.cfg.sections:  # else rows would be missing
         write_card(folder / "README.md", report.card)
-    if "doubt" in report.figures:
+    if study.doubt:
         config = json.loads((folder / "config.json").read_text())
         write_text(
             folder / "config.json", json.dumps(config | {"doubt": study.doubt}, indent=2) + "\n"
@@ -200,4 +200,8 @@ def _open(data: Any) -> Any:
         return data
     from worldsim.data import open_dataset
 
-    return open_dataset(data)
+    try:
+        return open_dataset(data)
+    except FileNotFoundError as error:
+        error.add_note("seed=1000000 starts at episodes that no shipped world has learned from")
+        raise

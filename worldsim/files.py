@@ -1,6 +1,9 @@
-"""Files that are whole or absent."""
+"""Files and folders that are whole or absent."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import safe_open
@@ -45,3 +48,30 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(
             f"{path} must be a whole safetensors file, got: {error}; copy or train it again"
         ) from error
+
+
+@contextmanager
+def renewed(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `folder` in the end; until then that stays.
+
+    What was cut off between the two renames is brought back the next time.
+    """
+    staging = folder.with_name(folder.name + ".part")
+    new, old = staging / "new", staging / "old"
+    _bring_back(old, folder)
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        new.mkdir(parents=True)
+        yield new
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(new, folder)
+    finally:
+        _bring_back(old, folder)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _bring_back(old: Path, folder: Path) -> None:
+    """Undo the first of the two renames of a save if the second never came."""
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)

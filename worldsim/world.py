@@ -11,7 +11,6 @@ On disk it is
 """
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.dynamics import Dynamics, DynamicsConfig
-from worldsim.files import write_tensors
+from worldsim.files import renewed, write_tensors
 from worldsim.spaces import space_from_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
@@ -196,27 +195,16 @@ class World:
             FileExistsError: If the folder holds something else than a world.
         """
         folder = Path(folder)
-        staging = folder.with_name(folder.name + ".part")
-        new, old = staging / "new", staging / "old"
-        _bring_back(old, folder)
-        is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-        if not is_free and not (folder / "config.json").exists():
-            raise FileExistsError(
-                f"a world is saved in a new folder or in place of a world, got {folder}; "
-                "choose another folder or remove it"
-            )
-        try:
-            shutil.rmtree(staging, ignore_errors=True)
-            new.mkdir(parents=True)
+        with renewed(folder) as new:
+            is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+            if not is_free and not (folder / "config.json").exists():
+                raise FileExistsError(
+                    f"a world is saved in a new folder or in place of a world, got {folder}; "
+                    "choose another folder or remove it"
+                )
             if not is_free:
                 shutil.copytree(folder, new, dirs_exist_ok=True)
             self._write(new, card)
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(new, folder)
-        finally:
-            _bring_back(old, folder)
-            shutil.rmtree(staging, ignore_errors=True)
         return folder
 
     def _write(self, folder: Path, card: str) -> None:
@@ -233,12 +221,6 @@ class World:
         write_tensors(folder / "starts.safetensors", tensors, meta)
 
 
-def _bring_back(old: Path, folder: Path) -> None:
-    """Undo the first of the two renames of a save if the second never came."""
-    if old.exists() and not folder.exists():
-        os.replace(old, folder)
-
-
 def has_bf16(device: torch.device) -> bool:
     """Say whether `device` multiplies matrices faster in bfloat16 than in float32."""
     if device.type == "cuda":
@@ -249,6 +231,22 @@ def has_bf16(device: torch.device) -> bool:
 def fast_dtype(device: str | torch.device) -> torch.dtype:
     """Return what worlds are played in on `device`: bfloat16 where it multiplies that faster."""
     return torch.bfloat16 if has_bf16(torch.device(device)) else torch.float32
+
+
+def choose_device(asked: str | torch.device | None = None) -> torch.device:
+    """Return the device that is asked for; else CUDA if there is some, else the CPU.
+
+    Raises:
+        ValueError: If it is not here.
+    """
+    asked = asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=asked).device
+    except (RuntimeError, AssertionError) as error:  # whatever a build of torch lacks
+        raise ValueError(
+            f"`device` must be one that is here, got {asked!r}: {str(error).splitlines()[0]}; "
+            "leave it out to have one chosen"
+        ) from error
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ import base64
 import html
 import json
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from worldsim.files import renewed
 from worldsim.video import write_image
 
 WIDTH, HEIGHT = 560, 340
@@ -84,26 +84,25 @@ class Report:
     def save(self, folder: str | Path) -> Path:
         """Write `report.json`, `index.html`, `card.md` and all pictures; whole or not at all.
 
+        They take the place of those of an earlier report; what else lies in the folder stays.
+
         Raises:
             FileExistsError: If the folder holds something else than a report.
         """
-        folder = check_folder(folder)
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        (part / "report.json").write_text(json.dumps(self.to_json(), indent=2))
-        if self.card:
-            (part / "card.md").write_text(self.card)
-        for name, plot in self.plots.items():
-            write_image(part / f"{name}.png", draw_plot(plot))
-        for name, strip in self.strips.items():
-            write_image(part / f"{name}.png", strip.image)
-        (part / "index.html").write_text(_page(self, part))
-        for kept in folder.glob("*.safetensors"):  # the probe of the report that was here
-            shutil.copy2(kept, part)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
+        folder = Path(folder)
+        with renewed(folder) as new:
+            check_folder(folder)
+            (new / "report.json").write_text(json.dumps(self.to_json(), indent=2))
+            if self.card:
+                (new / "card.md").write_text(self.card)
+            for name, plot in self.plots.items():
+                write_image(new / f"{name}.png", draw_plot(plot))
+            for name, strip in self.strips.items():
+                write_image(new / f"{name}.png", strip.image)
+            (new / "index.html").write_text(_page(self, new))
+            for other in _others(folder):
+                copy = shutil.copytree if other.is_dir() else shutil.copy2
+                copy(other, new / other.name)
         return folder
 
     def __str__(self) -> str:
@@ -120,6 +119,19 @@ class Report:
             if self.notes.get(name):
                 lines.append(f"  ({self.notes[name]})")
         return "\n".join(lines)
+
+
+def _others(folder: Path) -> list[Path]:
+    """Return what lies in a report's folder, such as the probe, and was not written by `save`."""
+    if not (folder / "report.json").exists():
+        return []
+    sections = json.loads((folder / "report.json").read_text())["figures"]
+    ours = ("report.json", "index.html", "card.md")
+    return [
+        path for path in folder.iterdir()
+        if path.name not in ours
+        and not (path.suffix == ".png" and path.stem.partition("-")[0] in sections)
+    ]  # fmt: skip
 
 
 def check_folder(folder: str | Path) -> Path:
