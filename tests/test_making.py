@@ -5,6 +5,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import gymnasium
@@ -191,6 +192,19 @@ def test_an_interrupted_make_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert list(notes["spent"]) == ["recording", "tokenizer", "dynamics", "evaluating"]
 
 
+def test_a_make_goes_on_with_the_model_it_was_begun_with_on_any_machine(tmp_path, monkeypatch):
+    """With other cores it chose another size, and its own checkpoint was refused."""
+    train = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(making, "train_dynamics", train)
+    for size, device in (("tiny", ""), ("base", "cpu")):
+        monkeypatch.setattr(making, "choose_model", lambda device, minutes, size=size: size)
+        with pytest.raises(KeyboardInterrupt):
+            settings = SHORT | {"model_size": "", "device": device}
+            worldsim.make_world(Lamp, tmp_path / "lamp", **settings)
+    first, second = (call.kwargs["model"] for call in train.call_args_list)
+    assert first == second
+
+
 def test_processes_record_several_sizes_for_one_world(tmp_path):
     out = tmp_path / "road"
     world = worldsim.make_world(
@@ -287,6 +301,7 @@ def test_frames_are_small_and_of_the_envs_shape(native, most, chosen):
         ({"minutes": 0}, "`minutes` must be above 0"),
         ({"size": "50x50"}, "multiples of 16"),
         ({"model_size": "huge"}, "`model` must be one of"),
+        ({"device": "gpu"}, "`device` must be one that is here"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_recorded(tmp_path, capsys, settings, says):

@@ -190,6 +190,12 @@ def test_loading_chooses_dtype_and_device(tiny_world_path):
         assert not world.tokenizer.training and not world.dynamics.training
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused(tiny_world_path, device):
+    with pytest.raises(ValueError, match=f"`device` must be one that is here, got '{device}'"):
+        load(tiny_world_path, device)
+
+
 @pytest.mark.parametrize("file", sorted(FILES - {"README.md"}))
 def test_a_missing_file_is_named(folder, file):
     (folder / file).unlink()
@@ -268,7 +274,7 @@ def test_shipped_worlds_are_found_by_name(tmp_path, tiny_world, monkeypatch):
     assert load("sea", "cpu").cfg == tiny_world.cfg
     with pytest.raises(FileNotFoundError, match=r"\(moor, sea\), .*'see'; train one with"):
         load("see")
-    with pytest.raises(FileNotFoundError, match=r"config.json, got '.*unfinished' without; pass"):
+    with pytest.raises(FileNotFoundError, match=r"config.json, got '.*unfinished' without; a training"):
         load(tmp_path / "unfinished")
 
 

@@ -7,12 +7,20 @@ import torch
 import torch.distributed as dist
 from test_training import loss, sample, small_model, weights
 
+from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import TrainConfig, WandbConfig, fit
 
 out = Path(sys.argv[1])
 dist.init_process_group("gloo")
-cfg = TrainConfig(minutes=0.02, warmup=0, wandb=WandbConfig("disabled"))
-model = small_model()
-fit(model, sample, loss, cfg, out, evaluate=lambda ema: {"score": 1.0})
-torch.save(weights(model), out / f"{dist.get_rank()}.pt")
+quiet = {"warmup": 0, "wandb": WandbConfig("disabled")}
+by_time = fit(small_model(), sample, loss, TrainConfig(minutes=0.02, **quiet), out / "time")
+
+torch.manual_seed(0)
+tokenizer = Tokenizer(TokenizerConfig(width=8, blocks=1))
+frames = lambda g: torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8, generator=g)  # noqa: E731
+by_steps = fit(
+    tokenizer, frames, lambda model, _e, batch, _p, _g: model(batch),
+    TrainConfig(steps=3, **quiet), out / "steps",
+)  # fmt: skip
+torch.save([weights(by_time), weights(by_steps)], out / f"{dist.get_rank()}.pt")
 dist.destroy_process_group()

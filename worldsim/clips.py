@@ -198,15 +198,16 @@ def action_scaling(dataset) -> tuple[np.ndarray, np.ndarray]:
     """
     low, high = action_bounds(dataset.info.action_space)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        every = np.concatenate([dataset[i].actions for i in range(len(dataset))])
+        every = np.concatenate([dataset.outline(i).actions for i in range(len(dataset))])
         low = np.where(np.isfinite(low), low, every.min(0))
         high = np.where(np.isfinite(high), high, every.max(0))
-    return low.astype(np.float32), np.maximum(high, low + 1e-6).astype(np.float32)
+    high = np.where(high > low, high, low + np.maximum(1, np.abs(low)))  # what never moved
+    return low.astype(np.float32), high.astype(np.float32)
 
 
 @torch.no_grad()
 def encode_dataset(
-    dataset, tokenizer: Tokenizer, encode_words, progress: bool = True
+    dataset, tokenizer: Tokenizer, encode_words, progress: bool = True, scaling=None
 ) -> LatentDataset:
     """Tokenise every frame and embed every caption of a data set.
 
@@ -215,8 +216,9 @@ def encode_dataset(
         tokenizer: Trained, in the dtype to run in.
         encode_words: Function from captions to token embeddings `(l, text_dim)`; None for no text.
         progress: Whether to show a bar.
+        scaling: What `action_scaling` says of the data set whose world this is for; None is this.
     """
-    low, high = action_scaling(dataset)
+    low, high = scaling or action_scaling(dataset)
     device = tokenizer.latent_mean.device
     parts: dict[str, list] = {
         name: [] for name in ("latents", "actions", "known", "rewards", "terminated", "caption")

@@ -24,6 +24,7 @@ from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
 from worldsim.measuring.dreaming import dream, encode, rollout_quality
 from worldsim.measuring.heldout import check_fit, cut_short
+from worldsim.preparing import fingerprint
 from worldsim.training import TrainConfig, checksum, fit
 from worldsim.world import World
 
@@ -52,7 +53,7 @@ def train_decoder(
     out: str | Path,
     *,
     test=None,
-    device: str = "cpu",
+    device: str | None = None,
     train: TrainConfig | None = None,
     clips: int = 2048,
     **overrides,
@@ -64,7 +65,7 @@ def train_decoder(
         init: The world.
         out: Folder of the run; the world with its new decoder lands in `out / "world"`.
         test: Held-out data set; by default every 50th episode of `data`.
-        device: Where to train.
+        device: Where to train; CUDA if there is some, else the CPU.
         train: Budget and learning rates; a third of the usual ones suits weights that are good.
         clips: How many clips of up to 16 given and 16 imagined frames to learn from; a decoder
             soon knows them by heart, so many of them and few minutes.
@@ -122,12 +123,13 @@ def train_decoder(
 def imagined(world: World, data, count: int, path: Path) -> Dreams:
     """Let a world go on from `count` clips of a data set; or read what an interrupted run made."""
     about = {"world": f"{checksum(world.dynamics):08x}", "clips": str(count)}
+    about |= {"data": fingerprint(data)}
     if path.exists():
         tensors, was = read_tensors(path)
         if {name: was.get(name) for name in about} != about:
             raise ValueError(
-                f"{path.parent} was begun with another world or number of clips, got {was} there, "
-                f"{about} here; choose another `out`"
+                f"{path.parent} was begun with another world, recordings or number of clips, got "
+                f"{was} there, {about} here; choose another `out`"
             )
         return Dreams(**tensors)
     parts: dict[str, list[Tensor]] = {"frames": [], "real": [], "imagined": []}

@@ -14,6 +14,7 @@ from worldsim.finishing import train_decoder
 from worldsim.objective import ObjectiveConfig
 from worldsim.recipes import ModelConfig, train_dynamics, train_tokenizer
 from worldsim.training import TrainConfig
+from worldsim.world import choose_device
 
 
 @dataclass
@@ -112,16 +113,17 @@ STAGES = {"tokenizer": _tokenizer, "dynamics": _dynamics, "decoder": _decoder}
 @contextmanager
 def _processes(device: str) -> Iterator[str]:
     """Join the process group where `torchrun` started this process; yield the device to use."""
-    cuda = torch.cuda.is_available()
-    device = device or ("cuda" if cuda else "cpu")
-    if "LOCAL_RANK" not in os.environ:
-        yield device
+    mine = os.environ.get("LOCAL_RANK")
+    if mine is not None and device in ("", "cuda") and torch.cuda.is_available():
+        device = f"cuda:{mine}"
+    device = choose_device(device)
+    if mine is None:
+        yield str(device)
         return
-    if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("gloo" if device == "cpu" else "nccl")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield device
+        yield str(device)
     finally:
         dist.destroy_process_group()

@@ -8,7 +8,7 @@ import torch
 from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors
 from worldsim.tokenizer import Tokenizer
-from worldsim.world import FORMAT_VERSION, Starts, World, WorldConfig, fast_dtype
+from worldsim.world import FORMAT_VERSION, Starts, World, WorldConfig, choose_device, fast_dtype
 
 SHIPPED = Path(__file__).parent / "worlds"
 
@@ -38,10 +38,9 @@ def load(
 
     Raises:
         FileNotFoundError: If there is no such world, or a file of it is missing.
-        ValueError: If a file is damaged, or a newer worldsim wrote it.
+        ValueError: If a file is damaged or a newer worldsim wrote it, or `device` is not here.
     """
-    folder = find_world(name)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    folder, device = find_world(name), choose_device(device)
     dtype = dtype or fast_dtype(device)
     cfg = _read_config(folder / "config.json")
     tokenizer, dynamics = Tokenizer(cfg.tokenizer), Dynamics(cfg.dynamics)
@@ -58,18 +57,18 @@ def load(
 
 
 def find_world(name: str | Path) -> Path:
-    """Return the folder of a world.
+    """Return the folder of a world, or of the world that a training run holds.
 
     Raises:
         FileNotFoundError: If there is none.
     """
-    for folder in (Path(name), SHIPPED / str(name)):
+    for folder in (Path(name), Path(name) / "world", SHIPPED / str(name)):
         if (folder / "config.json").exists():
             return folder
     if Path(name).exists():
         raise FileNotFoundError(
-            f"a world's folder must hold config.json, got {str(name)!r} without; pass the folder "
-            "that `worldsim train` made"
+            f"a world's folder must hold config.json, got {str(name)!r} without; a training run "
+            "has a world once it is through"
         )
     shipped = ", ".join(list_worlds()) or "none"
     rule = f"`world` must be a shipped world ({shipped}), a folder or a Hub id, got {str(name)!r}"

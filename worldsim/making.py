@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import Env
 from omegaconf import MISSING
 
@@ -32,9 +31,10 @@ from worldsim.objective import ObjectiveConfig
 from worldsim.recipes import model_config, train_dynamics, train_tokenizer
 from worldsim.spaces import Policy
 from worldsim.training import WandbConfig
-from worldsim.world import World
+from worldsim.world import World, choose_device
 
 CLIPS = 64  # to judge by
+PIXELS = (128 * 96, 96 * 64)  # of a frame at most, by whether there is only a CPU
 MOTION = 0.5  # half of each loss belongs to what moves, however small it is
 # convolutions alone learn how things move at an eighth of the cost; what a frame earns, and whether
 # it is the last one, is learned by the transformer alone, and has less time than in a long training
@@ -150,12 +150,14 @@ def make_world(
         KeyboardInterrupt: After Ctrl-C; the same call goes on.
     """
     cfg = MakeConfig(env=_name(env), out=str(out), policy=_name(policy), **settings)
+    device = str(choose_device(cfg.device))
     notes = Notes(cfg)
     if notes.data.get("done"):
-        return load(cfg.out, cfg.device or None)
-    device = cfg.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    footage = look_at(env, cfg, policy, pixels=96 * 64 if device == "cpu" else 128 * 96)
-    model = cfg.model_size or choose_model(device, cfg.minutes)
+        return load(cfg.out, device)
+    usual = {"model": choose_model(device, cfg.minutes), "pixels": PIXELS[device == "cpu"]}
+    chosen = notes.data.setdefault("chosen", usual)  # a make goes on with what it was begun with
+    footage = look_at(env, cfg, policy, chosen["pixels"])
+    model = cfg.model_size or chosen["model"]
     shared = {
         "model": model_config(model),
         "device": device,
@@ -196,7 +198,7 @@ def make_world(
     about = notes.data | {"model": model, "command": cfg.command}
     save_with_card(world, Path(cfg.out), report, [data, *more], about)
     notes.write(done=True)
-    return load(cfg.out, cfg.device or None)
+    return load(cfg.out, device)
 
 
 def choose_model(device: str, minutes: float) -> str:

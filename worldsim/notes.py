@@ -44,7 +44,7 @@ class Notes:
             was = self.data["settings"]
             changed = [
                 f"{k}={was[k]!r} there, {v!r} here" for k, v in settings.items()
-                if k in was and was[k] != v and k != "workers"  # whoever records, it is the same
+                if k in was and was[k] != v and k not in ("workers", "device")  # whoever computes
             ]  # fmt: skip
             if changed:
                 raise ValueError(

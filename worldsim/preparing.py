@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from worldsim.architecture import DynamicsConfig
 from worldsim.clips import LatentDataset, encode_dataset
 from worldsim.datasets.parts import opened_like
 from worldsim.files import read_tensors, write_tensors
@@ -37,9 +38,35 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 def dynamics_weights(init: str | Path) -> dict[str, Tensor]:
     """Read the dynamics of the training run or world at `init`."""
     best = Path(init) / "best.safetensors"
-    if best.exists():
-        return read_tensors(best)[0]
+    if best.exists() and "head.weight" in (weights := read_tensors(best)[0]):
+        return weights  # in fp32; those of a decoder's run are no dynamics
     return load(str(init), dtype=torch.float32).dynamics.state_dict()
+
+
+def check_memory(cfg: DynamicsConfig, init: str | Path) -> None:
+    """Refuse an architecture that would cut short what the world at `init` remembers.
+
+    The weights tell the layers apart; how many frames they see, no weight tells.
+
+    Raises:
+        ValueError: If `cfg` has a shorter context, or other numbers that the weights hide.
+    """
+    try:
+        was = load(str(init), "cpu").cfg.dynamics
+    except FileNotFoundError:  # a run that is not through has no world yet
+        return
+    if cfg.context < was.context:
+        raise ValueError(
+            f"`context` must be at least that of `init`, which remembers {was.context} frames, got "
+            f"{cfg.context}; add model.dynamics.context={was.context}"
+        )
+    for name in ("heads", "max_steps"):
+        here, there = getattr(cfg, name), getattr(was, name)
+        if here != there:
+            raise ValueError(
+                f"`{name}` must be that of `init`, {there}, got {here}; add "
+                f"model.dynamics.{name}={there}"
+            )
 
 
 def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -> None:
@@ -68,19 +95,27 @@ def with_more(train_on, more: Sequence, tokenizer: Tokenizer) -> list:
     return sets
 
 
-def tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str, bar: bool) -> LatentDataset:
-    """Encode a data set, or read what an interrupted run encoded.
+def fingerprint(episodes) -> str:
+    """Return what tells these recordings from others."""
+    last = zlib.crc32(episodes[len(episodes) - 1].frames)
+    return f"{len(episodes)} episodes, the last {last:08x}"
+
+
+def tokenised(
+    episodes, tokenizer: Tokenizer, path: Path, device: torch.device, bar: bool, scaling: tuple
+) -> LatentDataset:
+    """Encode a data set, its actions by the `scaling` of a world, or read what was encoded.
 
     Raises:
         ValueError: If that run encoded other recordings or with another tokenizer.
     """
-    last = zlib.crc32(episodes[len(episodes) - 1].frames)
-    about = {"of": f"{len(episodes)} episodes, the last {last:08x}, by {checksum(tokenizer):08x}"}
+    about = {"of": f"{fingerprint(episodes)}, by {checksum(tokenizer):08x}"}
     if rank() == 0 and not path.exists():
         from worldsim.text import TextEncoder
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        latents = encode_dataset(episodes, fast(tokenizer, device), TextEncoder().encode, bar)
+        encode = TextEncoder().encode
+        latents = encode_dataset(episodes, fast(tokenizer, device), encode, bar, scaling)
         write_tensors(path, latents.to_file(), about)
     wait()
     tensors, was = read_tensors(path)
@@ -92,7 +127,7 @@ def tokenised(episodes, tokenizer: Tokenizer, path: Path, device: str, bar: bool
     return LatentDataset.from_file(tensors)
 
 
-def sensitivity_of(tokenizer: Tokenizer, latents: Tensor, device: str) -> Tensor:
+def sensitivity_of(tokenizer: Tokenizer, latents: Tensor, device: torch.device) -> Tensor:
     """Return what makes of errors in latents such as count by what they do to pixels."""
     some = latents[:: max(1, len(latents) // 64)].to(device).float()
     metric = deepcopy(tokenizer).float().to(device).sensitivity(some)
@@ -100,7 +135,7 @@ def sensitivity_of(tokenizer: Tokenizer, latents: Tensor, device: str) -> Tensor
     return torch.linalg.cholesky(metric + idle)
 
 
-def fast(tokenizer: Tokenizer, device: str) -> Tokenizer:
+def fast(tokenizer: Tokenizer, device: torch.device) -> Tokenizer:
     """Return a copy of a tokenizer as it encodes fastest on `device`."""
     copy = deepcopy(tokenizer).to(device, fast_dtype(device), memory_format=torch.channels_last)
     return copy.requires_grad_(False)

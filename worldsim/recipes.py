@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from worldsim.building import build_world
-from worldsim.clips import draw_set, sampler
+from worldsim.clips import action_scaling, draw_set, sampler
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import write_tensors, write_text
 from worldsim.objective import ObjectiveConfig, dynamics_loss
 from worldsim.preparing import (
+    check_memory,
     dynamics_weights,
+    fingerprint,
     load_tokenizer,
     sensitivity_of,
     start_from,
@@ -32,7 +34,7 @@ from worldsim.preparing import (
 from worldsim.processes import rank, wait
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import TrainConfig, fit
-from worldsim.world import fast_dtype
+from worldsim.world import choose_device, fast_dtype
 
 BATCH = {"tokenizer": 32, "dynamics": 8}
 
@@ -74,7 +76,7 @@ def train_tokenizer(
     test=None,
     more: Sequence = (),
     init: str | Path | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     train: TrainConfig | None = None,
     motion: float = 0.0,
     progress: Callable[[float], None] | None = None,
@@ -89,7 +91,7 @@ def train_tokenizer(
         test: Held-out data set; by default every 50th episode of `data`.
         more: Data sets to learn from as well, of frames of other sizes; all count by their frames.
         init: World or run whose tokenizer's weights to start from.
-        device: Where to train.
+        device: Where to train; CUDA if there is some, else the CPU.
         train: Budget and learning rates.
         motion: Share of the loss's weight that goes to pixels that change, however few they are.
         progress: Told the share of the budget that is spent, in place of a bar.
@@ -102,7 +104,7 @@ def train_tokenizer(
         ValueError: If `init`, `more` or `test` do not fit, or `out` was begun with something else.
         KeyboardInterrupt: After Ctrl-C, once a checkpoint is saved.
     """
-    out, data = Path(out), opened(data)
+    out, device, data = Path(out), choose_device(device), opened(data)
     cfg = model_config(model) if isinstance(model, str) else model
     train = _budget(train, overrides, "tokenizer")
     train_on, held_out = hold_out(data, test)
@@ -128,8 +130,9 @@ def train_tokenizer(
 
     best = fit(
         tokenizer, sample,
-        lambda m, _e, batch, _p, _g: getattr(m, "module", m).loss(batch.frames, batch.weight),
-        train, out, evaluate=evaluate, name="tokenizer", progress=progress,
+        lambda model, _e, batch, _p, _g: model(batch.frames, batch.weight),
+        train, out, data=[fingerprint(part) for part in sets],
+        evaluate=evaluate, name="tokenizer", progress=progress,
     )  # fmt: skip
     some = torch.randperm(len(films[0]), generator=torch.Generator().manual_seed(0))[:4096]
     best.fit_statistics(films[0][some].to(device))
@@ -174,7 +177,7 @@ def train_dynamics(
     test=None,
     more: Sequence = (),
     init: str | Path | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     train: TrainConfig | None = None,
     objective: ObjectiveConfig | None = None,
     progress: Callable[[float], None] | None = None,
@@ -190,7 +193,7 @@ def train_dynamics(
         test: Held-out data set; by default every 50th episode of `data`.
         more: Data sets to learn from as well, of frames of other sizes; all count by their frames.
         init: World or run whose dynamics' weights to start from; it may have fewer layers.
-        device: Where to train.
+        device: Where to train; CUDA if there is some, else the CPU.
         train: Budget and learning rates.
         objective: Mix of the batches and weights of the losses.
         progress: Told the share of the budget that is spent, in place of a bar.
@@ -203,15 +206,16 @@ def train_dynamics(
         ValueError: If `init`, `more` or `test` do not fit, or `out` was begun with something else.
         KeyboardInterrupt: After Ctrl-C, once a checkpoint is saved.
     """
-    out, data = Path(out), opened(data)
+    out, device, data = Path(out), choose_device(device), opened(data)
     cfg = model_config(model) if isinstance(model, str) else model
     train, objective = _budget(train, overrides, "dynamics"), objective or ObjectiveConfig()
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     train_on, held_out = hold_out(data, test)
     sets = with_more(train_on, more, tokenizer)
     paths = [out / f"latents{f'-{i}' if i else ''}.safetensors" for i in range(len(sets))]
+    scaling = action_scaling(train_on)
     films = [
-        tokenised(part, tokenizer, path, device, not progress)
+        tokenised(part, tokenizer, path, device, not progress, scaling)
         for part, path in zip(sets, paths, strict=True)
     ]
     latents = films[0].latents
@@ -219,6 +223,7 @@ def train_dynamics(
     torch.manual_seed(train.seed)
     dynamics = Dynamics(cfg).to(device)
     if init:
+        check_memory(cfg, init)
         start_from(dynamics, dynamics_weights(init), init)
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
     eye = sensitivity_of(tokenizer, latents, device)

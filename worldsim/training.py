@@ -11,7 +11,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from worldsim.files import read_tensors, write_tensors
+from worldsim.limits import check_least, check_shares
 from worldsim.optim import MuonAdamW
 from worldsim.processes import agree, catch_signals, distributed, rank, wait
 from worldsim.world import has_bf16
@@ -89,9 +90,8 @@ class TrainConfig:
             raise ValueError(
                 "training needs a budget: set `minutes` or `steps` above 0, got neither"
             )
-        for name, least in (("batch_size", 0), ("accumulate", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+        check_least(self, batch_size=0, accumulate=1, muon_lr=0, adam_lr=0, warmup=0, threads=0)
+        check_shares(self, "ema", "cooldown")
 
 
 def checksum(model: nn.Module) -> int:
@@ -105,8 +105,10 @@ def checksum(model: nn.Module) -> int:
 class Run:
     """What a training carries from step to step and over an interruption."""
 
-    def __init__(self, model: nn.Module, cfg: TrainConfig, device: torch.device) -> None:
-        self.model, self.cfg = model, cfg
+    def __init__(
+        self, model: nn.Module, cfg: TrainConfig, device: torch.device, data: Sequence[str] = ()
+    ) -> None:
+        self.model, self.cfg, self.data = model, cfg, list(data)
         self.ema = deepcopy(model).requires_grad_(False)
         self.optimizer = MuonAdamW(model, cfg.muon_lr, cfg.adam_lr)
         # other weights draw other batches: those that `init` knew by heart taught it nothing more
@@ -147,11 +149,17 @@ class Run:
         tensors["generator"] = self.g.get_state()
         tensors["torch_rng"] = torch.get_rng_state()
         facts = {"step": self.step, "elapsed": self.elapsed, "best": self.best}
-        write_tensors(path, tensors, {"facts": json.dumps(facts)})
+        write_tensors(path, tensors, {"facts": json.dumps(facts), "data": json.dumps(self.data)})
 
     def load(self, path: Path) -> None:
         """Take over the checkpoint at `path`."""
         tensors, meta = read_tensors(path)
+        was = json.loads(meta.get("data", "[]")) or self.data
+        if was != self.data:
+            raise ValueError(
+                f"a run goes on with the recordings it was begun with, got {'; '.join(was)} in "
+                f"{path}, {'; '.join(self.data)} here; choose another `out`"
+            )
         part = lambda name: {  # noqa: E731
             k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")
         }
@@ -180,6 +188,7 @@ def fit(
     cfg: TrainConfig,
     out: Path,
     *,
+    data: Sequence[str] = (),
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     pictures: Callable[[nn.Module], Tensor] | None = None,
     name: str = "train",
@@ -193,6 +202,7 @@ def fit(
         loss: Computes loss and metrics of a batch.
         cfg: Budget, learning rates, logging.
         out: Folder for `checkpoint.safetensors` and `log.jsonl`; resumes from the former.
+        data: What tells the recordings from others, where `sample` does not see to that.
         evaluate: Judges the moving average; its `"score"` (higher is better) chooses `best`.
         pictures: Film strips `(h, w, 3)` uint8 to log with each evaluation.
         name: Label of the progress bar.
@@ -202,15 +212,16 @@ def fit(
         The moving average with the best score, or the last one without `evaluate`.
 
     Raises:
-        ValueError: If `out` was begun with another architecture.
+        ValueError: If `out` was begun with another architecture or other `data`.
         FloatingPointError: If the gradient is no longer finite; the checkpoint stays as it was.
         KeyboardInterrupt: After SIGINT or SIGTERM, once the checkpoint is saved.
     """
     device = next(model.parameters()).device
     out.mkdir(parents=True, exist_ok=True)
-    run, checkpoint = Run(model, cfg, device), out / "checkpoint.safetensors"
+    run, checkpoint = Run(model, cfg, device, data), out / "checkpoint.safetensors"
     if checkpoint.exists():
         run.load(checkpoint)
+        run.best = max(run.best, _score_of(out / "best.safetensors"))  # judged after the last save
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     trained = distributed(torch.compile(model) if cfg.compile else model, device)
@@ -277,10 +288,16 @@ def _judge(run: Run, evaluate: Callable, pictures: Callable | None, out: Path, l
     scores = evaluate(run.ema)
     if scores["score"] > run.best:
         run.best = scores["score"]
-        write_tensors(out / "best.safetensors", run.ema.state_dict())
+        meta = {"score": repr(run.best)}
+        write_tensors(out / "best.safetensors", run.ema.state_dict(), meta)
     log.write(run.step, {f"eval/{k}": v for k, v in scores.items()} | {"minutes": run.elapsed / 60})
     if pictures:
         log.picture(run.step, pictures(run.ema))
+
+
+def _score_of(path: Path) -> float:
+    """Return what kept weights were judged to be worth, if there are any."""
+    return float(read_tensors(path)[1].get("score", "-inf")) if path.exists() else -math.inf
 
 
 class _Log:
