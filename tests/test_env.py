@@ -548,6 +548,7 @@ def test_the_autopilot_drives_within_bounds(world):
         ({"frame_size": (33, 32)}, ValueError, ["multiples of 8", "32x33", "resize to 32x32"]),
         ({"frame_size": "32x32"}, TypeError, ["(h, w)", "'32x32'", "leave it out"]),
         ({"frame_size": (32.0, 32.0)}, TypeError, ["whole numbers", "32.0"]),
+        ({"device": "meta"}, ValueError, ["`device`", "cpu", "'meta'", "load the world there"]),
         ({"render_mode": "ascii"}, ValueError, ["`render_mode`", "rgb_array, human", "'ascii'"]),
         ({"obs": "text"}, ValueError, ["`obs`", "pixels, torch, latents", "'text'"]),
         ({"horizon": 0}, ValueError, ["`horizon` must be at least 1", "got 0", "leave it out"]),

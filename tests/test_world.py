@@ -274,7 +274,9 @@ def test_shipped_worlds_are_found_by_name(tmp_path, tiny_world, monkeypatch):
     assert load("sea", "cpu").cfg == tiny_world.cfg
     with pytest.raises(FileNotFoundError, match=r"\(moor, sea\), .*'see'; train one with"):
         load("see")
-    with pytest.raises(FileNotFoundError, match=r"config.json, got '.*unfinished' without; a training"):
+    with pytest.raises(
+        FileNotFoundError, match=r"config.json, got '.*unfinished' without; a training"
+    ):
         load(tmp_path / "unfinished")
 
 

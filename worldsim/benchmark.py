@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from worldsim.compiling import compiled
 from worldsim.limits import check_least
-from worldsim.loading import load
+from worldsim.loading import as_world, load
 from worldsim.machine import about_machine, memory_mib
 from worldsim.rollout import Rollout
 from worldsim.world import World
@@ -152,7 +152,8 @@ def bench(world: str | World, cfg: BenchConfig | None = None, **overrides: Any) 
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     try:
-        worlds = [world] if isinstance(world, World) else list(_load(world, cfg))
+        there = isinstance(world, World)
+        worlds = [as_world(world, cfg.device)] if there else list(_load(world, cfg))
         for k in cfg.sampler_steps:
             Rollout(worlds[0], 1, sampler_steps=k)  # refuses what this world does not know
         rates = {

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from worldsim.files import write_text
-from worldsim.loading import find_world, load
+from worldsim.loading import as_world, find_world
 from worldsim.machine import about_machine
 from worldsim.measuring import calibration, control, trials
 from worldsim.measuring.card import card_table, write_card
@@ -78,8 +78,7 @@ def evaluate(
     folder = None if isinstance(world, World) else find_world(world)
     if cfg.keep and folder is None:
         raise ValueError("`keep` writes into a world's folder, got a `World`; pass its folder")
-    if not isinstance(world, World):
-        world = load(folder, device=cfg.device or None)
+    world = as_world(folder or world, cfg.device)
     check_fit(world, data, "data")
     if probe_data is not None:
         check_fit(world, probe_data, "probe_data")

@@ -56,6 +56,22 @@ def load(
     return world
 
 
+def as_world(world: str | Path | World, device: str | torch.device | None = None) -> World:
+    """Return a world that is there already, or load it.
+
+    Raises:
+        ValueError: If it is there, but on another device.
+    """
+    if not isinstance(world, World):
+        return load(world, device)
+    if device and choose_device(device) != world.device:
+        raise ValueError(
+            f"`device` must be that of a `World` which is there already, {world.device}, got "
+            f"{str(device)!r}; load the world there"
+        )
+    return world
+
+
 def find_world(name: str | Path) -> Path:
     """Return the folder of a world, or of the world that a training run holds.
 

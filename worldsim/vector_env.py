@@ -27,7 +27,7 @@ from worldsim.asked import (
     read_seeds,
 )
 from worldsim.doubt import EVERY, Doubt, lost_again
-from worldsim.loading import load
+from worldsim.loading import as_world
 from worldsim.moments import Snapshot
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout
@@ -101,7 +101,7 @@ class WorldVectorEnv(VectorEnv):
         check_settings(world, obs, frame_size, autoreset_mode)
         check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
         check_counts(num_envs=num_envs, horizon=horizon, max_episode_steps=max_episode_steps)
-        self.world = world = world if isinstance(world, World) else load(world, device)
+        self.world = world = as_world(world, device)
         self.num_envs, self.render_mode, self.obs = int(num_envs), render_mode, obs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = self.metadata | {
