@@ -17,6 +17,7 @@ from worldsim.envs.doom_game import RESOLUTIONS, TICS, VARIABLES, import_vizdoom
 from worldsim.envs.doom_maps import map_name, outline
 from worldsim.envs.doom_rules import air_item
 from worldsim.envs.doom_scenes import AIRS, CHOICES, SCENARIOS, check_scene, draw_scene
+from worldsim.envs.scenes import check_options
 
 from worldsim.viewing.screen import Screen
 
@@ -85,12 +86,19 @@ class DoomEnv(gym.Env):
         Args:
             seed: Of scene, places, foes and player.
             options: `scene` (partial).
+
+        Raises:
+            ValueError: If there is another option; the episode then goes on.
         """
+        options = check_options(options, "scene")
+        given = self.given | check_scene(options.get("scene"))
         super().reset(seed=seed)
         rng = self.np_random
-        given = self.given | check_scene((options or {}).get("scene"))
         self.scene = draw_scene(rng, given) | {"simulator": "doom"}
         level = map_name(self.scene)
+        if self.game is not None and not self.game.is_running():  # its process was killed
+            self.game.close()
+            self.game = None
         if self.game is None:
             self.game = start_game(self.resolution, level)
         self.game.set_doom_map(level)
@@ -293,16 +301,26 @@ class DoomEnv(gym.Env):
             **{key: float(values.index(self.scene[key])) for key, values in CHOICES.items()},
         }
 
+    def _coming(self, labels: list[dict[str, Any]]) -> bool:
+        """Say whether a fireball in view is near and comes nearer."""
+        if not any(label["name"].startswith("Ball_") for label in labels):
+            return False
+        sight = self._sight()
+        way = sight.place - sight.balls[:, :2]
+        near = np.linalg.norm(way, axis=1) < 350
+        return bool((near & ((way * sight.balls[:, 2:]).sum(1) > 0)).any())
+
     def _info(self) -> dict[str, Any]:
         labels = self._labels()
         state = self._state(labels)
         from worldsim.captions import caption
 
-        happens = event(state)
+        told = state | {"coming": self._coming(labels)}
+        happens = event(told)
         self.caption_left -= 1
         fresh = happens not in ("", self.told) and self.caption_left < self.caption_span - 8
         if self.caption_left <= 0 or fresh:
-            self.caption = caption(self.scene, state, self.caption_rng)
+            self.caption = caption(self.scene, told, self.caption_rng)
             self.caption_left = self.caption_span = int(self.caption_rng.integers(20, 40))
             self.told = happens
         return {

@@ -182,7 +182,7 @@ def event(state: dict[str, float]) -> str:
         "hit": state.get("hit"),
         "killed": state.get("killed"),
         "pickup": state.get("pickup"),
-        "ball": state.get("balls") and state.get("nearest_ball", 1000) < 350,
+        "ball": state.get("coming", state.get("balls") and state.get("nearest_ball", 1000) < 350),
         "fire": state.get("action", 0) >= len(MOTIONS) and state.get("ammo", 1) > 0,
         "foe": state.get("foes") and state.get("nearest_foe", 1000) < 200,
     }

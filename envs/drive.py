@@ -15,7 +15,7 @@ from worldsim.envs.camera import Ego, draw
 from worldsim.envs.driver import DRAWN, STYLES, Driver
 from worldsim.envs.optics import MOUNTS, Lens, Mood
 from worldsim.envs.scenery import Land
-from worldsim.envs.scenes import CHOICES, TRAFFIC, check_scene, draw_scene
+from worldsim.envs.scenes import CHOICES, TRAFFIC, check_options, check_scene, draw_scene
 from worldsim.envs.traffic import Traffic
 
 from worldsim.viewing.screen import Screen
@@ -87,12 +87,16 @@ class DriveEnv(gym.Env):
 
         Args:
             seed: Of track, scene, traffic and driver.
-            options: `scene` (partial), `style`.
+            options: `scene` (partial; `next_biome: ""` is a track that stays in one), `style`.
+
+        Raises:
+            ValueError: If an option is none of these; the episode then goes on.
         """
-        super().reset(seed=seed)
-        options, rng = options or {}, self.np_random
+        options = check_options(options, "scene", "style")
         given = self.given | self._check_scene(options.get("scene"))
         style = _check_style(options.get("style")) or self.style
+        super().reset(seed=seed)
+        rng = self.np_random
         self.scene = draw_scene(rng, given) | {"camera": self.camera, "simulator": "drive"}
         if self.physics is None:
             self.physics = _Physics(lap_complete_percent=0.99)
@@ -109,6 +113,7 @@ class DriveEnv(gym.Env):
         self._place_car(rng)
         self.traffic = Traffic(self.land, TRAFFIC[self.scene["traffic"]], rng, self.arc)
         self.driver = Driver(style or DRAWN[int(rng.integers(len(DRAWN)))], rng)
+        self.driver.rng = np.random.default_rng((track_seed, 4))  # asking it moves nothing else
         self.action = np.zeros(3, np.float32)
         self.contact = None
         self.caption_rng = np.random.default_rng((track_seed, 3))

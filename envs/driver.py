@@ -92,7 +92,7 @@ class Driver:
                 self.whim = "recall"
                 self.recalled = int(self.rng.integers(len(self.done) - self.left))
             return
-        whims = ["blind", "wander", "off road", "full lock", "swing", "idle", "stop", "race"]
+        whims = ["blind", "wander", "off road", "full lock", "swing", "idle", "stop", "drive"]
         self.whim = str(self.rng.choice(whims, p=(0.44, 0.1, 0.12, 0.08, 0.06, 0.08, 0.06, 0.06)))
         self.left = int(
             self.rng.integers(16, 49) if self.whim == "blind" else self.rng.integers(8, 35)
@@ -112,7 +112,7 @@ class Driver:
 
     def _plan(self, land: Land, traffic: Traffic, pose: dict[str, float]) -> tuple[float, float]:
         """Return the lateral place to aim at and the speed the traffic allows."""
-        limit = 34.0 if self.whim == "race" else self.cruise
+        limit = self.cruise
         if not len(traffic):
             return self.aim, limit
         ahead = (traffic.arc - pose["arc"] + traffic.lap / 2) % traffic.lap - traffic.lap / 2

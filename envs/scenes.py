@@ -91,7 +91,7 @@ def check_scene(scene: dict[str, Any] | None) -> dict[str, str]:
         raise TypeError(
             f"`scene` must be a dict such as {{'biome': 'desert'}}, got {type(scene).__name__}"
         )
-    known = CHOICES | {"next_biome": BIOMES}
+    known = CHOICES | {"next_biome": ("", *BIOMES)}
     for key, value in scene.items():
         if key in ("camera", "simulator"):
             continue
@@ -115,3 +115,18 @@ def draw_scene(rng: np.random.Generator, given: dict[str, str]) -> dict[str, str
     if scene["next_biome"] in ("", scene["biome"]):
         del scene["next_biome"]
     return scene
+
+
+def check_options(options: dict[str, Any] | None, *known: str) -> dict[str, Any]:
+    """Return the options of a reset.
+
+    Raises:
+        ValueError: If there is one that nobody reads.
+    """
+    unknown = set(options or ()) - set(known)
+    if unknown:
+        raise ValueError(
+            f"a reset's options are {', '.join(known)}, got {', '.join(sorted(unknown))}; what "
+            "a scene is like goes into `options={'scene': {...}}`"
+        )
+    return options or {}

@@ -519,6 +519,36 @@ def test_unknown_scenes_are_refused(error, scene, message):
         DoomEnv(scene=scene)
 
 
+@needs_vizdoom
+def test_a_reset_with_an_option_that_nobody_reads_is_refused_and_changes_nothing(env):
+    begin(env, 4)
+    before = env.np_random.bit_generator.state
+    with pytest.raises(ValueError, match="options are scene, got theme"):
+        env.reset(seed=5, options={"theme": "lava hell"})
+    assert env.np_random.bit_generator.state == before
+    env.step(0)
+
+
+@needs_vizdoom
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_game_whose_process_was_killed_begins_again():
+    others = _games()
+    env = DoomEnv()
+    first = env.reset(seed=0)[0]
+    (game,) = _games() - others
+    os.kill(game, signal.SIGKILL)
+    with pytest.raises(Exception):  # noqa: B017  whatever the engine says
+        for _ in range(3):
+            env.step(0)
+    assert np.array_equal(env.reset(seed=0)[0], first)
+    env.close()
+
+
+def _games() -> set[int]:
+    """Return the processes that this one has started."""
+    return {pid for pid, parent, state in _processes() if parent == os.getpid() and state != "Z"}
+
+
 @pytest.mark.parametrize("size", [(8, 64), 64, (64, 64, 3)])
 def test_unknown_sizes_are_refused(size):
     with pytest.raises(ValueError, match="`frame_size` must be .h, w."):

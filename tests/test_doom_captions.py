@@ -83,5 +83,11 @@ def test_prompts_are_put_into_the_style_of_doom():
     assert attributes(text).items() >= {"theme": "lava hell", "monster": "imp"}.items()
     for prompt in EXAMPLE_PROMPTS:
         assert attributes(expand_prompt(prompt)).items() >= attributes(prompt).items(), prompt
+    for key in ("theme", "monster"):  # much of it is green, and became countryside
+        for value, wordings in WORDS[key].items():
+            for wording in wordings:
+                named = attributes(wording)
+                if named.get(key) == value and {"theme", "monster"} & set(named):
+                    assert attributes(expand_prompt(wording)).get(key) == value, wording
     drive = expand_prompt("a snowy forest road in fog")
     assert {"theme", "monster"}.isdisjoint(attributes(drive))

@@ -95,7 +95,7 @@ def play_golden(name: str) -> tuple[np.ndarray, dict]:
     frame, info = env.reset(seed=seed)
     frames, rewards, captions = [frame], [], [info["caption"]]
     for k in range(steps):
-        free = [math.sin(k / 5), 0.5, 0.0] if k % 20 < 5 else env.scripted_action()
+        free = [math.sin(k / 5), 0.5, 0.0] if k % 20 < 5 else env.scripted_action(env.np_random)
         frame, reward, *_, info = env.step(np.float32(free))
         rewards.append(round(reward, 4))
         if k % 10 == 9:
@@ -230,8 +230,30 @@ def test_a_seed_draws_what_is_not_asked_for():
 
 def test_a_scene_from_info_can_be_asked_for_again():
     env = make(2)
-    scene = env.step(STRAIGHT)[-1]["scene"]
-    assert env.reset(seed=9, options={"scene": scene})[1]["scene"] == scene
+    for seed in range(40):  # some of them draw a second biome
+        scene = env.reset(seed=seed)[1]["scene"]
+        asked = {"next_biome": ""} | scene
+        again = env.reset(seed=seed + 9, options={"scene": asked})[1]["scene"]
+        assert sorted(again.values()) == sorted(scene.values())  # a crossing, from either side
+
+
+def test_asking_the_driver_moves_nothing_else():
+    """He drew from the env's own chance: the weather changed otherwise where he was not asked."""
+    env, other = (make(3, style="noisy", change_probability=0.1) for _ in range(2))
+    for _ in range(20):
+        action = env.scripted_action()
+        assert np.array_equal(env.step(action)[0], other.step(action)[0])
+
+
+@pytest.mark.parametrize(
+    "options", [{"scene": {"biome": "x"}}, {"biome": "desert"}, {"style": "x"}]
+)
+def test_a_refused_reset_changes_nothing(options):
+    env, other = (make(1, change_probability=0.2) for _ in range(2))
+    with pytest.raises(ValueError, match="must be one of|options are scene, style, got biome"):
+        env.reset(seed=2, options=options)
+    for _ in range(8):
+        assert np.array_equal(env.step(STRAIGHT)[0], other.step(STRAIGHT)[0])
 
 
 def test_set_scene_changes_picture_and_caption_over_ten_steps():

@@ -236,7 +236,8 @@ def expand_prompt(prompt: str, rng: np.random.Generator | None = None) -> str:
         raise TypeError(f"a prompt must be a string, got {type(prompt).__name__}: {prompt!r}")
     named, rng = attributes(prompt), rng or np.random.default_rng(0)
     in_doom = doom_captions.attributes(prompt)
-    if {"theme", "monster"} & set(in_doom) and "biome" not in named:
+    biome = "biome" in attributes(re.sub(r"\bgreen\b", "", prompt.lower()))  # so is slime
+    if {"theme", "monster"} & set(in_doom) and not biome:
         return caption(doom_captions.complete(in_doom), {}, rng, "sentence")
     if not named:
         return prompt
