@@ -23,8 +23,8 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 import worldsim
 from worldsim.corruption import ObjectiveConfig
 from worldsim.evaluation import evaluate
+from worldsim.logs import WandbConfig
 from worldsim.text import TextEncoder
-from worldsim.training import WandbConfig
 
 AWAY = "away"
 COPIES, INDEXED = ("aten::_to_copy", "aten::copy_"), ("aten::index", "aten::index_put_")

@@ -17,7 +17,8 @@ from worldsim.data import (
     stage_episode,
 )
 from worldsim.datasets.inspection import inspect, preview
-from worldsim.video import QUALITIES, open_input, read_image, read_video
+from worldsim.images import read_image
+from worldsim.video import QUALITIES, open_input, read_video
 
 BOX = spaces.Box(np.array([-1, 0, 0], np.float32), 1.0, (3,))
 RAGGED = ("frames", "actions", "rewards", "terminated", "truncated", "caption_index")

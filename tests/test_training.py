@@ -21,11 +21,12 @@ from worldsim.datasets.episodes import Episode
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import read_tensors, write_tensors
 from worldsim.launch import LaunchConfig
+from worldsim.logs import WandbConfig
 from worldsim.measuring.dreaming import dream
 from worldsim.objective import ObjectiveConfig
 from worldsim.optim import MuonAdamW, orthogonalise
 from worldsim.preparing import dynamics_weights, start_from
-from worldsim.training import Run, TrainConfig, WandbConfig, _train_step, fit, to_device
+from worldsim.training import Run, TrainConfig, _train_step, fit, to_device
 
 QUIET = {"minutes": 0.0, "warmup": 0, "wandb": WandbConfig("disabled")}
 

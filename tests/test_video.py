@@ -2,17 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from worldsim import video
-from worldsim.video import (
-    VideoWriter,
-    contact_sheet,
-    read_frames,
-    read_image,
-    read_video,
-    write_gif,
-    write_image,
-    write_video,
-)
+from worldsim.images import contact_sheet, read_image, write_image
+from worldsim.video import VideoWriter, read_frames, read_video, write_gif, write_video
 
 
 def smooth_frames(t=24, h=48, w=64, seed=0):
@@ -115,4 +106,4 @@ def test_without_pyav_the_message_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(ImportError, match="pip install av"):
         write_video(tmp_path / "a.mp4", smooth_frames(), 10)
-    video.contact_sheet([smooth_frames()])
+    contact_sheet([smooth_frames()])

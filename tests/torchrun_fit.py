@@ -7,8 +7,9 @@ import torch
 import torch.distributed as dist
 from test_training import loss, sample, small_model, weights
 
+from worldsim.logs import WandbConfig
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
-from worldsim.training import TrainConfig, WandbConfig, fit
+from worldsim.training import TrainConfig, fit
 
 out = Path(sys.argv[1])
 dist.init_process_group("gloo")

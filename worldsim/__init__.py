@@ -13,7 +13,8 @@ import gymnasium
 __version__ = "0.1.0"
 
 _MODULES = {
-    "video": ("read_video", "write_video", "contact_sheet"),
+    "images": ("contact_sheet",),
+    "video": ("read_video", "write_video"),
     "data": ("DatasetInfo", "DatasetWriter", "MemoryDataset", "open_dataset"),
     "datasets.episodes": ("Episode",),
     "recording": ("record", "record_episode"),
@@ -35,7 +36,8 @@ _MODULES = {
     "generate": ("edit", "extend", "image_to_video", "infill", "loop", "text_to_video"),
     "viewer": ("PlayConfig", "play"),
     "agents": ("LearnConfig", "judge_agent", "load_agent", "train_agent"),
-    "training": ("TrainConfig", "WandbConfig", "fit"),
+    "logs": ("WandbConfig",),
+    "training": ("TrainConfig", "fit"),
     "recipes": ("ModelConfig", "model_config", "train_dynamics", "train_tokenizer"),
     "finishing": ("train_decoder",),
     "making": ("MakeConfig", "make_world"),

@@ -50,6 +50,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from error
 
 
+def claim_path(path: Path) -> Path:
+    """Make an empty file where there is none: `path`, or the first free `name-2.mp4`, ...
+
+    Whoever asks next, in whatever process, gets another one.
+    """
+    free, number = path, 1
+    while True:
+        try:
+            free.touch(exist_ok=False)
+            return free
+        except FileExistsError:
+            number += 1
+            free = path.with_stem(f"{path.stem}-{number}")
+
+
 @contextmanager
 def renewed(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `folder` in the end; until then that stays.

@@ -24,13 +24,13 @@ from worldsim.evaluation import evaluate
 from worldsim.filmed import STRIDE
 from worldsim.footage import look_at, record_all
 from worldsim.loading import load
+from worldsim.logs import WandbConfig
 from worldsim.measuring.report import Report
 from worldsim.model_card import save_with_card
 from worldsim.notes import Notes
 from worldsim.objective import ObjectiveConfig
 from worldsim.recipes import model_config, train_dynamics, train_tokenizer
 from worldsim.spaces import Policy
-from worldsim.training import WandbConfig
 from worldsim.world import World, choose_device
 
 CLIPS = 64  # to judge by

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from worldsim.data import DiskDataset
+from worldsim.images import write_image
 from worldsim.machine import about_machine
 from worldsim.measuring.report import Report
-from worldsim.video import write_image
 from worldsim.world import World
 
 STRIPS = 3  # film strips in a card

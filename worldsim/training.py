@@ -8,7 +8,6 @@ SIGINT and SIGTERM save first. Under `torchrun` the same loop averages gradients
 
 import json
 import math
-import os
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from worldsim.files import read_tensors, write_tensors
 from worldsim.limits import check_least, check_shares
+from worldsim.logs import Log, WandbConfig
 from worldsim.optim import MuonAdamW
 from worldsim.processes import agree, catch_signals, distributed, rank, wait
 from worldsim.world import has_bf16
@@ -35,21 +35,6 @@ Sample = Callable[[torch.Generator], Batch]
 Loss = Callable[
     [nn.Module, nn.Module, Batch, float, torch.Generator], tuple[Tensor, dict[str, float]]
 ]
-
-
-@dataclass
-class WandbConfig:
-    """Logging to Weights & Biases."""
-
-    mode: str = "auto"
-    """"online", "offline", "disabled", or "auto": online with an API key, else offline."""
-    project: str = "worldsim"
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("auto", "online", "offline", "disabled"):
-            raise ValueError(
-                f"`wandb.mode` must be auto, online, offline or disabled, got {self.mode!r}"
-            )
 
 
 @dataclass
@@ -225,7 +210,7 @@ def fit(
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     trained = distributed(torch.compile(model) if cfg.compile else model, device)
-    log = _Log(out, cfg, name, run.step)
+    log = Log(out, cfg.wandb, asdict(cfg), name)
     clock = last_save = last_eval = time.monotonic()
     hidden = rank() > 0 or progress is not None
     bar = tqdm(total=100, desc=name, unit="%", disable=hidden, bar_format=_BAR)
@@ -234,7 +219,8 @@ def fit(
             metrics = _train_step(run, trained, sample, loss)
             now = time.monotonic()
             run.elapsed, clock = agree(run.elapsed + now - clock, stopped), now
-            log.step(run, metrics, bar)
+            rate = run.step / max(run.elapsed, 1e-9)
+            log.step(run.step, metrics, {"steps_per_second": rate, "progress": run.progress}, bar)
             if progress:
                 progress(run.progress)
             if evaluate and now - last_eval > 60 * cfg.evaluate_minutes and run.progress < 1:
@@ -281,7 +267,7 @@ def _train_step(run: Run, trained: nn.Module, sample: Sample, loss: Loss) -> dic
     return metrics | {"loss": total.item()}
 
 
-def _judge(run: Run, evaluate: Callable, pictures: Callable | None, out: Path, log: "_Log") -> None:
+def _judge(run: Run, evaluate: Callable, pictures: Callable | None, out: Path, log: Log) -> None:
     """Evaluate the moving average and keep it as `best.safetensors` if it scores best so far."""
     if rank() > 0:
         return
@@ -298,61 +284,6 @@ def _judge(run: Run, evaluate: Callable, pictures: Callable | None, out: Path, l
 def _score_of(path: Path) -> float:
     """Return what kept weights were judged to be worth, if there are any."""
     return float(read_tensors(path)[1].get("score", "-inf")) if path.exists() else -math.inf
-
-
-class _Log:
-    """Metrics to a progress bar, to `log.jsonl` and to Weights & Biases."""
-
-    def __init__(self, out: Path, cfg: TrainConfig, name: str, step: int) -> None:
-        self.file, self.run = out / "log.jsonl", None
-        self.sums: dict[str, list[float]] = {}
-        mode = cfg.wandb.mode
-        if mode == "auto":
-            mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
-        if mode != "disabled" and rank() == 0:
-            import wandb
-
-            settings = wandb.Settings(silent=True, console="off")
-            config = asdict(cfg)
-            self.run = wandb.init(
-                project=cfg.wandb.project, name=f"{out.name}-{name}", dir=str(out), mode=mode,
-                config=config, settings=settings,
-            )  # fmt: skip
-
-    def step(self, run: Run, metrics: dict[str, float], bar: tqdm) -> None:
-        for key, value in metrics.items():
-            self.sums.setdefault(key, []).append(value)
-        bar.n = 100 * run.progress
-        if run.step % 20 == 0:
-            means = {key: sum(values) / len(values) for key, values in self.sums.items()}
-            self.sums = {}
-            bar.set_postfix_str(" ".join(f"{k} {v:.3f}" for k, v in means.items()))
-            rate = run.step / max(run.elapsed, 1e-9)
-            self.write(run.step, means | {"steps_per_second": rate, "progress": run.progress})
-
-    def write(self, step: int, metrics: dict[str, float]) -> None:
-        if rank() > 0:
-            return
-        with self.file.open("a") as file:
-            file.write(
-                json.dumps({"step": step} | {k: round(v, 5) for k, v in metrics.items()}) + "\n"
-            )
-        if self.run:
-            self.run.log(metrics, step=step)
-
-    def picture(self, step: int, frame: Tensor) -> None:
-        from worldsim.video import write_image
-
-        frame = frame.cpu().numpy()
-        write_image(self.file.with_name(f"strip-{step:06d}.png"), frame)
-        if self.run:
-            import wandb
-
-            self.run.log({"strips": wandb.Image(frame)}, step=step)
-
-    def close(self) -> None:
-        if self.run:
-            self.run.finish()
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -91,7 +91,8 @@ class GenerateConfig:
 
 def generate(cfg: GenerateConfig) -> None:
     """Imagine a film and write it."""
-    from worldsim.video import read_image, read_video, write_gif, write_video
+    from worldsim.images import read_image
+    from worldsim.video import read_video, write_gif, write_video
 
     source = read_image(cfg.image) if cfg.image else read_video(cfg.video) if cfg.video else None
     if cfg.expand and cfg.prompt:

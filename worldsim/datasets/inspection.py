@@ -10,8 +10,9 @@ from gymnasium import spaces
 
 from worldsim.data import DiskDataset, MemoryDataset
 from worldsim.datasets.episodes import Episode
+from worldsim.images import contact_sheet, draw_text, write_image
 from worldsim.spaces import action_bounds
-from worldsim.video import VideoWriter, contact_sheet, draw_text, write_image
+from worldsim.video import VideoWriter
 
 BARS = " ▁▂▃▄▅▆▇█"
 STRIP = 14  # height of the drawn action, in pixels

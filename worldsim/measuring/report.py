@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from worldsim.files import renewed
-from worldsim.video import write_image
+from worldsim.images import write_image
 
 WIDTH, HEIGHT = 560, 340
 COLOURS = ("#3465c0", "#d9822b", "#3a9d5d", "#b03a5b", "#7a5cc0", "#777777")

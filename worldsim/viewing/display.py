@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pygame
 
-from worldsim.video import claim_path
+from worldsim.files import claim_path
 from worldsim.viewing.brush import GROUND
 from worldsim.viewing.film import grid
 

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from worldsim.video import read_image
+from worldsim.images import read_image
 from worldsim.viewing.stage import Stage
 
 SEEDS = 12  # of a simulator, to choose from
