@@ -242,6 +242,19 @@ def test_a_recording_by_an_object_goes_on(tmp_path):
     assert len(data) == 2
 
 
+@pytest.mark.parametrize("reward", [float("nan"), float("inf"), None, [1.0, 2.0]])
+def test_a_reward_that_is_no_number_is_refused_at_once(reward):
+    """It spoilt a whole recording, and the training on it broke off without a word about it."""
+
+    class Broken(Dot):
+        def step(self, action):
+            frame, _, *rest = super().step(action)
+            return frame, reward if self.steps == 1 else np.float32([1.0]), *rest
+
+    with pytest.raises(ValueError, match="finite number, got .* at step 0; mend the env"):
+        record(Broken, episodes=1, max_steps=4, progress=False)
+
+
 def test_only_keys_whose_actions_the_env_takes_are_kept():
     """A wrapper changed the actions, and the world made of it could not be opened."""
 

@@ -26,7 +26,13 @@ from worldsim.data import (
     MemoryDataset,
     stage_episode,
 )
-from worldsim.datasets.observing import build_episode, describe, observed_frame, observed_truth
+from worldsim.datasets.observing import (
+    build_episode,
+    describe,
+    observed_frame,
+    observed_reward,
+    observed_truth,
+)
 from worldsim.filmed import names_function, open_env
 from worldsim.spaces import Policy, afresh, flatten_action
 from worldsim.workers import run_parallel
@@ -132,7 +138,7 @@ def record_episode(
         truncated = truncated or step + 1 == max_steps
         frames.append(observed_frame(env, observation))
         truths.append(observed_truth(info))
-        transitions.append((reward, terminated, truncated))
+        transitions.append((observed_reward(reward, step), terminated, truncated))
         if terminated or truncated:
             break
     else:

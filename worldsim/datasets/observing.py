@@ -51,17 +51,17 @@ def describe(
 ) -> DatasetInfo:
     """Describe the data set that recording `env` would make; resets `env`."""
     fps = env.metadata.get("render_fps")
-    if not fps:
+    if not fps or round(fps) < 1:
         raise ValueError(
-            f'`env.metadata["render_fps"]` must say how many steps make a second, got {fps!r}; '
-            "set it on the env's class"
+            f'`env.metadata["render_fps"]` must say how many steps make a second, 1 or more, got '
+            f"{fps!r}; set it on the env's class"
         )
     observation, _ = env.reset(seed=seed)
     frame_size = observed_frame(env, observation).shape[:2]
     kind = policy if hasattr(policy, "__qualname__") else type(policy)
     name = policy if isinstance(policy, str) else kind.__qualname__
     recording = {"policy": name, "seed": seed, "max_steps": max_steps}
-    return describe_env(env, int(fps), frame_size, recording, quality)
+    return describe_env(env, round(fps), frame_size, recording, quality)
 
 
 def describe_env(
@@ -104,6 +104,20 @@ def observed_frame(env: Env, observation: Any) -> np.ndarray:
             'make the env with render_mode="rgb_array"'
         )
     return frame
+
+
+def observed_reward(reward: Any, step: int) -> float:
+    """Return what a step has earned.
+
+    Raises:
+        ValueError: If it is no finite number.
+    """
+    value = np.asarray(reward)
+    if value.size != 1 or value.dtype.kind not in "biuf" or not np.isfinite(value).all():
+        raise ValueError(
+            f"a reward must be a finite number, got {reward!r} at step {step}; mend the env"
+        )
+    return float(value.reshape(()))
 
 
 def observed_truth(info: dict[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
