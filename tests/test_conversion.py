@@ -15,6 +15,7 @@ from worldsim.cli import main
 from worldsim.conversion import SourceFaults, convert
 from worldsim.data import open_dataset
 from worldsim.datasets.splicing import merge, split
+from worldsim.filmed import open_env
 
 H, W = 48, 64
 
@@ -334,6 +335,21 @@ def test_merging_and_splitting_lose_nothing(videos, tmp_path):
     assert sorted(again.lengths) == sorted(both.lengths)
     with pytest.raises(FileExistsError):
         split(tmp_path / "two", tmp_path / "two", test=0.34)
+
+
+def test_a_recording_of_ours_in_another_size_keeps_its_actions_and_its_env(tmp_path):
+    """Choices became numbers between 0 and 1, and nobody knew what they were choices of."""
+    words = f"record env=CartPole-v1 policy=random episodes=2 max_steps=6 out={tmp_path / 'a'}"
+    assert main(words.split()) == 0
+    was = open_dataset(tmp_path / "a")
+    now = convert(tmp_path / "a", tmp_path / "b", fps=50, frame_size=(32, 48), progress=False)
+    assert now.info.action_space == was.info.action_space == spaces.Discrete(2)
+    assert np.array_equal(now[0].actions, was[0].actions) and now.info.keys == was.info.keys
+    env = open_env(now.info.env_id, **now.info.env_kwargs)
+    assert env.reset(seed=0)[0].shape == (32, 48, 3) and env.action_space == spaces.Discrete(2)
+    env.close()
+    slow = convert(tmp_path / "a", tmp_path / "c", fps=25, frame_size=(32, 48), progress=False)
+    assert slow.info.env_id == "" and set(slow[0].actions.sum(1)) == {1.0}
 
 
 def test_merged_recordings_claim_only_the_arguments_that_all_were_made_with(tmp_path):

@@ -7,6 +7,7 @@ resamples pace and picture, and writes a data set of ours.
 import os
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from worldsim.data import DatasetWriter, DiskDataset, open_dataset
 from worldsim.datasets.episodes import DatasetInfo, Episode
 from worldsim.datasets.said import Fault
 from worldsim.datasets.takes import Take, read_folder, read_lerobot
-from worldsim.filmed import STRIDE, choose_size
+from worldsim.filmed import ENV_ID, STRIDE, choose_size
 from worldsim.video import iterate_video
 
 MOST_FRAMES = 1000  # of an episode: longer takes are cut, each part beginning where one ends
@@ -32,11 +33,12 @@ class SourceFaults(ValueError):
         faults: `(file, what is wrong)` each.
     """
 
-    def __init__(self, root: Path, faults: Sequence[Fault]) -> None:
+    def __init__(self, root: Path, faults: Sequence[Fault], what: str = "be converted") -> None:
         self.faults = tuple(faults)
         wide = max(len(name) for name, _ in faults)
         rows = [f"  {name:<{wide}}  {what}" for name, what in faults]
-        head = f"{root} cannot be converted, {len(faults)} faults; mend or remove these files:"
+        many = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        head = f"{root} cannot {what}, {many}; mend or remove these:"
         super().__init__("\n".join([head, *rows]))
 
 
@@ -61,7 +63,8 @@ def convert(
 
     Returns:
         The new data set. Actions become a `Box` between the least and the greatest values, or
-        `Discrete` where there is one column `action` of whole numbers from 0.
+        `Discrete` where there is one column `action` of whole numbers from 0; those of a recording
+        of ours stay what they are.
 
     Raises:
         FileNotFoundError: If there is no such source.
@@ -99,6 +102,8 @@ def convert(
         keys=_keys(space) if names else [],
         recording={"source": root.name, "names": names, "takes": _fingerprint(root, takes)},
     )
+    if (root / "meta/info.json").is_file() and (own := open_dataset(root, video_key)).is_ours:
+        info = _as_recorded(info, own.info)
     jobs = [
         (take, first) for take in takes for first in range(0, _shown(take, rate) - 1, MOST_FRAMES)
     ]
@@ -108,6 +113,16 @@ def convert(
             if index in missing:
                 writer.append(resample(take, info, first))
     return open_dataset(out)
+
+
+def _as_recorded(info: DatasetInfo, own: DatasetInfo) -> DatasetInfo:
+    """Keep what a recording of ours knows of its env: actions, keys and, at its pace, the env."""
+    info = replace(info, action_space=own.action_space, keys=own.keys)
+    if not own.env_id or info.fps != own.fps:
+        return info
+    inner = own.env_kwargs if own.env_id == ENV_ID else {"env": own.env_id} | own.env_kwargs
+    size = {"frame_size": list(info.frame_size)}
+    return replace(info, env_id=ENV_ID, env_kwargs={"repeat": 1} | inner | size)
 
 
 def _fingerprint(root: Path, takes: Sequence[Take]) -> str:
@@ -186,10 +201,12 @@ def _actions(take: Take, info: DatasetInfo, spans: list[slice]) -> tuple[np.ndar
     known = np.array([part.size > 0 and np.isfinite(part).all() for part in parts])
     actions = np.zeros((len(parts), info.action_dim), np.float32)
     for i in np.flatnonzero(known):
-        if isinstance(info.action_space, spaces.Discrete):
+        if parts[i].shape[1] != info.action_dim:  # a column of classes
             actions[i, int(parts[i][0, 0])] = 1
-        else:
+        elif isinstance(info.action_space, spaces.Box):
             actions[i] = parts[i].mean(0)
+        else:
+            actions[i] = parts[i][0]
     return actions, known
 
 

@@ -42,7 +42,7 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> DiskDataset:
                 )
             )
     if faults:
-        raise SourceFaults(Path(out), faults)
+        raise SourceFaults(Path(out), faults, "hold these data sets together")
     info = first.info
     if any(other.info.env_id != info.env_id for other in sets):
         info = replace(info, env_id="", env_kwargs={})
