@@ -6,8 +6,12 @@ import torch
 from conftest import CAPTIONS, DRIVE, make_tiny_world
 from gymnasium import spaces
 
+from worldsim.cli import main
 from worldsim.completion import KNOWN_TAU, Look, PartialClip, complete, denoise, windows
 from worldsim.generate import edit, extend, image_to_video, infill, loop, text_to_video
+from worldsim.images import write_image
+from worldsim.loading import load
+from worldsim.video import read_video, write_video
 
 PROMPT = CAPTIONS[1]  # the tiny world knows its words without an encoder
 
@@ -373,3 +377,35 @@ def test_a_prompt_that_is_no_text_is_refused(world, video, prompt):
 def test_an_unknown_setting_is_refused(world):
     with pytest.raises(TypeError, match="speed"):
         text_to_video(world, PROMPT, speed=2)
+
+
+# the command
+
+
+def test_a_prompt_begins_with_the_nearest_start_unless_from_nothing(tiny_world_path, tmp_path):
+    films = {}
+    for nothing in ("false", "true"):
+        out = tmp_path / f"{nothing}.mp4"
+        words = [f"world={tiny_world_path}", f"prompt={PROMPT}", "frames=3", f"nothing={nothing}"]
+        assert main(["generate", *words, f"out={out}"]) == 0
+        films[nothing] = read_video(out)
+    world = load(tiny_world_path)
+    start = world.decode(world.starts.latents[world.nearest_start(PROMPT), -1:].float()).numpy()
+    near, far = (gap(film[:1].mean(-1), start.mean(-1)) for film in films.values())
+    assert all(is_film(film, 3) for film in films.values()) and 1.5 * near < far, (near, far)
+
+
+@pytest.mark.parametrize("size", [None, (32, 64)])
+def test_pictures_and_films_are_cut_to_the_worlds_size(tiny_world_path, video, tmp_path, size):
+    """At another size a world draws what it has never seen."""
+    write_image(tmp_path / "wide.png", np.repeat(video[0].repeat(3, 0), 7, 1))
+    write_video(tmp_path / "wide.mp4", np.repeat(video.repeat(3, 1), 7, 2), 10)
+    chosen = [f"size={size[1]}x{size[0]}"] if size else []
+    for words in (
+        ["task=image", f"image={tmp_path / 'wide.png'}", "frames=3"],
+        ["task=extend", f"video={tmp_path / 'wide.mp4'}", "after=1"],
+    ):
+        out = tmp_path / "out.mp4"
+        given = [f"world={tiny_world_path}", f"prompt={PROMPT}", f"out={out}"]
+        assert main(["generate", *words, *given, *chosen]) == 0
+        assert read_video(out).shape[1:3] == (size or (32, 32))

@@ -21,13 +21,13 @@ from playing import (  # noqa: F401
     until,
 )
 
+from worldsim.images import cut_to, read_image
 from worldsim.measuring.metrics import psnr, squared_error
 from worldsim.viewer import PlayConfig, open_stage
 from worldsim.viewing.panes import comparison, difference_frame
 from worldsim.viewing.scene import PAST, Comparison
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Stage
-from worldsim.viewing.starts import frame_from_image
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_f2_f3_f4_and_m_compare_in_the_window(open_window):
 
 
 def test_a_picture_is_cut_to_its_middle(picture):
-    frame = frame_from_image(picture, (32, 32))
+    frame = cut_to(read_image(picture), (32, 32))
     assert frame.shape == (32, 32, 3)
     assert frame[:, :15].max() == 0 and frame[:, 17:].min() == 255
 

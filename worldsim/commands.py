@@ -98,7 +98,7 @@ COMMANDS = {
         "film a world: from text, from a picture, before, after or between given frames",
         "worldsim.commanding.film:GenerateConfig",
         "worldsim.commanding.film:generate",
-        'prompt="a city street in the rain" size=96x64',
+        'prompt="a city street in the rain"',
     ),
     "evaluate": Command(
         "measure a world on recordings that it has not seen, and write a report",

@@ -88,3 +88,15 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
             f"{name} must be a PNG, JPEG or other picture, got {len(data)} bytes of none"
         )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def cut_to(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Cut the middle of an image and resize it to `(h, w)`."""
+    h, w = size
+    if image.shape[:2] == (h, w):
+        return image
+    factor = max(h / image.shape[0], w / image.shape[1])
+    inner = max(w, round(factor * image.shape[1])), max(h, round(factor * image.shape[0]))
+    shrunk = cv2.resize(image, inner, interpolation=cv2.INTER_AREA if factor < 1 else 1)
+    top, left = (shrunk.shape[0] - h) // 2, (shrunk.shape[1] - w) // 2
+    return np.ascontiguousarray(shrunk[top : top + h, left : left + w])

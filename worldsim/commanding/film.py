@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import worldsim  # its public names load what they need when they are used
 from worldsim.limits import check_least, check_shares
 from worldsim.overrides import read_size
+
+if TYPE_CHECKING:
+    from worldsim.world import World
 
 
 @dataclass
@@ -19,7 +23,9 @@ class GenerateConfig:
     world: str = "drive"
     """Shipped world, folder, or Hub id."""
     prompt: str | None = None
-    """What to see."""
+    """What to see; text begins with the recorded start whose caption is nearest."""
+    nothing: bool = False
+    """Whether a prompt begins from nothing: all of it is imagined, and rougher (text)."""
     image: str | None = None
     """Picture to begin with (image)."""
     video: str | None = None
@@ -27,7 +33,7 @@ class GenerateConfig:
     frames: int = 64
     """Length (text, image, loop)."""
     size: str | None = None
-    """Width x height such as 96x64 (text); null takes the world's own."""
+    """Width x height such as 96x64, which pictures and films are cut to; null takes the world's."""
     before: int = 0
     """Frames to imagine before the film (extend)."""
     after: int = 16
@@ -91,7 +97,7 @@ class GenerateConfig:
 
 def generate(cfg: GenerateConfig) -> None:
     """Imagine a film and write it."""
-    from worldsim.images import read_image
+    from worldsim.images import cut_to, read_image
     from worldsim.video import read_video, write_gif, write_video
 
     source = read_image(cfg.image) if cfg.image else read_video(cfg.video) if cfg.video else None
@@ -99,6 +105,11 @@ def generate(cfg: GenerateConfig) -> None:
         cfg.prompt = worldsim.expand_prompt(cfg.prompt)
         print(f"prompt: {cfg.prompt}")
     world = worldsim.load(cfg.world, device=cfg.device)
+    size = cfg.frame_size or world.cfg.frame_size
+    if cfg.image:
+        source = cut_to(source, size)
+    elif cfg.video:
+        source = np.stack([cut_to(frame, size) for frame in source])
     look = {
         "seed": cfg.seed,
         "sampler_steps": cfg.sampler_steps,
@@ -112,13 +123,22 @@ def generate(cfg: GenerateConfig) -> None:
     print(f"{cfg.out}: {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}")
 
 
+def _from_words(world: "World", cfg: GenerateConfig, look: dict[str, Any]) -> np.ndarray:
+    """Go on from the last frame of the recorded start that a prompt is nearest to."""
+    starts, size = world.starts, cfg.frame_size or world.cfg.frame_size
+    if cfg.nothing or not starts.words or size != world.cfg.frame_size:
+        return worldsim.text_to_video(world, cfg.prompt, frames=cfg.frames, size=size, **look)
+    start = starts.latents[world.nearest_start(cfg.prompt)].float()
+    clip = world.decode(start).cpu().numpy()
+    made = worldsim.extend(world, clip, after=cfg.frames - 1, prompt=cfg.prompt, **look)
+    return made[len(clip) - 1 :]
+
+
 # what each task cannot do without, and how it is done: world, config, given frames, `Look`
 TASKS = {
     "text": (
         ("prompt",),
-        lambda world, cfg, _, look: worldsim.text_to_video(
-            world, cfg.prompt, frames=cfg.frames, size=cfg.frame_size, **look
-        ),
+        lambda world, cfg, _, look: _from_words(world, cfg, look),
     ),
     "image": (
         ("image",),

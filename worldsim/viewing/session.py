@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from worldsim.images import cut_to, read_image
 from worldsim.viewing.casting import Casting
 from worldsim.viewing.film import Film
 from worldsim.viewing.pilots import DRIVERS, Hands, Policy, load_pilot
 from worldsim.viewing.scene import Pane, Scene
 from worldsim.viewing.slots import read_slot, write_slot
 from worldsim.viewing.stage import ASTRAY, Stage
-from worldsim.viewing.starts import Start, clips_of, frame_from_image, seeds_of
+from worldsim.viewing.starts import Start, clips_of, seeds_of
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 LAST_LOOK = 0.8  # seconds that the last frame of an episode stays
@@ -252,7 +253,7 @@ class Session(Casting):
             self.notices.append("only an imagined world can begin from a picture")
             return
         with self._excused("no scene from this picture"):
-            options = {"frames": frame_from_image(path, stage.moment.frame.shape[:2])}
+            options = {"frames": cut_to(read_image(path), stage.moment.frame.shape[:2])}
             if stage.moment.prompt:
                 options["prompt"] = stage.moment.prompt
             self.gallery = None

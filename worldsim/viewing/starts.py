@@ -1,13 +1,10 @@
 """Where an episode can begin: recorded start clips, seeds, a picture from disk."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from worldsim.images import read_image
 from worldsim.viewing.stage import Stage
 
 SEEDS = 12  # of a simulator, to choose from
@@ -53,22 +50,3 @@ def seeds_of(stage: Stage, first: int) -> list[Start]:
     """
     moments = [stage.reset(first + i) for i in range(SEEDS)]
     return [Start(m.frame, m.prompt or f"seed {m.seed}", seed=m.seed) for m in moments]
-
-
-def frame_from_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
-    """Read a picture and cut its middle to a frame `(h, w, 3)` uint8.
-
-    Args:
-        path: A PNG or JPEG.
-        size: `(h, w)` of the frame.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no picture.
-    """
-    picture, (h, w) = read_image(path), size
-    factor = max(h / picture.shape[0], w / picture.shape[1])
-    inner = max(w, round(factor * picture.shape[1])), max(h, round(factor * picture.shape[0]))
-    shrunk = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA if factor < 1 else 1)
-    top, left = (shrunk.shape[0] - h) // 2, (shrunk.shape[1] - w) // 2
-    return np.ascontiguousarray(shrunk[top : top + h, left : left + w])
