@@ -508,6 +508,26 @@ def test_any_action_space_can_be_stepped(space):
         assert all((frame == nexts[0]).all() for frame in nexts)
 
 
+def test_a_snapshot_of_another_kind_of_env_is_refused_and_changes_nothing(world):
+    """It was taken, half of it or all, and the env was broken from then on."""
+    env = WorldEnv(world)
+    env.reset(seed=0)
+    others = [
+        WorldEnv(world, frame_size=(48, 32)), WorldEnv(world, obs="torch"),
+        WorldVectorEnv(world, 2),
+    ]  # fmt: skip
+    for other in others:
+        other.reset(seed=0)
+        with pytest.raises(ValueError, match="a snapshot goes back into an env of the world"):
+            env.restore(other.snapshot())
+    with pytest.raises(ValueError, match="got str, here"):
+        env.restore("yesterday")
+    twin = WorldEnv(world)
+    twin.reset(seed=0)
+    for action in ACTIONS[:2]:
+        assert_frames(env.step(action)[0], twin.step(action)[0], 0)
+
+
 def test_a_snapshot_continues_exactly_and_can_be_used_again(world):
     envs = WorldVectorEnv(world, 3, horizon=6)
     film(envs, BATCH[:4], seed=0)

@@ -18,6 +18,7 @@ References:
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -74,8 +75,8 @@ class Rollout:
         self.world, self.rows = world, rows
         self.guidance = world.cfg.guidance if guidance is None else guidance
         self.model, cfg = world.dynamics, world.dynamics.cfg
-        if not math.isfinite(self.guidance):
-            raise ValueError(f"`guidance` must be a number, got {self.guidance}; 1 is off")
+        if not isinstance(self.guidance, Real) or not math.isfinite(self.guidance):
+            raise ValueError(f"`guidance` must be a number, got {self.guidance!r}; 1 is off")
         steps = world.cfg.sampler_steps if sampler_steps is None else sampler_steps
         check_steps(steps, cfg.max_steps)
         self.steps = int(steps)  # NumPy's whole numbers are none of Python's

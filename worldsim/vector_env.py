@@ -244,8 +244,13 @@ class WorldVectorEnv(VectorEnv):
         )  # fmt: skip
 
     def restore(self, snapshot: EnvSnapshot) -> None:
-        """Go back to a snapshot, which stays usable."""
+        """Go back to a snapshot, which stays usable.
+
+        Raises:
+            ValueError: If it was taken from an env of another kind; all stays as it is.
+        """
         self._check_begun("restore")
+        self._check_own(snapshot)
         self.rollout.restore(snapshot.rollout)
         self._seen, self._wishes = _copy(snapshot.observation), list(snapshot.wishes)
         self._steps, self._ended = snapshot.steps.copy(), snapshot.ended.copy()
@@ -340,6 +345,17 @@ class WorldVectorEnv(VectorEnv):
             infos = self._add_info(infos, self._info(row, None if row in fresh else told), row)
         return infos
 
+    def _check_own(self, snapshot: EnvSnapshot) -> None:
+        own = _kind(self.rngs, self._seen, self.rollout)
+        theirs = type(snapshot).__name__
+        if isinstance(snapshot, EnvSnapshot):
+            theirs = _kind(snapshot.rngs, snapshot.observation, snapshot.rollout)
+        if theirs != own:
+            raise ValueError(
+                "a snapshot goes back into an env of the world, frame size, observations and rows "
+                f"that it was taken from, got {theirs}, here {own}"
+            )
+
     def _check_begun(self, what: str) -> None:
         if self._seen is None:
             raise ResetNeeded(f"`{what}` needs a `reset` first; call env.reset()")
@@ -364,6 +380,13 @@ def _of_one_length(openings: dict[int, Opening]) -> list[list[int]]:
         if opening.latents is not None:
             groups.setdefault(len(opening.latents), []).append(row)
     return list(groups.values())
+
+
+def _kind(rngs: Sequence, observation: Any, rollout: Rollout | Snapshot) -> dict[str, Any]:
+    """Return what two envs must have in common for a snapshot to fit both."""
+    tensors = {"latents": rollout.latents, "actions": rollout.action, "keys": rollout.cache.keys}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return {"rows": len(rngs), "sees": type(observation).__name__} | shapes
 
 
 def _copy(observation: np.ndarray | Tensor) -> np.ndarray | Tensor:
