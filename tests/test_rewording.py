@@ -55,6 +55,7 @@ def test_captions_of_the_kind_that_was_taught_stay_as_they_are(drive):
         ("driving through the sahara at midnight", ("desert", "night")),
         ("a thunderstorm over maple trees in fall", ("rain", "golden leaves")),
         ("two dragons over a lake", ("two dragons over a lake",)),
+        ("a forest road at night", ("a forest road at night",)),  # of which of them, nobody said
         ("", ("",)),
     ],
 )

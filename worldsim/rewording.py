@@ -25,11 +25,11 @@ LONGER = 0.05  # what each further word is worth: "a dense, cold mist" rather th
 LONGEST = 6  # words of a wording that is looked for
 LEADS = "in|at|by|through|amid|under|on|as|around|after|along|across|into|during|with|over"
 ARTICLES = "a|an|the|and|of|to|is|it"
-BESIDE = (  # what captions say beside the attributes: nothing to reword
+BESIDE = (  # what captions say beside the attributes, or fits two of them: nothing to reword
     "a red car", "the small red car", "red car", "car", "the car drives along", "the road",
     "driving through", "rolls down the road", "takes a left bend", "curves to the right",
     "drives off-road", "the camera follows", "another car is close by", "brakes", "the player",
-    "in summer", "in spring",
+    "in summer", "in spring", "a forest", "forest", "woods", "a forest road",
 )  # fmt: skip
 TAUGHT = {
     "worldsim/Drive-v0": (captions.WORDS, SYNONYMS, tuple(captions.LOOKS.values())),
