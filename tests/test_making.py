@@ -284,7 +284,7 @@ def test_a_filmed_env_is_rebuilt_from_plain_data():
 @pytest.mark.parametrize(
     "native, most, chosen",
     [((210, 160), 6144, (80, 64)), ((96, 96), 6144, (64, 64)), ((400, 600), 6144, (64, 96)),
-     ((32, 32), 6144, (32, 32)), ((720, 1280), 12288, (80, 128))],
+     ((32, 32), 6144, (32, 32)), ((37, 50), 6144, (48, 64)), ((720, 1280), 12288, (80, 144))],
 )  # fmt: skip
 def test_frames_are_small_and_of_the_envs_shape(native, most, chosen):
     assert choose_size(native, most) == chosen
