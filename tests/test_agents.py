@@ -165,7 +165,7 @@ def test_the_command_learns_judges_and_keeps_the_table(world, tmp_path, capsys):
     assert "does not know the env" in capsys.readouterr().err
 
 
-def test_what_cannot_be_learned_is_refused_before_any_work(tmp_path):
+def test_what_cannot_be_learned_is_refused_before_any_work(world, tmp_path):
     for bad in ({"out": "agent.txt"}, {"minutes": 0.0}, {"frames": 0}, {"steps": -1}):
         with pytest.raises(ValueError, match="zip|minutes|frames|steps"):
             AgentConfig(**bad)
@@ -175,8 +175,14 @@ def test_what_cannot_be_learned_is_refused_before_any_work(tmp_path):
         with pytest.raises(ValueError, match="can learn a bounded Box"):
             check_learnable(space)
     late = SyncVectorEnv([Lamp], autoreset_mode=AutoresetMode.NEXT_STEP)
-    with pytest.raises(ValueError, match="autoreset_mode=NextStep; make the envs with"):
+    with pytest.raises(ValueError, match="autoreset_mode=NextStep; make a world with"):
         worldsim.train_agent(late, tmp_path / "a.zip", steps=4, **QUIET)
+    with pytest.raises(TypeError, match="must be a vector env, got Lamp"):
+        worldsim.train_agent(Lamp(), tmp_path / "a.zip", steps=4, **QUIET)
+    for obs in ("torch", "latents"):
+        with pytest.raises(ValueError, match="learns from frames"):
+            dreams = WorldVectorEnv(world, 2, obs=obs)
+            worldsim.train_agent(dreams, tmp_path / "a.zip", steps=4, **QUIET)
     with pytest.raises(ValueError, match="budget"):
         worldsim.train_agent(many_lamps(), tmp_path / "a.zip", minutes=0)
     assert not list(tmp_path.iterdir())

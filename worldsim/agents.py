@@ -78,8 +78,9 @@ def train_agent(
 
     Raises:
         ImportError: Without the extra `[rl]`.
-        ValueError: If PPO knows no such actions, there is no budget, or the agent that is there
-            sees another number of frames.
+        TypeError: If `envs` is no vector env.
+        ValueError: If PPO knows no such actions or observations, there is no budget, or the agent
+            that is there sees another number of frames.
         KeyboardInterrupt: After Ctrl-C, once the agent is saved.
     """
     cfg, out = replace(cfg or LearnConfig(), **settings), Path(out)
@@ -87,21 +88,16 @@ def train_agent(
         raise ValueError("learning needs a budget, got neither `minutes` nor `steps` above 0")
     if out.suffix != ".zip":
         raise ValueError(f"`out` must end in .zip, got {out}")
-    check_learnable(envs.single_action_space)
-    mode = envs.metadata.get("autoreset_mode")
-    if mode is not AutoresetMode.SAME_STEP:
-        raise ValueError(
-            "an agent learns where episodes begin anew in the step that ends them, got "
-            f"autoreset_mode={getattr(mode, 'value', mode)}; make the envs with "
-            'vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}'
-        )
+    _check_envs(envs)
     learner = _learner(envs, cfg, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         learner.learn(2**40, _within(cfg, out, learner), reset_num_timesteps=False)
     except KeyboardInterrupt:
         _save(learner, out)
-        raise
+        raise KeyboardInterrupt(
+            f"stopped; the agent so far is in {out}, the same again goes on"
+        ) from None
     _save(learner, out)
     return out
 
@@ -151,6 +147,29 @@ def act_at_random(env: Env) -> Policy:
     return act
 
 
+def _check_envs(envs: Any) -> None:
+    """Refuse envs in which nothing can be learned here."""
+    if not isinstance(envs, VectorEnv):
+        raise TypeError(
+            f"`envs` must be a vector env, got {type(envs).__name__}; use `gymnasium.make_vec`"
+        )
+    check_learnable(envs.single_action_space)
+    space = envs.single_observation_space
+    frames = isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+    if not frames or getattr(envs.unwrapped, "obs", "pixels") != "pixels":
+        raise ValueError(
+            f"an agent learns from frames `(h, w, 3)` uint8 in NumPy arrays, got {space}; make a "
+            'world with obs="pixels", film another env with `worldsim/Filmed-v0`'
+        )
+    mode = envs.metadata.get("autoreset_mode")
+    if mode is not AutoresetMode.SAME_STEP:
+        raise ValueError(
+            "an agent learns where episodes begin anew in the step that ends them, got "
+            f"autoreset_mode={getattr(mode, 'value', mode)}; make a world with "
+            'autoreset_mode="SameStep", others with vector_kwargs={"autoreset_mode": "SameStep"}'
+        )
+
+
 def check_learnable(space: spaces.Space) -> None:
     """Refuse actions that PPO knows nothing of.
 
@@ -192,20 +211,22 @@ class SavedAgent:
 
     def takes(self, observation: Any) -> bool:
         """Say whether it can see this: what it was trained on, or a frame of that size."""
-        shape = np.shape(observation)
-        frame = len(shape) == 3 and shape[:2] in (self.shape[:2], self.shape[1:])
-        return shape == self.shape or frame
+        shape, own = np.shape(observation), self.shape
+        if shape == own or len(shape) != 3 or len(own) != 3:
+            return shape == own
+        stacked = own[0] if own[1:] == shape[:2] else own[2] if own[:2] == shape[:2] else 0
+        return stacked > 0 and stacked % shape[2] == 0
 
     def __call__(self, observation: Any, rng: np.random.Generator) -> Any:
         """Choose an action."""
         observation = np.asarray(observation)
-        if observation.shape != self.shape and observation.ndim == 3:
-            observation = self._stack(observation)
-        if observation.shape != self.shape:
+        if not self.takes(observation):
             raise ValueError(
-                f"the agent sees observations of shape {self.shape}, got {observation.shape}; "
-                "let it act in an env like the one it was trained in"
+                f"the agent sees observations of shape {self.shape}, or frames to be stacked so, "
+                f"got {observation.shape}; let it act in an env like the one it was trained in"
             )
+        if observation.shape != self.shape:
+            observation = self._stack(observation)
         import torch
 
         with torch.random.fork_rng(devices=[]):

@@ -39,7 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(command_help(name))
         return 0
     prepare_process()
-    return _run(name, words, flags)
+    try:
+        return _run(name, words, flags)
+    except KeyboardInterrupt as stop:
+        print(f"worldsim {name}: {_said(stop) or 'interrupted'}", file=sys.stderr)
+        return 130
 
 
 def _run(name: str, words: list[str], flags: set[str]) -> int:
@@ -60,10 +64,7 @@ def _run(name: str, words: list[str], flags: set[str]) -> int:
         return _complain(name, error, flags, status=2)
     try:
         return command.run(cfg) or 0
-    except KeyboardInterrupt as stop:
-        print(f"worldsim {name}: {_said(stop) or 'interrupted'}", file=sys.stderr)
-        return 130
-    except (ValueError, TypeError, OSError, ImportError, EnvError) as error:
+    except (ValueError, TypeError, OSError, ImportError, ArithmeticError, EnvError) as error:
         return _complain(name, error, flags, status=1)
 
 
@@ -81,7 +82,7 @@ def _complain(name: str, error: Exception, flags: set[str], status: int) -> int:
 def _said(error: BaseException) -> str:
     """Return an error's message and notes in one line."""
     parts = (str(part) for part in (error, *getattr(error, "__notes__", ())))
-    return " ".join(" ".join(parts).split())
+    return " ".join("; ".join(part for part in parts if part).split())
 
 
 def _list_commands(words: list[str]) -> int:

@@ -75,10 +75,11 @@ def evaluate(
         check_folder(out)
     data, probe_data = _open(data), _open(cfg.probe_data) if cfg.probe_data else None
     _check_lengths(data, cfg)
-    folder = None if isinstance(world, World) else find_world(world)
+    asked, folder = world, None if isinstance(world, World) else find_world(world)
     if cfg.keep and folder is None:
         raise ValueError("`keep` writes into a world's folder, got a `World`; pass its folder")
     world = as_world(folder or world, cfg.device)
+    cfg = replace(cfg, world=str(asked) if folder else world.cfg.name)
     check_fit(world, data, "data")
     if probe_data is not None:
         check_fit(world, probe_data, "probe_data")
@@ -153,11 +154,16 @@ def _extras(cfg: EvaluateConfig) -> dict[str, Callable]:
     return extras
 
 
+def _place(path: Path) -> str:
+    """Return a path as it may stand in a report: no machine's folders."""
+    return path.name if path.is_absolute() else path.as_posix()
+
+
 def _about(study: Study) -> dict[str, Any]:
     world, data, cfg = study.world, study.data, study.cfg
     path = Path(getattr(data, "path", "data"))
-    place = path.name if path.is_absolute() else path.as_posix()  # no machine's paths in a report
-    given = [f"world={world.cfg.name}", f"data={place}", *_overrides(cfg, EvaluateConfig())]
+    given = [f"world={_place(Path(cfg.world))}", f"data={_place(path)}"]
+    given += _overrides(cfg, EvaluateConfig())
     return {
         "data": f"{path.name}, {len(data)} episodes of {data.info.frame_size[1]}x"
         f"{data.info.frame_size[0]}",

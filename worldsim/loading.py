@@ -72,6 +72,12 @@ def as_world(world: str | Path | World, device: str | torch.device | None = None
     return world
 
 
+def name_of(world: str | Path) -> str:
+    """Return what to call a world by its name or folder; `runs/a/world` is that of the run `a`."""
+    path = Path(world)
+    return path.parent.name if path.name == "world" and path.parent.name else path.name
+
+
 def find_world(name: str | Path) -> Path:
     """Return the folder of a world, or of the world that a training run holds.
 

@@ -75,6 +75,7 @@ class TrainConfig:
             raise ValueError(
                 "training needs a budget: set `minutes` or `steps` above 0, got neither"
             )
+        check_least(self, minutes=0, steps=0)
         check_least(self, batch_size=0, accumulate=1, muon_lr=0, adam_lr=0, warmup=0, threads=0)
         check_shares(self, "ema", "cooldown")
 

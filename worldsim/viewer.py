@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from worldsim.filmed import open_env
 from worldsim.limits import check_least
+from worldsim.loading import name_of
 from worldsim.viewing.controls import read_keys
 from worldsim.viewing.film import PIXELS, Film
 from worldsim.viewing.session import Session
@@ -113,7 +114,7 @@ class PlayConfig:
         """Name of what is played."""
         if self.replay:
             return Path(self.replay).name
-        return self.env.split("/")[-1].split(":")[-1] if self.env else Path(self.world).name
+        return self.env.split("/")[-1].split(":")[-1] if self.env else name_of(self.world)
 
     @property
     def film_path(self) -> Path:
@@ -230,8 +231,8 @@ def film_session(session: Session, cfg: PlayConfig) -> Path:
 
     An interrupted or failing run leaves what was filmed so far as a whole file.
     """
-    by = "on autopilot" if session.agent is None else "under the agent"
-    print(f"no display: filming {cfg.frames} frames of {cfg.title} {by}")
+    by = "" if session.agent is None else " under the agent"
+    print(f"no display: filming {cfg.frames} frames of {cfg.title}{by}")
     try:
         session.start()
         if not session.autopilot:

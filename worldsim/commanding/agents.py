@@ -13,7 +13,7 @@ from worldsim.env import WorldEnv
 from worldsim.files import write_text
 from worldsim.filmed import Filmed, open_env
 from worldsim.limits import check_least
-from worldsim.loading import load
+from worldsim.loading import load, name_of
 from worldsim.vector_env import WorldVectorEnv
 from worldsim.world import World
 
@@ -38,8 +38,7 @@ class AgentConfig(LearnConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_least(self, num_envs=1, horizon=1, episodes=0)
-        path = Path(self.world)
-        name = path.parent.name if path.name == "world" and path.parent.name else path.name
+        name = name_of(self.world)
         self.out = self.out or f"agents/{name}{'-real' if self.real else ''}.zip"
         if not self.out.endswith(".zip"):
             raise ValueError(f"`out` must end in .zip, got {self.out!r}")
