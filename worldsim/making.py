@@ -34,7 +34,6 @@ from worldsim.spaces import Policy
 from worldsim.world import World, choose_device
 
 CLIPS = 64  # to judge by
-PIXELS = (128 * 96, 96 * 64)  # of a frame at most, by whether there is only a CPU
 MOTION = 0.5  # half of each loss belongs to what moves, however small it is
 # convolutions alone learn how things move at an eighth of the cost; what a frame earns, and whether
 # it is the last one, is learned by the transformer alone, and has less time than in a long training
@@ -154,7 +153,8 @@ def make_world(
     notes = Notes(cfg)
     if notes.data.get("done"):
         return load(cfg.out, device)
-    usual = {"model": choose_model(device, cfg.minutes), "pixels": PIXELS[device == "cpu"]}
+    most = 96 * 64 if device == "cpu" else 128 * 96
+    usual = {"model": choose_model(device, cfg.minutes), "pixels": most}
     chosen = notes.data.setdefault("chosen", usual)  # a make goes on with what it was begun with
     footage = look_at(env, cfg, policy, chosen["pixels"])
     model = cfg.model_size or chosen["model"]
