@@ -227,7 +227,7 @@ def test_an_agent_that_is_none_is_refused(tmp_path):
         load_pilot(str(tmp_path / "text.zip"))
     with pytest.raises(ValueError, match="package"):
         load_pilot("nonsense")
-    with pytest.raises(ValueError, match="`agent` must be module:function .*'json:nope'"):
+    with pytest.raises(ValueError, match="`agent` must be module:function, got 'json:nope'"):
         load_pilot("json:nope")
     assert load_pilot("json:loads") is json.loads
 
