@@ -9,8 +9,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 from torch import Tensor
 
+from worldsim.moments import EnvSnapshot
 from worldsim.spaces import flatten_action
-from worldsim.vector_env import EnvSnapshot, WorldVectorEnv
+from worldsim.vector_env import WorldVectorEnv
 from worldsim.world import World
 
 

@@ -1,7 +1,10 @@
-"""What a step of a rollout brings, and a moment of it to come back to."""
+"""What a step of a rollout brings, and moments to come back to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from worldsim.kv_cache import KVCache
@@ -44,3 +47,38 @@ class Snapshot:
     pending: bool
     generators: tuple[Tensor, ...]
     prompts: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class EnvSnapshot:
+    """A moment of a batch of episodes, to come back to."""
+
+    rollout: Snapshot
+    observation: np.ndarray | Tensor
+    steps: np.ndarray
+    ended: np.ndarray
+    wishes: tuple[Any, ...]
+    rngs: tuple[dict, ...]
+    lost: Tensor
+
+
+def check_snapshot(snapshot: Any, rngs: Sequence, observation: Any, rollout: Any) -> None:
+    """Refuse what was not taken from an env like the one that has these parts.
+
+    Raises:
+        ValueError: If rows, frame size, observations or the world's shape differ.
+    """
+    own, theirs = _kind(rngs, observation, rollout), type(snapshot).__name__
+    if isinstance(snapshot, EnvSnapshot):
+        theirs = _kind(snapshot.rngs, snapshot.observation, snapshot.rollout)
+    if theirs != own:
+        raise ValueError(
+            "a snapshot goes back into an env of the world, frame size, observations and rows "
+            f"that it was taken from, got {theirs}, here {own}"
+        )
+
+
+def _kind(rngs: Sequence, observation: Any, rollout: Any) -> dict[str, Any]:
+    tensors = {"latents": rollout.latents, "actions": rollout.action, "keys": rollout.cache.keys}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return {"rows": len(rngs), "sees": type(observation).__name__} | shapes

@@ -5,7 +5,6 @@ with `reset(options={"prompt": ...})` or by `set_prompt` in mid-episode.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +27,12 @@ from worldsim.asked import (
 )
 from worldsim.doubt import EVERY, Doubt, lost_again
 from worldsim.loading import as_world
-from worldsim.moments import Snapshot
+from worldsim.moments import EnvSnapshot, check_snapshot
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout
 from worldsim.spaces import action_from_json, unflatten_action
 from worldsim.viewing.screen import Screen, key_codes
 from worldsim.world import World
-
-
-@dataclass(frozen=True)
-class EnvSnapshot:
-    """A moment of a batch of episodes, to come back to."""
-
-    rollout: Snapshot
-    observation: np.ndarray | Tensor
-    steps: np.ndarray
-    ended: np.ndarray
-    wishes: tuple[Wish, ...]
-    rngs: tuple[dict, ...]
-    lost: Tensor
 
 
 class WorldVectorEnv(VectorEnv):
@@ -250,7 +236,7 @@ class WorldVectorEnv(VectorEnv):
             ValueError: If it was taken from an env of another kind; all stays as it is.
         """
         self._check_begun("restore")
-        self._check_own(snapshot)
+        check_snapshot(snapshot, self.rngs, self._seen, self.rollout)
         self.rollout.restore(snapshot.rollout)
         self._seen, self._wishes = _copy(snapshot.observation), list(snapshot.wishes)
         self._steps, self._ended = snapshot.steps.copy(), snapshot.ended.copy()
@@ -345,17 +331,6 @@ class WorldVectorEnv(VectorEnv):
             infos = self._add_info(infos, self._info(row, None if row in fresh else told), row)
         return infos
 
-    def _check_own(self, snapshot: EnvSnapshot) -> None:
-        own = _kind(self.rngs, self._seen, self.rollout)
-        theirs = type(snapshot).__name__
-        if isinstance(snapshot, EnvSnapshot):
-            theirs = _kind(snapshot.rngs, snapshot.observation, snapshot.rollout)
-        if theirs != own:
-            raise ValueError(
-                "a snapshot goes back into an env of the world, frame size, observations and rows "
-                f"that it was taken from, got {theirs}, here {own}"
-            )
-
     def _check_begun(self, what: str) -> None:
         if self._seen is None:
             raise ResetNeeded(f"`{what}` needs a `reset` first; call env.reset()")
@@ -380,13 +355,6 @@ def _of_one_length(openings: dict[int, Opening]) -> list[list[int]]:
         if opening.latents is not None:
             groups.setdefault(len(opening.latents), []).append(row)
     return list(groups.values())
-
-
-def _kind(rngs: Sequence, observation: Any, rollout: Rollout | Snapshot) -> dict[str, Any]:
-    """Return what two envs must have in common for a snapshot to fit both."""
-    tensors = {"latents": rollout.latents, "actions": rollout.action, "keys": rollout.cache.keys}
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return {"rows": len(rngs), "sees": type(observation).__name__} | shapes
 
 
 def _copy(observation: np.ndarray | Tensor) -> np.ndarray | Tensor:

@@ -16,9 +16,8 @@ import torch
 
 from worldsim.files import read_tensors, write_tensors
 from worldsim.kv_cache import KVCache
-from worldsim.moments import Snapshot
+from worldsim.moments import EnvSnapshot, Snapshot
 from worldsim.openings import Opening, Wish
-from worldsim.vector_env import EnvSnapshot
 from worldsim.viewing.stage import PAST_STEPS, Mark, Stage, limits_of
 from worldsim.viewing.tape import Moment, Tape
 
