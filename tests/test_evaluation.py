@@ -19,7 +19,7 @@ from worldsim.measuring.heldout import cut_clips
 from worldsim.measuring.labels import LOOK, collect, true_number
 from worldsim.measuring.metrics import copy_last
 from worldsim.measuring.probes import Probe, ProbeConfig, score_probe, train_probe
-from worldsim.measuring.report import Plot, Report, Strip
+from worldsim.measuring.report import Plot, Report, Strip, draw_plot
 from worldsim.measuring.study import EvaluateConfig, Study
 from worldsim.spaces import action_from_json, flatten_action
 
@@ -502,7 +502,13 @@ def test_alarm_and_a_whole_table_are_kept_in_the_worlds_folder(
     world, drives, tmp_path, monkeypatch
 ):
     folder = world.save(tmp_path / "world", card="# tiny\n")
-    evaluate(folder, drives, **QUICK | {"sections": ("doubt",), "keep": True})
+    doubt = QUICK | {"sections": ("doubt",), "keep": True}
+    steps = 2 * world.cfg.sampler_steps
+    for tells, settings in ((0.4, {}), (0.9, {"sampler_steps": steps}), (0.9, {})):
+        assert not worldsim.load(folder).cfg.doubt  # neither a bad one nor one of other steps
+        monkeypatch.setattr("worldsim.measuring.calibration.auroc", lambda *_, x=tells: x)
+        report = evaluate(folder, drives, **doubt | settings)
+    assert report.figures["doubt"]["kept"] == "yes"
     assert len(worldsim.load(folder).cfg.doubt["weights"]) > 4
     evaluate(folder, drives, **QUICK | {"sections": ("doubt",), "keep": True, "clips": 1})
     assert len(worldsim.load(folder).cfg.doubt["weights"]) > 4  # one clip says nothing of it
@@ -513,3 +519,61 @@ def test_alarm_and_a_whole_table_are_kept_in_the_worlds_folder(
     assert "| tokenizer, PSNR" in (folder / "README.md").read_text()
     with pytest.raises(ValueError, match="`keep` writes into a world's folder"):
         evaluate(world, drives, **QUICK | {"keep": True})
+
+
+@pytest.mark.parametrize(
+    "predict, says",
+    [
+        (lambda frames, actions: copy_last(frames, actions) / 255, "uint8.* float64"),
+        (lambda frames, actions: copy_last(frames, actions)[..., :1], "uint8"),
+        (lambda frames, actions: copy_last(frames, actions)[:, :1], "uint8"),
+        (lambda frames, actions: None, "got NoneType"),
+    ],
+)
+def test_what_predicts_no_frames_is_refused_not_measured(drives, predict, says):
+    """Floats in [0, 1] were 21 dB worse than nothing."""
+    clips = cut_clips(drives, 4, context=2, horizon=4)
+    with pytest.raises(ValueError, match=says):
+        compare(predict, clips, (1, 4))
+    for horizons in ((0,), (1, 5), ()):
+        with pytest.raises(ValueError, match="`horizons` must lie within 1 and 4"):
+            compare(copy_last, clips, horizons)
+
+
+def test_a_predictor_cannot_change_the_clips(drives):
+    clips = cut_clips(drives, 4, context=2, horizon=4)
+
+    def careless(frames, actions):
+        made = copy_last(frames, actions)
+        frames[:] = 0
+        return made
+
+    assert compare(careless, clips, (1,)) == compare(copy_last, clips, (1,))
+
+
+def test_no_replay_is_believed_that_shows_something_else(world, drives):
+    """Turning round was judged by another drive, and the card would have told the share found."""
+    other = worldsim.MemoryDataset(
+        drives.info, [replace(episode, seed=episode.seed + 100) for episode in drives.episodes]
+    )
+    report = evaluate(world, other, **QUICK | {"sections": ("revisit", "steering")})
+    assert "gave other frames" in str(report.figures["revisit"])
+    assert "gave other frames" in str(report.figures["steering"])
+    assert "found again" not in str(report.figures["revisit"])
+
+
+def test_a_kept_probe_is_not_taken_for_other_frames_of_the_same_number(world, drives):
+    info, episodes = drives.info, drives.episodes
+    dark = [replace(episode, frames=255 - episode.frames) for episode in episodes]
+    cfg = EvaluateConfig()
+    keys = {Study(world, worldsim.MemoryDataset(info, e), cfg).probe_key for e in (episodes, dark)}
+    assert len(keys) == 2
+
+
+def test_a_plot_of_one_point_or_of_one_value_shows_it():
+    def blue(series):
+        image = draw_plot(Plot("t", "x", "y", {"a": series}))[90:500, 100:1060].astype(int)
+        return (image[..., 2] - image[..., 0] > 80).sum()
+
+    shown = [blue(([1], [2.0])), blue(([1, 2], [1.0, 1.0]))]
+    assert min(shown) > 20 > blue(([1, 2], [float("nan")] * 2))

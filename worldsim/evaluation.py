@@ -96,6 +96,9 @@ def evaluate(
         report.notes[name] = " ".join((inspect.getdoc(measure) or "").split())
     report.plots, report.strips = study.plots, study.strips
     report.card = card_table(report.to_json())
+    doubt = report.figures.get("doubt", {})
+    if cfg.keep and study.doubt:
+        doubt["kept"] = _reason_not_to_keep(study, doubt) or "yes"
     if out:
         report.save(out)
         study.keep_probe()
@@ -104,11 +107,20 @@ def evaluate(
     return report
 
 
+def _reason_not_to_keep(study: Study, figures: dict[str, Any]) -> str:
+    """Say why a world is better off with the alarm that it has."""
+    usual = study.world.cfg.sampler_steps
+    if study.cfg.sampler_steps not in (0, usual):
+        return f"no: it was calibrated at sampler_steps={study.cfg.sampler_steps}, not {usual}"
+    auroc = figures["sign"]["doubt"]["auroc"]
+    return "" if auroc > 0.5 else f"no: it does not tell wrong frames from right ones ({auroc:.2f})"
+
+
 def _keep(study: Study, folder: Path, report: Report) -> None:
     """Write the card's table and the alarm's calibration into the world's folder."""
     if not study.cfg.sections:  # else rows would be missing
         write_card(folder / "README.md", report.card)
-    if study.doubt:
+    if report.figures.get("doubt", {}).get("kept") == "yes":
         config = json.loads((folder / "config.json").read_text())
         write_text(
             folder / "config.json", json.dumps(config | {"doubt": study.doubt}, indent=2) + "\n"

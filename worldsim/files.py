@@ -65,6 +65,18 @@ def claim_path(path: Path) -> Path:
             free = path.with_stem(f"{path.stem}-{number}")
 
 
+def own_folder(folder: str | Path) -> Path:
+    """Return a folder that can be put in the place of another.
+
+    Raises:
+        ValueError: If it is the one that we are in.
+    """
+    folder = Path(folder)
+    if folder.resolve() == Path.cwd():
+        raise ValueError(f"`out` must be a folder of its own, got {folder}, the working folder")
+    return folder
+
+
 @contextmanager
 def renewed(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `folder` in the end; until then that stays.

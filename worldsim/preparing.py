@@ -98,7 +98,7 @@ def with_more(train_on, more: Sequence, tokenizer: Tokenizer) -> list:
 def fingerprint(episodes) -> str:
     """Return what tells these recordings from others."""
     last = zlib.crc32(episodes[len(episodes) - 1].frames)
-    return f"{len(episodes)} episodes, the last {last:08x}"
+    return f"{len(episodes)} episodes of {sum(episodes.lengths):,} steps, the last {last:08x}"
 
 
 def tokenised(

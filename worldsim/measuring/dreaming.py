@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from worldsim.measuring.heldout import HeldOut
-from worldsim.measuring.metrics import changed_fidelity, copy_last, fidelity, squared_error
+from worldsim.measuring.metrics import (
+    changed_fidelity,
+    check_horizons,
+    copy_last,
+    fidelity,
+    squared_error,
+)
 from worldsim.rollout import Rollout
 from worldsim.world import World
 
@@ -172,7 +178,8 @@ def rollout_quality(
         more than 8 levels) in dB for each horizon `h`, and `score`: the mean of all gains, which
         chooses checkpoints.
     """
-    clips = clips.first(min(clips.horizon, max(horizons)))
+    check_horizons(horizons, clips.horizon)
+    clips = clips.first(max(horizons))
     made = dream(
         world, clips.given, clips.actions, clips.horizon,
         sampler_steps=steps, seed=seed, latents=latents,

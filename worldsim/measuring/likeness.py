@@ -11,6 +11,7 @@ from worldsim.measuring.heldout import HeldOut
 from worldsim.measuring.metrics import (
     Predict,
     changed_fidelity,
+    check_horizons,
     copy_last,
     fidelity,
     frechet_distance,
@@ -37,8 +38,18 @@ def compare(
     Returns:
         By horizon: PSNR, copy-last's, the gain, all three on the moving half and on the pixels
         that changed by more than 8 levels, and SSIM of both.
+
+    Raises:
+        ValueError: If the predictor returns something else, or a horizon lies beyond the clips.
     """
-    made = predict(clips.given, clips.actions)
+    check_horizons(horizons, clips.horizon)
+    made = predict(clips.given.copy(), clips.actions.copy())
+    shape = getattr(made, "shape", None)
+    if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or shape != clips.future.shape:
+        raise ValueError(
+            f"a predictor must return a NumPy array {clips.future.shape} uint8, the frames that "
+            f"follow, got {type(made).__name__} {shape} {getattr(made, 'dtype', '')}"
+        )
     still = copy_last(clips.given, clips.actions)
     error, copy = squared_error(made, clips.future), squared_error(still, clips.future)
     table = fidelity(error, copy, horizons)
@@ -138,6 +149,8 @@ def measure_lpips(study: Study, network: Any) -> dict[str, Any]:
 @torch.inference_mode()
 def measure_fvd(study: Study, network: Any) -> dict[str, Any]:
     """Take the Frechet distance between the user's features of real and imagined clips."""
+    if len(study.clips) < 2:
+        raise Skip("needs at least 2 clips")
     features = []
     for video in (study.clips.future, study.imagined):
         parts = rearrange(_signed(video), "b t h w c -> b c t h w").split(8)

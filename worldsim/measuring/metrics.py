@@ -86,6 +86,16 @@ def moving_half(copy_error: np.ndarray) -> np.ndarray:
     return copy_error > np.median(copy_error)
 
 
+def check_horizons(horizons: Sequence[int], most: int) -> None:
+    """Refuse frames to judge that are none of the `most` that are predicted.
+
+    Raises:
+        ValueError: If there are such.
+    """
+    if not horizons or min(horizons) < 1 or max(horizons) > most:
+        raise ValueError(f"`horizons` must lie within 1 and {most}, got {tuple(horizons)}")
+
+
 def fidelity(
     error: np.ndarray, copy_error: np.ndarray, horizons: Sequence[int]
 ) -> dict[int, dict[str, float]]:
@@ -147,9 +157,12 @@ def changed_fidelity(
 
 
 def r_squared(predicted: np.ndarray, real: np.ndarray) -> float:
-    """Return the share of the variance of `real` `(n,)` or `(n, k)` that `predicted` explains."""
-    rest = np.square(real - predicted).sum()
-    return float(1 - rest / max(np.square(real - real.mean(0)).sum(), 1e-12))
+    """Return the share of the variance of `real` `(n,)` or `(n, k)` that `predicted` explains.
+
+    NaN where nothing varies.
+    """
+    rest, whole = np.square(real - predicted).sum(), np.square(real - real.mean(0)).sum()
+    return float(1 - rest / whole) if whole > 1e-12 else float("nan")
 
 
 def f1_score(predicted: np.ndarray, real: np.ndarray) -> float:

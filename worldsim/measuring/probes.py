@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from worldsim.files import read_tensors, write_tensors
+from worldsim.limits import check_least
 from worldsim.measuring.labels import LOOK, Labelled, look_back
 from worldsim.measuring.metrics import macro_f1, r_squared
 from worldsim.world import has_bf16
@@ -47,6 +48,7 @@ class ProbeConfig:
 
     def __post_init__(self) -> None:
         self.numbers, self.attributes = tuple(self.numbers), tuple(self.attributes)
+        check_least(self, episodes=0, frames=1, train_steps=1, batch_size=1)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from worldsim.files import renewed
+from worldsim.files import own_folder, renewed
 from worldsim.images import write_image
 
 WIDTH, HEIGHT = 560, 340
@@ -89,7 +89,7 @@ class Report:
         Raises:
             FileExistsError: If the folder holds something else than a report.
         """
-        folder = Path(folder)
+        folder = own_folder(folder)
         with renewed(folder) as new:
             check_folder(folder)
             (new / "report.json").write_text(json.dumps(self.to_json(), indent=2))
@@ -140,7 +140,7 @@ def check_folder(folder: str | Path) -> Path:
     Raises:
         FileExistsError: If it holds something else than a report.
     """
-    folder = Path(folder)
+    folder = own_folder(folder)
     if not folder.exists() or (folder / "report.json").exists():
         return folder
     if not folder.is_dir() or any(folder.iterdir()):
@@ -227,6 +227,8 @@ def _marks(plot: Plot) -> tuple[list, list]:
         path = [
             at(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y)
         ]
+        if len(path) == 1:  # a dash, where there is no line to draw
+            path = [(path[0][0] - 5, path[0][1]), (path[0][0] + 5, path[0][1])]
         lines.append((path, colour, 2))
         if place > left and place + 23 + 6.6 * len(name) > right:
             place, row = left, row + 1
@@ -244,7 +246,9 @@ def _cycle(colours: tuple[str, ...]):
 
 def _ticks(low: float, high: float, steps: Sequence[float] = (1, 2, 2.5, 5, 10)) -> list[float]:
     """Return some round numbers that enclose `[low, high]`."""
-    span = (high - low) or max(abs(high), 1.0)
+    if low == high:
+        low, high = min(low, 0.0), max(high, 0.0) or 1.0
+    span = high - low
     step = 10 ** math.floor(math.log10(span / 4))
     step *= next(m for m in steps if span / (step * m) <= 8)
     first, last = math.floor(low / step), math.ceil(high / step)

@@ -16,6 +16,7 @@ from worldsim.measuring.metrics import copy_last, psnr, squared_error
 from worldsim.measuring.probes import Probe, ProbeConfig, probe_key, train_probe
 from worldsim.measuring.report import Plot, Strip
 from worldsim.measuring.simulator import Simulator, Skip
+from worldsim.preparing import fingerprint
 from worldsim.recording import record
 from worldsim.spaces import action_from_json, flatten_action, null_action
 from worldsim.world import World
@@ -23,6 +24,9 @@ from worldsim.world import World
 PROBE_SEED = 2_000_000  # first seed of what is recorded for the probe: no other data set uses it
 PROBE_STEPS = 40
 PROBE_FILE = "probe.safetensors"  # in a report's folder: the next evaluation need not train one
+
+
+REPLAYED = 28.0  # dB, to what was recorded; videos lose some
 
 
 @dataclass
@@ -77,7 +81,7 @@ class EvaluateConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        self.sections, self.horizons = tuple(self.sections), tuple(sorted(self.horizons))
+        self.sections, self.horizons = tuple(self.sections), tuple(sorted(set(self.horizons)))
         check_least(self, clips=1, context=2, sampler_steps=0, replays=0, starts=1, prompts=1)
         check_least(self, drive_frames=1, drift_frames=1, drift_rows=1)
         if not self.horizons or self.horizons[0] < 1:
@@ -152,7 +156,7 @@ class Study:
     def probe_key(self) -> str:
         """What the probe is made from and tested on."""
         sets = [self.data] if self.probe_data is None else [self.data, self.probe_data]
-        sources = [f"{getattr(d, 'path', 'memory')} {len(d)} {sum(d.lengths)}" for d in sets]
+        sources = [f"{getattr(d, 'path', 'memory')} {fingerprint(d)}" for d in sets]
         return probe_key(self.cfg.probe, self.data.info, ", ".join(sources))
 
     @cached_property
@@ -172,7 +176,7 @@ class Study:
         except Skip:
             alone = True
         if alone and len(self.data) < 2:
-            raise ValueError(
+            raise Skip(
                 "a probe needs at least 2 episodes, one to learn from and one to be tested on, got "
                 f"{len(self.data)}; record more or set `probe_data`"
             )
@@ -223,10 +227,7 @@ class Study:
             for futures, actions in zip(real, (clips.actions, other), strict=True):
                 futures.append(self.replay(place, actions[i], clips.context))
         real_a, real_b = map(np.stack, real)
-        if psnr(squared_error(real_a, clips.future).mean()) < 28:
-            raise Skip(
-                "replaying a recording by its seed gave other frames; was the simulator changed?"
-            )
+        _check_replay(real_a, clips.future)
         return clips, real_a, real_b
 
     def replay(self, place: np.ndarray, actions: np.ndarray, given: int) -> np.ndarray:
@@ -235,8 +236,24 @@ class Study:
         Where its episode ends before the actions do, its last frame stays.
 
         Raises:
-            Skip: If the simulator cannot be made, or the recording has no seed.
+            Skip: If the simulator cannot be made or does not repeat what was recorded, or the
+                recording has no seed.
         """
+        _ = self._repeats  # raises where it does not
+        return self._replay(place, actions, given)
+
+    @cached_property
+    def _repeats(self) -> None:
+        """Replay a few clips, once, before any replay is believed."""
+        few = self.clips.rows(np.arange(len(self.clips)) < 3)
+        few = few.first(min(16, few.horizon))
+        again = [
+            self._replay(place, actions, few.context)
+            for place, actions in zip(few.place, few.actions, strict=True)
+        ]
+        _check_replay(np.stack(again), few.future)
+
+    def _replay(self, place: np.ndarray, actions: np.ndarray, given: int) -> np.ndarray:
         episode, first = map(int, place)
         recording = self.data.outline(episode)
         if recording.seed is None:
@@ -315,3 +332,10 @@ def distance(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
 def share(flags: Sequence[bool] | np.ndarray) -> float:
     """Return the share of True; NaN of nothing."""
     return float(np.mean(flags)) if len(flags) else float("nan")
+
+
+def _check_replay(again: np.ndarray, recorded: np.ndarray) -> None:
+    if psnr(squared_error(again, recorded).mean()) < REPLAYED:
+        raise Skip(
+            "replaying a recording by its seed gave other frames; was the simulator changed?"
+        )

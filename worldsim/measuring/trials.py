@@ -12,6 +12,7 @@ import torch
 
 from worldsim.measuring.dreaming import Dream, dream, encode, film_strip
 from worldsim.measuring.heldout import HeldOut, cut_clips
+from worldsim.measuring.labels import scene_values
 from worldsim.measuring.metrics import (
     best_lag,
     f1_score,
@@ -48,7 +49,7 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     made = dream(study.world, None, None, frames, prompts=prompts, seed=cfg.seed, **settings)
     from_nothing = _shown(study, made.frames[:, -17:], wanted)
     starts = cut_clips(study.data, cfg.prompts, context=cfg.context, horizon=1, seed=cfg.seed + 2)
-    kept = [{k: s.get(k) for k in ("biome", "traffic")} for s in starts.scenes]
+    kept = _places(study, starts)
     changed, later = _asked(study, attributes, cfg.prompts, rng, kept)
     after = dream(
         study.world, starts.given, starts.actions, HORIZON_TO_SHOW, prompts=list(starts.captions),
@@ -85,6 +86,16 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
             dark = np.array([scene["time"] == "night" for scene in scenes])
             figures[label] = share(np.asarray(shown["time"])[dark])
     return figures | {"attribute": table}
+
+
+def _places(study: Study, starts: HeldOut) -> list[dict[str, str]]:
+    """Return biome and traffic where each clip's last given frame was taken."""
+    shown = scene_values(study.data, sorted(set(starts.place[:, 0].tolist())), "biome")
+    places = []
+    for scene, (episode, first) in zip(starts.scenes, starts.place.tolist(), strict=True):
+        biome = shown[episode][first + starts.context - 1] or scene.get("biome")
+        places.append({"biome": biome, "traffic": scene.get("traffic")})
+    return places
 
 
 def _asked(
@@ -262,11 +273,12 @@ def _play(study: Study, clips: HeldOut) -> Dream:
 def _endings(study: Study, frames: int, others: np.ndarray) -> dict[str, Any]:
     """Look for endings so many imagined frames ahead, and in dreams of what did not end."""
     clips = cut_clips(study.data, 32, context=study.cfg.context, horizon=frames, ends=True)
-    found = (_play(study, clips).terminated > 0.5)[:, -2:].any(1)
-    false = (others[: len(clips), :frames] > 0.5).any(1)
+    n = min(len(clips), len(others))
+    found = (_play(study, clips).terminated > 0.5)[:n, -2:].any(1)
+    false = (others[:n, :frames] > 0.5).any(1)
     truth = np.concatenate([np.ones(len(found), bool), np.zeros(len(false), bool)])
     f1 = f1_score(np.concatenate([found, false]), truth)
-    return {"clips": len(clips), "f1": f1, "found": share(found), "false": share(false)}
+    return {"clips": n, "f1": f1, "found": share(found), "false": share(false)}
 
 
 def measure_time(study: Study, frames: int = 120, warm: int = 20) -> dict[str, Any]:
