@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import nn
 
 import worldsim
-from worldsim.clips import Batch, Clips
+from worldsim.clips import Batch, Clips, action_scaling
 from worldsim.datasets.episodes import Episode
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import read_tensors, write_tensors
@@ -350,6 +350,39 @@ def test_a_decoder_learns_from_what_its_world_imagines(trained, tmp_path):
         worldsim.train_decoder(*call, out, clips=5, **quick)
     with pytest.raises(ValueError, match="stage=decoder needs a world"):
         LaunchConfig(stage="decoder", data="data/drive")
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, 90.0, -1e6])
+def test_an_action_that_never_moves_scales_to_a_number(value):
+    """It was nothing divided by nothing, or ten millions."""
+    data = toy_data()
+    free = replace(data.info, action_space=spaces.Box(-np.inf, np.inf, (1,), np.float32))
+    still = [replace(e, actions=np.full_like(e.actions, value)) for e in data.episodes]
+    low, high = action_scaling(worldsim.MemoryDataset(free, still))
+    scaled = 2 * (np.float32([value, 0]) - low) / (high - low) - 1
+    assert np.isfinite(scaled).all() and np.abs(scaled).max() < 20
+
+
+def test_recordings_to_learn_from_as_well_are_scaled_as_the_world_will_be(trained, tmp_path):
+    """Where actions have no bounds, each recording had a scale of its own."""
+    free = replace(toy_data().info, action_space=spaces.Box(-np.inf, np.inf, (1,), np.float32))
+    once, twice = (
+        worldsim.MemoryDataset(
+            free, [replace(e, actions=n * e.actions) for e in toy_data().episodes]
+        )
+        for n in (1, 2)
+    )
+    model = worldsim.model_config("tiny")
+    model.dynamics.context = 8
+    worldsim.train_dynamics(
+        once, trained / "tok", tmp_path, more=[twice], model=model, steps=1, minutes=0.0,
+        batch_size=2, wandb=WandbConfig("disabled"),
+    )  # fmt: skip
+    own, other = (
+        read_tensors(tmp_path / name)[0]["actions"].abs().max()
+        for name in ("latents.safetensors", "latents-1.safetensors")
+    )
+    assert own <= 1.001 and other > 1.5
 
 
 def test_test_data_of_another_rate_are_refused(trained, tmp_path):

@@ -1,6 +1,7 @@
 """What a person at the keys can rely on. The window opens on SDL's dummy driver."""
 
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pygame
@@ -303,6 +304,27 @@ def test_holding_backspace_rewinds(open_window):
     until(window, lambda: moment(window).step < 10)
     pygame.event.post(pygame.event.Event(pygame.KEYUP, key=pygame.K_BACKSPACE, mod=0, unicode=""))
     until(window, lambda: not window.player.session.rewinding and moment(window).step > 12)
+
+
+def test_rewinding_ends_with_its_key_though_a_prompt_is_being_typed(open_window):
+    """The key's release went to the prompt, and the game ran back to its start and stood still."""
+    window = open_window()
+    until(window, lambda: moment(window).step > 20)
+    post(pygame.K_BACKSPACE, held=True)
+    until(window, lambda: window.player.session.rewinding)
+    post(pygame.K_t)
+    until(window, lambda: window.entry is not None)
+    pygame.event.post(pygame.event.Event(pygame.KEYUP, key=pygame.K_BACKSPACE, mod=0, unicode=""))
+    until(window, lambda: not window.player.session.rewinding)
+
+
+def test_a_picture_that_cannot_be_written_ends_no_game(open_window):
+    window = open_window()
+    window.display.save = Mock(side_effect=OSError("the disk is full"))
+    post(pygame.K_c)
+    until(window, lambda: window.display.save.called)
+    step = moment(window).step
+    until(window, lambda: moment(window).step > step and window.running)
 
 
 def test_a_prompt_is_typed_while_the_game_goes_on(open_window):
