@@ -82,10 +82,8 @@ def convert(
             f"frame width and height must be multiples of {STRIDE}, got "
             f"{frame_size[1]}x{frame_size[0]}; try {w}x{h}"
         )
-    if (root / "meta/info.json").is_file():
-        takes, names, faults = read_lerobot(root, video_key)
-    else:
-        takes, names, faults = read_folder(root)
+    is_lerobot = (root / "meta/info.json").is_file()
+    takes, names, faults = read_lerobot(root, video_key) if is_lerobot else read_folder(root)
     # 29.97 frames a second count as 30
     rate = fps or max(1, min([30, *(int(take.fps / 0.99) for take in takes)]))
     faults += [
@@ -102,7 +100,7 @@ def convert(
         keys=_keys(space) if names else [],
         recording={"source": root.name, "names": names, "takes": _fingerprint(root, takes)},
     )
-    if (root / "meta/info.json").is_file() and (own := open_dataset(root, video_key)).is_ours:
+    if is_lerobot and (own := open_dataset(root, video_key)).is_ours:
         info = _as_recorded(info, own.info)
     jobs = [
         (take, first) for take in takes for first in range(0, _shown(take, rate) - 1, MOST_FRAMES)

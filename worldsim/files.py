@@ -82,8 +82,11 @@ def renewed(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `folder` in the end; until then that stays.
 
     What was cut off between the two renames is brought back the next time.
+
+    Raises:
+        ValueError: If it is the one that we are in.
     """
-    staging = folder.with_name(folder.name + ".part")
+    staging = own_folder(folder).with_name(folder.name + ".part")
     new, old = staging / "new", staging / "old"
     _bring_back(old, folder)
     try:

@@ -42,7 +42,7 @@ def load(
     """
     folder, device = find_world(name), choose_device(device)
     dtype = dtype or fast_dtype(device)
-    cfg = _read_config(folder / "config.json")
+    cfg = read_config(folder / "config.json")
     tokenizer, dynamics = Tokenizer(cfg.tokenizer), Dynamics(cfg.dynamics)
     for model, file in ((tokenizer, "tokenizer.safetensors"), (dynamics, "dynamics.safetensors")):
         _read_weights(model, folder / file)
@@ -111,7 +111,13 @@ def find_world(name: str | Path) -> Path:
         ) from error
 
 
-def _read_config(path: Path) -> WorldConfig:
+def read_config(path: Path) -> WorldConfig:
+    """Read a world's config.json.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it describes no world, or one of a newer worldsim.
+    """
     if not path.exists():
         raise FileNotFoundError(f"{path} must exist and does not; copy the world again")
     try:

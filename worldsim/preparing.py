@@ -13,7 +13,7 @@ from worldsim.architecture import DynamicsConfig
 from worldsim.clips import LatentDataset, encode_dataset
 from worldsim.datasets.parts import opened_like
 from worldsim.files import read_tensors, write_tensors
-from worldsim.loading import load
+from worldsim.loading import find_world, load, read_config
 from worldsim.processes import rank, wait
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import checksum
@@ -52,7 +52,7 @@ def check_memory(cfg: DynamicsConfig, init: str | Path) -> None:
         ValueError: If `cfg` has a shorter context, or other numbers that the weights hide.
     """
     try:
-        was = load(str(init), "cpu").cfg.dynamics
+        was = read_config(find_world(init) / "config.json").dynamics
     except FileNotFoundError:  # a run that is not through has no world yet
         return
     if cfg.context < was.context:

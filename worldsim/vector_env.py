@@ -30,8 +30,8 @@ from worldsim.loading import as_world
 from worldsim.moments import EnvSnapshot, check_snapshot
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout
-from worldsim.spaces import action_from_json, unflatten_action
-from worldsim.viewing.screen import Screen, key_codes
+from worldsim.spaces import unflatten_action
+from worldsim.viewing.screen import Screen, read_bindings
 from worldsim.world import World
 
 
@@ -250,12 +250,7 @@ class WorldVectorEnv(VectorEnv):
 
         No combination is empty: `gymnasium.utils.play` takes the action without keys by `noop`.
         """
-        space = self.single_action_space
-        return {
-            tuple(key_codes()[name] for name in names): action_from_json(space, action)
-            for names, action in self.world.cfg.keys
-            if names and all(name in key_codes() for name in names)
-        }
+        return read_bindings(self.world.cfg.keys, self.single_action_space)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Return each row's current frame `(h, w, 3)` uint8; None in "human" mode."""

@@ -46,12 +46,9 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> DiskDataset:
     info = first.info
     if any(other.info.env_id != info.env_id for other in sets):
         info = replace(info, env_id="", env_kwargs={})
-    shared = set.intersection(*(set(other.info.env_kwargs) for other in sets))
-    kwargs = {
-        name: value for name, value in info.env_kwargs.items()
-        if name in shared and all(other.info.env_kwargs[name] == value for other in sets)
-    }  # fmt: skip
-    info = replace(info, env_kwargs=kwargs)
+    every = [other.info.env_kwargs for other in sets]
+    shared = {k: v for k, v in info.env_kwargs.items() if all(k in e and e[k] == v for e in every)}
+    info = replace(info, env_kwargs=shared)
     if any(other.info.recording != info.recording for other in sets):
         info = replace(info, recording={"merged": [other.path.name for other in sets]})
     return _write(out, info, (other.part(i) for other in sets for i in range(len(other))))

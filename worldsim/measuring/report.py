@@ -89,7 +89,7 @@ class Report:
         Raises:
             FileExistsError: If the folder holds something else than a report.
         """
-        folder = own_folder(folder)
+        folder = Path(folder)
         with renewed(folder) as new:
             check_folder(folder)
             (new / "report.json").write_text(json.dumps(self.to_json(), indent=2))

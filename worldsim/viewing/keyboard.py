@@ -186,10 +186,8 @@ def own_bindings(env: gymnasium.Env) -> Bindings:
         try:
             flatten_action(env.action_space, action)
             bindings[_combination(keys)] = action
-        except (TypeError, ValueError):  # a wrapper has changed the actions
-            continue
-        except KeyError:  # a key that pygame has no name for
-            continue
+        except (TypeError, ValueError, KeyError):
+            continue  # a wrapper has changed the actions, or pygame has no such key
     return bindings
 
 

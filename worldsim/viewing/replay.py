@@ -8,7 +8,8 @@ import numpy as np
 from gymnasium import spaces
 
 from worldsim.data import open_dataset
-from worldsim.spaces import action_from_json, unflatten_action
+from worldsim.spaces import unflatten_action
+from worldsim.viewing.screen import read_bindings
 
 
 class ReplayEnv(gymnasium.Env):
@@ -61,13 +62,7 @@ class ReplayEnv(gymnasium.Env):
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
         """Return the keys that the recordings were made with, to show them."""
-        from worldsim.viewing.screen import key_codes
-
-        return {
-            tuple(key_codes()[name] for name in names): action_from_json(self.action_space, action)
-            for names, action in self.dataset.info.keys
-            if names and all(name in key_codes() for name in names)
-        }
+        return read_bindings(self.dataset.info.keys, self.action_space)
 
     def render(self) -> np.ndarray:
         """Return the current frame `(h, w, 3)` uint8."""

@@ -5,8 +5,12 @@ pygame is imported when it is used; an environment without a window never needs 
 
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Space
+
+from worldsim.spaces import action_from_json
 
 SIDE = 512  # pixels that the longer side of a frame is enlarged to, by a whole factor
 
@@ -65,3 +69,19 @@ def key_codes() -> dict[str, int]:
 
     codes = [code for name, code in vars(pygame).items() if name.startswith("K_")]
     return {pygame.key.name(code): code for code in codes if pygame.key.name(code)}
+
+
+def read_bindings(keys: list[Any], space: Space) -> dict[tuple[int, ...], Any]:
+    """Read keys as worlds and data sets store them, `[["left", "up"], action]`.
+
+    Args:
+        keys: Combinations by pygame's names; those without a key, or with one that pygame does not
+            know, are left out.
+        space: Of the actions.
+    """
+    codes = key_codes()
+    return {
+        tuple(codes[name] for name in names): action_from_json(space, action)
+        for names, action in keys
+        if names and all(name in codes for name in names)
+    }
