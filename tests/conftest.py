@@ -47,7 +47,7 @@ def make_tiny_world(
             dim=dim,
             depth=4,
             heads=2,
-            patch=1,
+            patch=2,
             context=8,
             action_dim=len(low),
             cells=16,
@@ -66,7 +66,7 @@ def make_tiny_world(
             "tiny", 10, (32, 32), data, low, high,
             tokenizer=tokenizer, dynamics=dynamics, **settings | overrides,
         )  # fmt: skip
-        clips = torch.randn(3, 6, 16, 4, 4).bfloat16(), 2 * torch.rand(3, 6, len(low)) - 1
+        clips = torch.randn(3, 6, 8, 8, 8).bfloat16(), 2 * torch.rand(3, 6, len(low)) - 1
         words = tuple(torch.randn(length, 384).bfloat16() for length in (4, 9, 6))
         return World(cfg, *models, Starts(*clips, CAPTIONS, words))
 

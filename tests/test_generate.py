@@ -226,8 +226,8 @@ def test_known_frames_are_fed_nearly_clean_and_come_back_exact(world, video):
 
 def test_given_cells_come_back_when_a_region_is_infilled(world, video):
     latents = world.encode(video).float()
-    cells = torch.ones(10, 4, 4, dtype=torch.bool)
-    cells[:, 1:3, 1:3] = False
+    cells = torch.ones(10, 8, 8, dtype=torch.bool)
+    cells[:, 2:6, 2:6] = False
     clip = PartialClip(latents, torch.zeros(10).bool(), torch.zeros(10, 3), False, cells=cells)
     made = denoise(world, clip, torch.randn(latents.shape), None, Look(sampler_steps=4))
     there = cells[:, None].expand_as(made)

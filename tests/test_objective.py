@@ -61,7 +61,7 @@ def clips():
     known = torch.ones(B, T, dtype=torch.bool)
     known[:, 0] = False
     return Clips(
-        latents=torch.randn(B, T, 16, 2, 2),
+        latents=torch.randn(B, T, 8, 2, 2),
         actions=2 * torch.rand(B, T, 2) - 1,
         known=known,
         rewards=torch.randn(B, T),
@@ -164,10 +164,10 @@ def test_errors_count_by_what_they_do_to_pixels(model, clips):
         told = dynamics_loss(spoiled, model, clips, cfg, causal=True, progress=0.0, g=g, eye=eye)
         return told[1]["x_loss"]
 
-    eye = torch.zeros(16, 16)
+    eye = torch.zeros(8, 8)
     eye[0, 0] = 4.0
     assert loss(eye, channel=1) == loss(eye) != pytest.approx(loss(eye, channel=0), rel=0.01)
-    assert loss(torch.eye(16)) == pytest.approx(loss(None), rel=1e-5) != loss(None, channel=1)
+    assert loss(torch.eye(8)) == pytest.approx(loss(None), rel=1e-5) != loss(None, channel=1)
 
 
 def test_most_pasts_are_as_clean_as_committed_frames():

@@ -73,7 +73,7 @@ def test_a_cached_rollout_equals_the_full_forward_pass_past_two_wraps(world, act
 def test_a_start_read_at_once_equals_the_same_frames_read_one_by_one(world, actions):
     """What prefill leaves in the ring is what committing each frame would have left."""
     rollout = start(world, [0])
-    cache = world.dynamics.new_cache(1, (4, 4))
+    cache = world.dynamics.new_cache(1, (8, 8))
     latents = world.starts.latents[:1].float()
     t = latents.shape[1]
     x, tau, level = (
@@ -161,7 +161,7 @@ def test_a_row_that_begins_again_knows_nothing_of_the_episode_before(world, acti
 
 
 def test_a_long_start_is_cut_to_what_the_context_holds(world, actions):
-    long = torch.randn(1, 30, 16, 4, 4, generator=torch.Generator().manual_seed(0))
+    long = torch.randn(1, 30, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     led = torch.zeros(1, 30, 3)
     rollouts = Rollout(world, 1), Rollout(world, 1)
     rollouts[0].prefill([0], long, led)
@@ -238,7 +238,7 @@ def test_frames_handed_out_share_no_memory(world, actions):
 def test_other_frame_sizes_roll_out_from_nothing(world, actions, size):
     rollout = Rollout(world, 3, frame_size=size)
     rollout.begin(range(3))
-    shape = (size[0] // 8, size[1] // 8)
+    shape = (size[0] // 4, size[1] // 4)
     assert film(rollout, actions[:3]).shape[-2:] == shape
 
 

@@ -6,24 +6,30 @@ import torch
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
 
+def make_tokenizer(stride: int) -> Tokenizer:
+    torch.manual_seed(0)
+    return Tokenizer(TokenizerConfig(width=16, blocks=1, channels=4, stride=stride)).eval()
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
-    torch.manual_seed(0)
-    return Tokenizer(TokenizerConfig(width=16, blocks=1, channels=4)).eval()
+    return make_tokenizer(4)
 
 
+@pytest.mark.parametrize("stride", [4, 8])
 @pytest.mark.parametrize("h, w", [(32, 32), (64, 96), (96, 64)])
-def test_any_frame_size_of_whole_cells_comes_back_as_it_went(tokenizer, h, w):
+def test_any_frame_size_of_whole_cells_comes_back_as_it_went(stride, h, w):
+    tokenizer = make_tokenizer(stride)
     frames = torch.randint(0, 256, (2, 3, h, w, 3), dtype=torch.uint8)
     latents = tokenizer.encode(frames)
-    assert latents.shape == (2, 3, 4, h // 8, w // 8)
+    assert latents.shape == (2, 3, 4, h // stride, w // stride)
     assert tokenizer.decode(latents).shape == frames.shape
     assert tokenizer.decode(latents).dtype == torch.uint8
 
 
 def test_a_size_that_cells_do_not_fill_is_refused_with_the_nearest(tokenizer):
-    with pytest.raises(ValueError, match=r"multiples of 8, got 36x60; resize to 32x56"):
-        tokenizer.encode(torch.zeros(60, 36, 3, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"multiples of 4, got 38x62; resize to 36x60"):
+        tokenizer.encode(torch.zeros(62, 38, 3, dtype=torch.uint8))
 
 
 def test_statistics_standardise_latents(tokenizer):

@@ -275,7 +275,7 @@ def test_both_stages_leave_a_world_that_loads_and_rolls(trained):
     rollout = worldsim.Rollout(world, 1)
     rollout.prefill([0], world.starts.latents[:1].float(), world.starts.actions[:1].float())
     step = rollout.step(torch.zeros(1, 1))
-    assert step.latents.shape == (1, 16, 2, 2)
+    assert step.latents.shape == (1, 8, 4, 4)
 
 
 def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_path):

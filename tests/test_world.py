@@ -1,6 +1,6 @@
 """A world as a folder: saved whole, read back as it was, refused with a way out.
 
-`tests/data/world-v4` is a world of format version 4, with what it imagined when it was frozen.
+`tests/data/world-v5` is a world of format version 5, with what it imagined when it was frozen.
 `PYTHONPATH=. python tests/test_world.py` made it, once. A version that was shipped is never made
 again: when the format changes, `FORMAT_VERSION` rises and another frozen world joins this one.
 """
@@ -46,7 +46,7 @@ def film(world, **options):
 
 def freeze(folder):
     """Save a world of today's format and what it imagines, once from nothing, once from a clip."""
-    world = make_tiny_world(width=8, dim=32, endless=True)
+    world = make_tiny_world(width=16, dim=32, endless=True)
     world.save(folder, "# A world of random weights\n")
     np.savez_compressed(Path(folder) / "imagined.npz", **imagine(folder))
 
@@ -67,7 +67,7 @@ def folder(tiny_world_path, tmp_path):
     return shutil.copytree(tiny_world_path, tmp_path / "tiny")
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
 def test_a_world_of_every_version_ever_shipped_still_imagines_the_same(version):
     folder = FROZEN / f"world-v{version}"
     assert json.loads((folder / "config.json").read_text())["format_version"] == version
@@ -250,7 +250,7 @@ def test_a_config_that_describes_no_world_is_refused(folder, change, words):
 
 
 def test_the_weights_of_another_world_are_refused_in_a_few_words(folder, tmp_path):
-    other = make_tiny_world(width=8, dim=32).save(tmp_path / "other")
+    other = make_tiny_world(width=16, dim=32).save(tmp_path / "other")
     for file in ("tokenizer.safetensors", "dynamics.safetensors"):
         mine = (folder / file).read_bytes()
         shutil.copy(other / file, folder)
@@ -345,7 +345,7 @@ def test_a_world_is_built_from_a_data_set_and_survives_the_disk(tmp_path):
     )  # fmt: skip
     assert (cfg.env_kwargs, cfg.keys) == ({"camera": "hood"}, dataset.info.keys)
     assert world.action_space == DRIVE
-    assert world.starts.latents.shape == (3, 4, 16, 4, 4)
+    assert world.starts.latents.shape == (3, 4, 8, 8, 8)
     again = load(world.save(tmp_path / "built"), "cpu", torch.float32)
     assert again.cfg == cfg and again.starts.captions == caption * 3
     assert WorldEnv(again).reset(options={"start": 2})[1]["prompt"] == CAPTIONS[0]

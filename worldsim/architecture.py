@@ -14,7 +14,7 @@ from worldsim.limits import check_least
 class DynamicsConfig:
     """Architecture of the dynamics model."""
 
-    channels: int = 16
+    channels: int = 8
     """Channels of a latent cell; the tokenizer's."""
     action_dim: int = 3
     """Length of a flattened action."""
@@ -23,12 +23,14 @@ class DynamicsConfig:
     depth: int = 6
     """Number of transformer blocks."""
     heads: int = 6
-    patch: int = 2
+    patch: int = 4
     """Side of a square patch, in latent cells."""
     time_every: int = 2
     """Every such block also attends over time and to the prompt."""
-    cells: int = 128
+    cells: int = 96
     """Width of the convolutions over latent cells."""
+    group: int = 16
+    """Channels of the convolutions that are normalised together: a CPU does 16 at once."""
     recent: int = 4
     """Frames before the current one that the convolutions see."""
     stem: int = 2
@@ -50,7 +52,9 @@ class DynamicsConfig:
 
     def __post_init__(self) -> None:
         check_least(self, channels=1, action_dim=1, dim=8, depth=1, heads=1, patch=1, time_every=1)
-        check_least(self, cells=8, recent=1, stem=0, tail=0, context=1, registers=0, text_dim=1)
+        check_least(
+            self, cells=1, group=1, recent=1, stem=0, tail=0, context=1, registers=0, text_dim=1
+        )
         check_least(self, bins=3, action_bins=2)
         if self.dim % (2 * self.heads) or self.dim // self.heads % 4:
             raise ValueError(
@@ -62,8 +66,11 @@ class DynamicsConfig:
                 "`depth` must be divisible by `time_every`, "
                 f"got depth={self.depth}, time_every={self.time_every}"
             )
-        if self.cells % 8:
-            raise ValueError(f"`cells` must be a multiple of 8, got {self.cells}; try 128")
+        if self.cells % self.group:
+            raise ValueError(
+                f"`cells` must be a multiple of `group`, {self.group}, got {self.cells}; try "
+                f"{max(1, self.cells // self.group) * self.group}"
+            )
         if self.max_steps & (self.max_steps - 1) or self.max_steps < 1:
             raise ValueError(f"`max_steps` must be a power of two, got {self.max_steps}; try 16")
 

@@ -187,7 +187,7 @@ def _jobs(world: World, cfg: BenchConfig) -> Iterable[tuple[str, int, int, Calla
     for b in cfg.batch:
         frames = torch.randint(0, 256, (b, h, w, 3), dtype=torch.uint8, device=world.device)
         yield "encode", b, 0, lambda x=frames: lambda: world.encode(x)
-        latents = torch.randn(b, world.dynamics.cfg.channels, *world.tokenizer.latent_size((h, w)))
+        latents = torch.randn(b, world.dynamics.cfg.channels, *world.latent_size((h, w)))
         latents = latents.to(world.device)
         yield "decode", b, 0, lambda z=latents: lambda: world.decode(z)
         yield "first pass", b, 0, lambda b=b: _pass(world, b, 2)
@@ -208,7 +208,7 @@ def _started(world: World, b: int, k: int | None) -> Rollout:
     """Return a rollout of `b` worlds whose ring is full."""
     rollout = Rollout(world, b, sampler_steps=k)
     context = world.dynamics.cfg.context
-    grid = world.tokenizer.latent_size(world.cfg.frame_size)
+    grid = world.latent_size(world.cfg.frame_size)
     shape = b, context, world.dynamics.cfg.channels, *grid
     g = torch.Generator().manual_seed(0)
     latents = torch.randn(shape, generator=g).to(world.device)
@@ -233,7 +233,7 @@ def _pass(world: World, b: int, t: int) -> Callable[[], Any]:
     from worldsim.frames import Frames
 
     model, device = world.dynamics, world.device
-    grid = world.tokenizer.latent_size(world.cfg.frame_size)
+    grid = world.latent_size(world.cfg.frame_size)
     cache = model.new_cache(b, grid)
     x = torch.randn(b, t, model.cfg.channels, *grid, device=device)
     one = torch.full((b, t), 0.9, device=device)

@@ -41,8 +41,9 @@ class Look:
 class CellBlock(nn.Module):
     """Two 3x3 convolutions over the cells of each frame, steered by the frame's condition."""
 
-    def __init__(self, cells: int, dim: int) -> None:
+    def __init__(self, cells: int, dim: int, group: int) -> None:
         super().__init__()
+        self.groups = cells // group
         self.film = nn.Linear(dim, 2 * cells)
         self.first = Conv2d(cells, cells, 3, padding=1)
         self.second = Conv2d(cells, cells, 3, padding=1)
@@ -53,7 +54,7 @@ class CellBlock(nn.Module):
     def forward(self, u: Tensor, cond: Tensor) -> Tensor:
         """Map `(f, cells, h, w)` to the same; `cond` is `(f, d)`."""
         scale, shift = self.film(cond)[..., None, None].chunk(2, 1)
-        y = torch.addcmul(shift, F.group_norm(u, 8), 1 + scale)
+        y = torch.addcmul(shift, F.group_norm(u, self.groups), 1 + scale)
         return u + self.second(F.silu(self.first(F.silu(y))))
 
 

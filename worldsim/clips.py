@@ -1,6 +1,6 @@
 """Recordings to training batches: frames are tokenised once, captions are read once.
 
-A `LatentDataset` holds a whole data set as latents in memory (2 KiB a frame at 64x64) and cuts
+A `LatentDataset` holds a whole data set as latents in memory (4 KiB a frame at 64x64) and cuts
 random clips from it. Actions are moved from the transition to the frame they lead to.
 """
 

@@ -47,7 +47,7 @@ class Dynamics(nn.Module):
         d, cells, patch = cfg.dim, cfg.cells, cfg.cells * cfg.patch**2
         self.embed = Conv2d((1 + cfg.recent) * cfg.channels, cells, 3, padding=1)
         self.place = nn.Linear(32, cells, bias=False)
-        self.stem = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.stem))
+        self.stem = nn.ModuleList(CellBlock(cells, d, cfg.group) for _ in range(cfg.stem))
         self.gather = nn.Linear(patch, d)
         self.special = nn.Parameter(0.02 * torch.randn(cfg.registers + 1, d))
         self.tau = nn.Linear(64, d)
@@ -69,7 +69,7 @@ class Dynamics(nn.Module):
             for layer in (i // every if i % every == every - 1 else None for i in range(cfg.depth))
         )
         self.spread = nn.Linear(d, patch)
-        self.tail = nn.ModuleList(CellBlock(cells, d) for _ in range(cfg.tail))
+        self.tail = nn.ModuleList(CellBlock(cells, d, cfg.group) for _ in range(cfg.tail))
         self.head = Conv2d(cells, cfg.channels, 3, padding=1)
         self.agent = nn.Linear(d, cfg.bins + 1 + cfg.action_dim * cfg.action_bins)
         nn.init.zeros_(self.gist.weight)

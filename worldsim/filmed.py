@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium import Env, spaces
 
 ENV_ID = "worldsim/Filmed-v0"
-STRIDE = 16  # pixels that a token covers: a cell of 8, patches of 2
+STRIDE = 16  # pixels that a token covers: a cell of 4, patches of 4
 EXTRAS = {"ALE": ("ale_py", "atari")}  # namespaces of envs, what registers them, our extra
 
 

@@ -38,7 +38,7 @@ class Dreams:
 
     Attributes:
         frames: `(n, h, w, 3)` uint8, what really came.
-        real: `(n, c, h / 8, w / 8)` bfloat16, their latents.
+        real: `(n, c, h / s, w / s)` bfloat16, their latents.
         imagined: The same shape, what the world expected instead.
     """
 

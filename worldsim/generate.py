@@ -53,7 +53,7 @@ def text_to_video(
     _at_least(frames=(frames, 1))
     _one_of("mode", mode, ("causal", "full"))
     acts = _scaled(world, actions, frames - 1)
-    grid = world.tokenizer.latent_size(_size(world, size))
+    grid = world.latent_size(_size(world, size))
     if mode == "causal":
         rollout = start_rollout(world, settings, grid, prompt)
         first = rollout.begin([0])
@@ -202,9 +202,7 @@ def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: A
     _at_least(frames=(frames, 4))
     window = 2 * world.dynamics.cfg.context
     gap = max(1, min(frames // 2, window // 2))
-    rollout = start_rollout(
-        world, settings, world.tokenizer.latent_size(_size(world, None)), prompt
-    )
+    rollout = start_rollout(world, settings, world.latent_size(_size(world, None)), prompt)
     open_end = go_on(rollout, [rollout.begin([0])], frames - gap - 1, None, settings)
     edge = min(len(open_end), (window - gap) // 2)
     bridge = torch.cat(
@@ -283,13 +281,7 @@ def _size(world: World, size: tuple[int, int] | None) -> tuple[int, int]:
     if np.shape(size) != (2,):
         raise ValueError(f"`size` must be (h, w) in pixels such as (64, 96), got {size!r}")
     size = int(size[0]), int(size[1])
-    rows, columns = world.tokenizer.latent_size(size)
-    patch = world.dynamics.cfg.patch
-    if rows % patch or columns % patch:
-        side = world.tokenizer.cfg.stride * patch
-        raise ValueError(
-            f"frame height and width must be multiples of {side}, got {size[1]}x{size[0]}"
-        )
+    world.latent_size(size)
     return size
 
 

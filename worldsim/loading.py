@@ -138,6 +138,9 @@ def read_config(path: Path) -> WorldConfig:
             f"worlds that carry frames along were an experiment, got one in {path}; train it anew "
             "from its recordings"
         )
+    if version < 5 and isinstance(dynamics, dict) and isinstance(raw.get("tokenizer"), dict):
+        raw["tokenizer"] = {"stride": 8} | raw["tokenizer"]
+        dynamics.setdefault("group", dynamics.get("cells", 128) // 8)
     try:
         return WorldConfig(**raw)
     except (ValueError, TypeError) as error:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     from worldsim.making import MakeConfig
 
-PARTS = {"recording": 0.14, "tokenizer": 0.15, "dynamics": 0.66, "evaluating": 0.05}
+PARTS = {"recording": 0.14, "tokenizer": 0.1, "dynamics": 0.71, "evaluating": 0.05}
 _BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 

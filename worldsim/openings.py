@@ -137,7 +137,7 @@ def open_row(
 def _fits(world: World, frame_size: tuple[int, int]) -> bool:
     """Say whether there are start clips of this size."""
     latents = world.starts.latents
-    return latents.dim() == 5 and latents.shape[-2:] == world.tokenizer.latent_size(frame_size)
+    return latents.dim() == 5 and latents.shape[-2:] == world.latent_size(frame_size)
 
 
 def _read_starts(

@@ -29,7 +29,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     folder = Path(folder)
     if not (folder / "tokenizer.json").exists():
         return load(str(folder), dtype=torch.float32).tokenizer
-    cfg = TokenizerConfig(**json.loads((folder / "tokenizer.json").read_text()))
+    cfg = TokenizerConfig(**{"stride": 8} | json.loads((folder / "tokenizer.json").read_text()))
     tokenizer = Tokenizer(cfg)
     tokenizer.load_state_dict(read_tensors(folder / "tokenizer.safetensors")[0])
     return tokenizer
@@ -60,7 +60,7 @@ def check_memory(cfg: DynamicsConfig, init: str | Path) -> None:
             f"`context` must be at least that of `init`, which remembers {was.context} frames, got "
             f"{cfg.context}; add model.dynamics.context={was.context}"
         )
-    for name in ("heads", "max_steps"):
+    for name in ("heads", "max_steps", "group"):
         here, there = getattr(cfg, name), getattr(was, name)
         if here != there:
             raise ValueError(

@@ -81,12 +81,7 @@ class Rollout:
         check_steps(steps, cfg.max_steps)
         self.steps = int(steps)  # NumPy's whole numbers are none of Python's
         self.frame_size = frame_size or world.cfg.frame_size
-        h, w = world.tokenizer.latent_size(self.frame_size)
-        if h % cfg.patch or w % cfg.patch:
-            side = 8 * cfg.patch
-            raise ValueError(
-                f"frame height and width must be multiples of {side}, got {8 * w}x{8 * h}"
-            )
+        h, w = world.latent_size(self.frame_size)
         self.device, self.tau = world.device, world.cfg.commit_tau
         self.cache = self.model.new_cache(rows, (h, w))
         self.latents = torch.zeros(rows, cfg.channels, h, w, device=self.device)

@@ -25,30 +25,38 @@ from worldsim.nn import Conv2d
 class TokenizerConfig:
     """Architecture of the tokenizer."""
 
-    channels: int = 16
+    channels: int = 8
     """Channels of one latent cell."""
     width: int = 64
     """Feature maps at a quarter of the frame size; twice as many at an eighth."""
     blocks: int = 2
-    """Residual blocks at each of the two resolutions, in the encoder and in the decoder."""
+    """Residual blocks at each resolution, in the encoder and in the decoder."""
     edge_weight: float = 0.5
     """Weight of the error of image gradients beside the error of pixels."""
-
-    stride = 8
-    """Side of the square of pixels that one latent cell covers."""
+    stride: int = 4
+    """Side of the square of pixels that one latent cell covers: 4, or 8 as in worlds up to format
+    4, whose motion is harder to foresee."""
 
     def __post_init__(self) -> None:
         check_least(self, channels=1, width=8, blocks=1, edge_weight=0)
-        if self.width % 8:
-            raise ValueError(f"`width` must be divisible by 8, got {self.width}; try 32, 64 or 96")
+        if self.stride not in (4, 8):
+            raise ValueError(f"`stride` must be 4 or 8, got {self.stride}; try 4")
+        if self.width % (part := 16 if self.stride == 4 else 8):
+            raise ValueError(
+                f"`width` must be divisible by {part}, got {self.width}; try 32, 64 or 96"
+            )
+
+    def groups(self, width: int) -> int:
+        """Return in how many groups so many feature maps are normalised: a CPU does 16 at once."""
+        return width // 16 if self.stride == 4 else 8
 
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside an identity."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(8, width)
+        self.norm = nn.GroupNorm(groups, width)
         self.conv1 = Conv2d(width, width, 3, padding=1)
         self.conv2 = Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.conv2.weight)
@@ -70,31 +78,32 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.cfg = cfg
         w, c = cfg.width, cfg.channels
-        fine = [ResidualBlock(w) for _ in range(cfg.blocks)]
-        coarse = [ResidualBlock(2 * w) for _ in range(cfg.blocks)]
+        wide = w * cfg.stride // 4
+
+        def blocks(width: int) -> list[nn.Module]:
+            return [ResidualBlock(width, cfg.groups(width)) for _ in range(cfg.blocks)]
+
+        shrink, grow = [], []
+        if cfg.stride == 8:
+            shrink = [nn.PixelUnshuffle(2), Conv2d(4 * w, wide, 1), *blocks(wide)]
+            grow = [*blocks(wide), Conv2d(wide, 4 * w, 1), nn.PixelShuffle(2)]
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(2),
             Conv2d(12, w // 2, 3, padding=1),
             nn.SiLU(),
             nn.PixelUnshuffle(2),
             Conv2d(2 * w, w, 1),
-            *fine,
-            nn.PixelUnshuffle(2),
-            Conv2d(4 * w, 2 * w, 1),
-            *coarse,
-            nn.GroupNorm(8, 2 * w),
+            *blocks(w),
+            *shrink,
+            nn.GroupNorm(cfg.groups(wide), wide),
             nn.SiLU(),
-            Conv2d(2 * w, c, 1),
+            Conv2d(wide, c, 1),
         )
-        fine = [ResidualBlock(w) for _ in range(cfg.blocks)]
-        coarse = [ResidualBlock(2 * w) for _ in range(cfg.blocks)]
         self.decoder = nn.Sequential(
-            Conv2d(c, 2 * w, 3, padding=1),
-            *coarse,
-            Conv2d(2 * w, 4 * w, 1),
-            nn.PixelShuffle(2),
-            *fine,
-            nn.GroupNorm(8, w),
+            Conv2d(c, wide, 3, padding=1),
+            *grow,
+            *blocks(w),
+            nn.GroupNorm(cfg.groups(w), w),
             nn.SiLU(),
             Conv2d(w, 2 * w, 1),
             nn.PixelShuffle(2),
@@ -105,20 +114,20 @@ class Tokenizer(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(c))
         self.register_buffer("latent_std", torch.ones(c))
 
-    def latent_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+    def latent_size(self, frame_size: tuple[int, int], patch: int = 1) -> tuple[int, int]:
         """Return the latent grid `(h, w)` of frames of `frame_size` `(h, w)` pixels.
 
         Raises:
-            ValueError: If the stride does not divide the frame size.
+            ValueError: If squares of `patch` cells do not fill such frames.
         """
         h, w = frame_size
-        s = self.cfg.stride
+        s = self.cfg.stride * patch
         if h % s or w % s or min(h, w) < s:
             raise ValueError(
                 f"frame height and width must be multiples of {s}, got {w}x{h}; "
                 f"resize to {max(s, w // s * s)}x{max(s, h // s * s)}"
             )
-        return h // s, w // s
+        return h // self.cfg.stride, w // self.cfg.stride
 
     def encode(self, frames: Tensor) -> Tensor:
         """Turn pixels into standardised latents.
@@ -127,7 +136,7 @@ class Tokenizer(nn.Module):
             frames: `(..., h, w, 3)` uint8.
 
         Returns:
-            `(..., c, h / 8, w / 8)` in the dtype of the weights.
+            `(..., c, h / stride, w / stride)` in the dtype of the weights.
         """
         self.latent_size(frames.shape[-3:-1])
         x = frames.reshape(-1, *frames.shape[-3:])
@@ -141,18 +150,18 @@ class Tokenizer(nn.Module):
             latents: `(..., c, h, w)`.
 
         Returns:
-            `(..., 8 h, 8 w, 3)` uint8.
+            `(..., stride * h, stride * w, 3)` uint8.
         """
         x = self.to_uint8(self.paint(latents.reshape(-1, *latents.shape[-3:])))
         return x.reshape(*latents.shape[:-3], *x.shape[1:])
 
     def read(self, x: Tensor) -> Tensor:
-        """Turn pixels `(b, 3, h, w)` in [-1, 1] into latents `(b, c, h / 8, w / 8)`."""
+        """Turn pixels `(b, 3, h, w)` in [-1, 1] into latents `(b, c, h / s, w / s)`."""
         z = self._encode(x.to(self.latent_mean.dtype, memory_format=torch.channels_last))
         return (z - self.latent_mean.view(-1, 1, 1)) / self.latent_std.view(-1, 1, 1)
 
     def paint(self, latents: Tensor) -> Tensor:
-        """Undo `read`: `(b, c, h, w)` to `(b, 3, 8 h, 8 w)` float32, about in [-1, 1]."""
+        """Undo `read`: `(b, c, h, w)` to `(b, 3, s h, s w)` float32, about in [-1, 1]."""
         z = self.unscale(latents.to(self.latent_mean.dtype))
         return self.decoder(z.contiguous(memory_format=torch.channels_last)).float()
 

@@ -25,8 +25,9 @@ from worldsim.files import renewed, write_tensors
 from worldsim.spaces import space_from_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
-# 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike
-FORMAT_VERSION = 4
+# 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike;
+# up to 4: latent cells of 8x8 pixels
+FORMAT_VERSION = 5
 
 
 @dataclass
@@ -119,6 +120,14 @@ class World:
     def dtype(self) -> torch.dtype:
         """What the weights are in."""
         return self.dynamics.head.weight.dtype
+
+    def latent_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the latent grid `(h, w)` of frames of `frame_size` `(h, w)` pixels.
+
+        Raises:
+            ValueError: If this world's patches do not fill such frames.
+        """
+        return self.tokenizer.latent_size(frame_size, self.dynamics.cfg.patch)
 
     def scale_actions(self, actions: np.ndarray) -> np.ndarray:
         """Scale flattened actions `(..., a)` to [-1, 1]."""

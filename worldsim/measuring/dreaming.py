@@ -27,7 +27,7 @@ class Dream:
         actions: `(b, k, a)`, flattened, not scaled: what was done.
         rewards: `(b, k)`.
         terminated: `(b, k)`, probability.
-        latents: `(b, k, c, h / 8, w / 8)`, what the frames were decoded from.
+        latents: `(b, k, c, h / s, w / s)`, what the frames were decoded from.
     """
 
     frames: np.ndarray

@@ -31,7 +31,7 @@ def clips_of(stage: Stage) -> list[Start]:
     """
     starts = stage.world.starts
     h, w = stage.moment.frame.shape[:2]
-    size = stage.world.tokenizer.latent_size((h, w))
+    size = stage.world.latent_size((h, w))
     if starts.latents.dim() != 5 or starts.latents.shape[-2:] != size:
         raise ValueError(f"{stage.title} has no start clips of {w}x{h}; type a prompt instead")
     frames = stage.world.decode(starts.latents[:, -1].float()).cpu().numpy()
