@@ -7,16 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worldsim.benchmark import (
-    BenchConfig,
-    Timing,
-    bench,
-    count_gflop,
-    matmul_rate,
-    median_ms,
-)
+from worldsim.benchmark import BenchConfig, Timing, bench, count_gflop
 from worldsim.cli import main
-from worldsim.machine import about_machine
+from worldsim.machine import about_machine, matmul_rate, median_ms
 
 QUICK = {"seconds": 0.0, "progress": False}
 PARTS = ("encode", "decode", "first pass", "further pass")
@@ -165,8 +158,9 @@ def test_a_duration_is_a_median_after_a_warm_up():
     assert len(calls) == 3 + 5 and 0 <= ms < 5
 
 
-def test_the_matrix_rate_is_one_that_machines_have():
-    assert 0.1 < matmul_rate(torch.device("cpu"), torch.float32, 0.0) < 1e5
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_matrix_rate_is_one_that_machines_have(dtype):
+    assert 0.1 < matmul_rate(torch.device("cpu"), dtype, 0.0) < 1e5
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
-import torch
 
 from worldsim import doctor
-from worldsim.doctor import DoctorConfig, Finding, matmul_rate, report
+from worldsim.doctor import DoctorConfig, Finding, report
 
 QUICK = DoctorConfig(measure=False)
 
@@ -116,11 +115,6 @@ def test_no_display_is_a_lack(monkeypatch):
     monkeypatch.setattr("worldsim.viewer.has_display", lambda: False)
     found = look(doctor.check_surroundings)["display"]
     assert "film" in found.advice and not found.is_fault
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_matmul_rate_is_between_a_calculator_s_and_a_cluster_s(dtype):
-    assert 0.01 < matmul_rate(torch.device("cpu"), dtype, size=128, seconds=0.01) < 1e6
 
 
 def test_negative_disk_is_refused():

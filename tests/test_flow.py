@@ -1,9 +1,8 @@
-"""The noise path, the sampler and shortcut targets, against closed forms."""
+"""The noise path, steps along it and shortcut targets, against closed forms."""
 
-import pytest
 import torch
 
-from worldsim.flow import advance, noise_latents, per_frame, sample, shortcut_target, step_size
+from worldsim.flow import advance, noise_latents, per_frame, shortcut_target, step_size
 
 SHAPE = (2, 3, 1, 2, 2)
 
@@ -17,37 +16,13 @@ def test_path_starts_at_noise_and_ends_at_latents():
     torch.testing.assert_close(x[:, 2], latents[:, 2])
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4, 16])
-def test_sampler_reaches_a_certain_answer_at_any_step_count(steps):
-    truth = torch.randn(SHAPE)
-    x = sample(lambda x, tau, level: truth, torch.randn(SHAPE), steps)
-    torch.testing.assert_close(x, truth)
-
-
-def test_sampler_keeps_the_noise_implied_now_and_not_the_first():
+def test_a_step_keeps_the_noise_implied_now_and_not_the_first():
     """A prediction that changes on the way moves the implied noise; the first noise costs 11 dB."""
-    noise, early, late = torch.zeros(SHAPE), torch.full(SHAPE, 4.0), torch.full(SHAPE, 8.0)
-    seen = []
-
-    def predict(x, tau, level):
-        seen.append(x.clone())
-        return early if len(seen) == 1 else late
-
-    sample(predict, noise, 4)
-    # by hand: 0 + 1/4 * (4 - 0) = 1; from there (1/4) / (3/4) of the way from 1 to 8
-    torch.testing.assert_close(seen[1], torch.full(SHAPE, 1.0))
-    torch.testing.assert_close(seen[2], torch.full(SHAPE, 1 + 7 / 3))
-
-
-def test_sampler_tells_tau_and_step_size():
-    told = []
-
-    def predict(x, tau, level):
-        told.append((tau[0, 0].item(), level[0, 0].item()))
-        return x
-
-    sample(predict, torch.randn(SHAPE), 4)
-    assert told == [(0.0, 2), (0.25, 2), (0.5, 2), (0.75, 2)]
+    d, x = torch.full(SHAPE[:2], 0.25), torch.zeros(SHAPE)
+    for k, guess, expected in ((0, 4.0, 1.0), (1, 8.0, 1 + 7 / 3)):
+        # by hand: 0 + 1/4 * (4 - 0) = 1; from there (1/4) / (3/4) of the way from 1 to 8
+        x = advance(x, torch.full(SHAPE, guess), k * d, d)
+        torch.testing.assert_close(x, torch.full(SHAPE, expected))
 
 
 def test_shortcut_target_is_the_mean_of_two_half_steps():

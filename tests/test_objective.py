@@ -66,7 +66,6 @@ def clips():
         known=known,
         rewards=torch.randn(B, T),
         terminated=torch.zeros(B, T, dtype=torch.bool),
-        rewarded=known,
         prompts=None,
     )
 

@@ -59,7 +59,7 @@ def test_it_learns(tmp_path):
 def test_the_tensors_of_a_batch_move_to_the_device_and_nothing_else_does():
     """A batch that says which way it looks at time once went to no other device than the CPU."""
     x = torch.zeros(1, 1)
-    batch = Batch(Clips(x, x, x > 0, x, x > 0, x > 0, None), causal=True)
+    batch = Batch(Clips(x, x, x > 0, x, x > 0, None), causal=True)
     moved = to_device(batch, torch.device("meta"))
     assert moved.causal is True and moved.clips.prompts is None
     assert {part.device.type for part in vars(moved.clips).values() if part is not None} == {"meta"}
@@ -219,10 +219,10 @@ def test_muon_steps_matrices_of_one_shape_together_as_it_would_each_alone():
     grads = [torch.randn(24, 32, generator=g) for _ in range(2)]
     for layer, grad in zip(model, grads, strict=False):  # the third has none
         layer.weight.grad = grad
-    MuonAdamW(model).step(1.0)
+    MuonAdamW(model, 0.02, 0.002).step(1.0)
     for layer, grad in zip(alone, grads, strict=False):
         layer.weight.grad = grad
-        MuonAdamW(layer).step(1.0)
+        MuonAdamW(layer, 0.02, 0.002).step(1.0)
     for together, one in zip(model, alone, strict=True):
         torch.testing.assert_close(together.weight, one.weight, atol=2e-4, rtol=0)
 
@@ -234,7 +234,7 @@ def test_convolutions_and_matrices_take_muon_and_the_rest_adam():
         "place": nn.Linear(32, 32),
         "agent": nn.Linear(32, 32),
     }
-    optimizer = MuonAdamW(nn.ModuleDict(layers))
+    optimizer = MuonAdamW(nn.ModuleDict(layers), 0.02, 0.002)
     assert {id(p) for p in optimizer.matrices} == {id(layers[n].weight) for n in ("embed", "block")}
 
 
@@ -292,12 +292,28 @@ def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_pat
             toy_data(), trained / "tok", tmp_path / "short", steps=1, model=model,
             init=trained / "dyn", **quick,
         )  # fmt: skip
-    model.dynamics.context, model.dynamics.depth = 8, 2
+    model.dynamics.context, model.dynamics.cells = 8, 48
+    with pytest.raises(ValueError, match="`cells` must be that of `init`, 32, got 48"):
+        worldsim.train_dynamics(
+            toy_data(), trained / "tok", tmp_path / "wide", steps=1, model=model,
+            init=trained / "dyn", **quick,
+        )  # fmt: skip
+    assert not (tmp_path / "wide").exists()  # refused before anything is tokenised
+    model.dynamics.cells, model.dynamics.depth = 32, 2
     with pytest.raises(ValueError, match="same architecture.* or fewer"):
         worldsim.train_dynamics(
             toy_data(), trained / "tok", tmp_path / "off", steps=1, model=model,
             init=trained / "dyn/world", **quick,
         )  # fmt: skip
+
+
+def test_frames_that_patches_do_not_fill_are_refused_before_work_starts(trained, tmp_path):
+    """The convolutions alone take them, and for the first part of a training they are alone."""
+    model = worldsim.model_config("tiny")
+    model.dynamics.patch = 8
+    with pytest.raises(ValueError, match="multiples of 32, got 16x16"):
+        worldsim.train_dynamics(toy_data(), trained / "tok", tmp_path / "x", model=model)
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_world_that_grows_deeper_imagines_at_first_what_it_did(trained, tmp_path):

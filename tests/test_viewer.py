@@ -29,9 +29,11 @@ from playing import (  # noqa: F401
 from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, has_display, open_stage, play
 from worldsim.viewing.brush import Brush
+from worldsim.viewing.controls import COMMANDS, help_rows
+from worldsim.viewing.display import Display
 from worldsim.viewing.film import PIXELS, fit
 from worldsim.viewing.gallery import Gallery
-from worldsim.viewing.hud import Status, draw_entry, draw_hud
+from worldsim.viewing.hud import Status, draw_entry, draw_hud, has_wheel
 from worldsim.viewing.keyboard import (
     action_from_keys,
     default_bindings,
@@ -42,7 +44,7 @@ from worldsim.viewing.prompt_entry import PromptEntry
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Stage
 from worldsim.viewing.starts import Start
-from worldsim.viewing.window import COMMANDS, Window, help_rows
+from worldsim.viewing.window import Window
 
 # keys to actions
 
@@ -161,7 +163,7 @@ def test_return_and_rewards_count_from_the_start_of_the_episode(session):
 
 
 def test_keys_take_the_wheel_from_the_autopilot(session):
-    session.toggle_autopilot()
+    session.next_driver()
     session.tick()
     assert session.stage.moment.action.tolist() == [1, 0, 0]
     session.tick((LEFT,))
@@ -198,7 +200,7 @@ def test_an_env_without_extras_says_what_it_lacks(tmp_path):
     session.start()
     session.set_prompt("night")
     session.switch()
-    session.toggle_autopilot()
+    session.next_driver()
     session.tick()
     assert len(session.notices) == 3
 
@@ -242,7 +244,7 @@ def test_a_film_goes_on_through_a_change_of_simulator(session, monkeypatch):
         (pygame.K_TAB, lambda w: moment(w).seed == 1),
         (pygame.K_2, lambda w: moment(w).prompt == "a city in the rain"),
         (pygame.K_m, lambda w: not w.player.latest[0].imagined),
-        (pygame.K_o, lambda w: w.player.session.autopilot),
+        (pygame.K_o, lambda w: w.player.session.driver == "autopilot"),
         (pygame.K_v, lambda w: w.player.session.film is not None),
         (pygame.K_c, lambda w: w.player.session.out.with_suffix(".png").exists()),
         (pygame.K_h, lambda w: not w.hud),
@@ -271,7 +273,20 @@ def test_r_begins_the_same_start_again(open_window):
 def test_every_command_key_is_listed_in_the_help():
     rows = dict(help_rows(Stage(Dream(), "point", True)))
     assert set(rows.values()) >= {text for _, text, _, _ in COMMANDS}
-    assert rows["Arrows, WASD"] == "play" or rows["Arrows, A, D"] == "play"
+    assert rows["Arrows, WASD"] == "play"
+
+
+def test_a_wheel_is_drawn_for_a_wheel_and_pedals_alone():
+    assert has_wheel(DRIVING)
+    assert not has_wheel(spaces.Box(-1, 1, (3,)))  # three joints of a robot
+
+
+def test_from_full_screen_the_window_gets_the_shape_of_its_frames():
+    display = Display("point", full_screen=True)
+    display.open()
+    display.fit((50, 100), 2.0)
+    display.toggle_full_screen()
+    assert pygame.display.get_window_size() == (200, 100)
 
 
 def test_held_keys_drive_until_they_are_let_go(open_window):

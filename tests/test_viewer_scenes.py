@@ -1,5 +1,7 @@
 """Real beside imagined, and the ways to begin a scene."""
 
+from unittest.mock import Mock
+
 import cv2
 import gymnasium
 import numpy as np
@@ -273,3 +275,28 @@ def test_a_picture_is_chosen_by_arrows_or_by_the_mouse(open_window):
     post(pygame.K_ESCAPE)
     until(window, lambda: window.gallery is None)
     assert window.running
+
+
+def test_what_is_let_go_of_over_the_gallery_is_let_go_of(open_window):
+    """The mouse went on steering, without a button, once the gallery was closed."""
+    window = open_window(gymnasium.make("test/Point-v0"))
+    w, h = pygame.display.get_window_size()
+    pygame.event.post(pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=(w // 2, h // 2)))
+    post(pygame.K_F7)
+    until(window, lambda: window.gallery is not None)
+    pygame.event.post(pygame.event.Event(pygame.MOUSEBUTTONUP, button=1, pos=(w // 2, h // 2)))
+    post(pygame.K_ESCAPE)
+    until(window, lambda: window.gallery is None)
+    moved = {"pos": (w, h // 2), "rel": (w // 2, 0), "buttons": (0, 0, 0)}
+    pygame.event.post(pygame.event.Event(pygame.MOUSEMOTION, **moved))
+    step = moment(window).step
+    until(window, lambda: moment(window).step > step + 3)
+    assert not moment(window).action.any()
+
+
+def test_a_start_that_is_refused_leaves_the_futures_on_the_screen(session):
+    session.branch()
+    panes = len(session.scene.panes)
+    session.stage.env.unwrapped.reset = Mock(side_effect=ValueError("no such words"))
+    session.begin("nonsense")
+    assert len(session.scene.panes) == panes > 1 and "no such words" in session.notices[-1]

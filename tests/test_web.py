@@ -325,7 +325,7 @@ def test_keys_command_the_session(tmp_path):
     async def scenario(broadcast):
         async with page_of(broadcast) as page:
             await page.tap("o")
-            await page.until(lambda: page.state("autopilot"))
+            await page.until(lambda: page.state("pilot") == "autopilot")
             await page.tap("-")
             await page.until(lambda: page.state("speed") == 0.5)
             await page.tap("=")

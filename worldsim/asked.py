@@ -1,6 +1,5 @@
 """What a caller may ask of an imagined env: settings, rows, seeds, a batch of actions."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 from torch import Tensor
 
+from worldsim.limits import check_choice
 from worldsim.spaces import flatten_action
 from worldsim.world import World
 
@@ -35,25 +35,6 @@ def check_settings(world: Any, obs: Any, frame_size: Any, autoreset_mode: Any) -
             f"`frame_size` must be whole numbers (h, w) of pixels, got {frame_size!r}; "
             "leave it out for the world's own"
         )
-
-
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Check a setting that has a few values."""
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(str, choices))}, got {value!r}")
-
-
-def check_counts(**counts: Any) -> None:
-    """Check settings that are whole numbers of at least 1, or None."""
-    for name, count in counts.items():
-        if count is not None and not isinstance(count, int | np.integer):
-            raise TypeError(
-                f"`{name}` must be a whole number, got {type(count).__name__} {count!r}"
-            )
-        if count is not None and count < 1:
-            raise ValueError(
-                f"`{name}` must be at least 1, got {count}; leave it out for the default"
-            )
 
 
 def read_mask(mask: Any, num_envs: int) -> list[int]:

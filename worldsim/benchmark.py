@@ -18,7 +18,7 @@ from tqdm import tqdm
 from worldsim.compiling import compiled
 from worldsim.limits import check_least
 from worldsim.loading import as_world, load
-from worldsim.machine import about_machine, memory_mib
+from worldsim.machine import about_machine, matmul_rate, median_ms, memory_mib
 from worldsim.rollout import Rollout
 from worldsim.world import World
 
@@ -245,29 +245,6 @@ def _pass(world: World, b: int, t: int) -> Callable[[], Any]:
     positions = 2 * model.cfg.context + torch.arange(t, device=device).expand(b, -1)
     text = model.read_prompts(None, one)
     return lambda: model.step(frames, positions, cache, text, agent=True)
-
-
-@torch.inference_mode()
-def median_ms(call: Callable[[], Any], seconds: float, device: torch.device) -> float:
-    """Return the median milliseconds of a call, after three unmeasured ones."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    for _ in range(3):
-        call()
-    wait()
-    times, begin = [], time.perf_counter()
-    while len(times) < 5 or time.perf_counter() - begin < seconds:
-        start = time.perf_counter()
-        call()
-        wait()
-        times.append(time.perf_counter() - start)
-    return 1e3 * float(np.median(times))
-
-
-def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.6) -> float:
-    """Return how many GFLOP/s this machine reaches on square matrices."""
-    n = 1024 if device.type == "cpu" else 8192
-    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-    return 2 * n**3 / median_ms(lambda: a @ b, seconds, device) / 1e6
 
 
 @torch.inference_mode()

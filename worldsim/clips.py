@@ -28,7 +28,6 @@ class Clips:
         known: `(b, t)` bool, False at the first frame and where there is no action label.
         rewards: `(b, t)`, of the same transition.
         terminated: `(b, t)` bool, of the same transition.
-        rewarded: `(b, t)` bool, False where reward and termination are not known.
         prompts: The clips' captions, or None.
     """
 
@@ -37,7 +36,6 @@ class Clips:
     known: Tensor
     rewards: Tensor
     terminated: Tensor
-    rewarded: Tensor
     prompts: Prompts | None
 
 
@@ -123,7 +121,6 @@ class LatentDataset:
             known=known,
             rewards=self.rewards[index],
             terminated=self.terminated[index],
-            rewarded=known,
             prompts=self._prompts(caption),
         )
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from worldsim.dynamics import Dynamics
 from worldsim.flow import advance, noise_latents, per_frame
 from worldsim.frames import Frames, Prompts, previous_frames
+from worldsim.prompting import pad_prompts
 from worldsim.world import World
 
 KNOWN_TAU = 0.97  # signal level of given frames; training draws it from [0.9, 1]
@@ -113,7 +114,7 @@ def denoise(
     labelled = torch.full(known.shape, clip.labelled, device=device)
     labelled[:, 0] = False
     given = noise_latents(latents, noise, torch.full(known.shape, KNOWN_TAU, device=device))
-    prompts = _prompts(world, prompt, known.shape[1])
+    prompts = pad_prompts(world, [prompt], known.shape[1])
     start = min(round(clip.keep * steps), steps)
     tau_now = torch.full(known.shape, start / steps, device=device)
     x = noise_latents(latents, noise, tau_now)
@@ -137,11 +138,3 @@ def _guided(model: Dynamics, frames: Frames, prompts: Prompts | None, guidance: 
         return x_hat
     without = model(frames, None, causal=False, agent=False).latents
     return without + guidance * (x_hat - without)
-
-
-def _prompts(world: World, prompt: str | None, t: int) -> Prompts | None:
-    if not prompt:
-        return None
-    words = world.words(prompt).to(world.device)[None]
-    zeros = torch.zeros(1, words.shape[1] + t, dtype=torch.int64, device=world.device)
-    return Prompts(words, zeros[:, t:], zeros[:, :t])

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from time import perf_counter
 
 import worldsim
 from worldsim.limits import check_least
+from worldsim.machine import cores, cpu_name, matmul_rate
 
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"  # there in a checkout
 NATIVE = {  # what may be installed and still not load
@@ -140,8 +140,7 @@ def _import_error(module: str) -> str:
 
 def check_devices(cfg: DoctorConfig) -> Iterator[Finding]:
     """Describe processor, memory and accelerators, and how fast they multiply."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("cpu", f"{_cpu_model()}, {cores} cores")
+    yield Finding("cpu", f"{cpu_name()}, {cores()} cores")
     if hasattr(os, "sysconf"):
         ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         advice = "train with a smaller batch_size" if ram < 4 else ""
@@ -170,43 +169,6 @@ def check_devices(cfg: DoctorConfig) -> Iterator[Finding]:
     compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
     advice = "" if compiler else "compile=true needs one, to train or bench: install g++ or clang"
     yield Finding("compiler", compiler or "none", advice)
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def matmul_rate(device, dtype, size: int | None = None, seconds: float = 0.4) -> float:
-    """Return the best rate of square matrix products, in GFLOP/s.
-
-    Args:
-        device: `torch.device` to measure.
-        dtype: `torch.dtype` of the matrices.
-        size: Side of the matrices; None takes 1024 on a CPU, 8192 elsewhere.
-        seconds: How long to measure, after one product to warm up.
-    """
-    import torch
-
-    size = size or (1024 if device.type == "cpu" else 8192)
-    a, b = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
-
-    def product() -> float:
-        start = perf_counter()
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return perf_counter() - start
-
-    product()
-    end, best = perf_counter() + seconds, product()
-    while perf_counter() < end:
-        best = min(best, product())
-    return 2 * size**3 / best / 1e9
 
 
 def check_worlds(cfg: DoctorConfig) -> Iterator[Finding]:

@@ -185,7 +185,8 @@ class Dynamics(nn.Module):
 
     def policy_mean(self, logits: Tensor) -> Tensor:
         """Return the expected scaled action `(..., a)` of logits `(..., a, action_bins)`."""
-        return _mean_of(logits, 1.0)
+        grid = torch.linspace(-1.0, 1.0, logits.shape[-1], device=logits.device)
+        return (logits.float().softmax(-1) * grid).sum(-1)
 
     def _time_blocks(self) -> list[Block]:
         return [block for block in self.blocks if block.time_layer is not None]
@@ -277,9 +278,3 @@ class Dynamics(nn.Module):
 def _without_gist(model: Dynamics, state: dict[str, Tensor], prefix: str, *_) -> None:
     """Let worlds of format 1 and 2, which read words alone, read no gist."""
     state.setdefault(f"{prefix}gist.weight", torch.zeros_like(model.gist.weight))
-
-
-def _mean_of(logits: Tensor, bound: float) -> Tensor:
-    """Return the mean of `(..., bins)` logits over a grid from `-bound` to `bound`."""
-    grid = torch.linspace(-bound, bound, logits.shape[-1], device=logits.device)
-    return (logits.float().softmax(-1) * grid).sum(-1)

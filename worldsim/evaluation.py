@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from worldsim.datasets.parts import opened
 from worldsim.files import write_text
 from worldsim.loading import as_world, find_world
 from worldsim.machine import about_machine
@@ -213,12 +214,8 @@ def _check_lengths(data: Any, cfg: EvaluateConfig) -> None:
 
 
 def _open(data: Any) -> Any:
-    if not isinstance(data, str | Path):
-        return data
-    from worldsim.data import open_dataset
-
     try:
-        return open_dataset(data)
+        return opened(data)
     except FileNotFoundError as error:
         error.add_note("seed=1000000 starts at episodes that no shipped world has learned from")
         raise

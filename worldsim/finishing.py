@@ -109,8 +109,7 @@ def train_decoder(
         return world
 
     def evaluate(decoder: nn.Module) -> dict[str, float]:
-        horizons = tuple(h for h in (1, 4, 16) if h <= judged.horizon)
-        return rollout_quality(with_decoder(decoder), judged, horizons)
+        return rollout_quality(with_decoder(decoder), judged)
 
     decoder = deepcopy(tokenizer.decoder).requires_grad_(True)
     best = fit(decoder, sample, loss, train, out, evaluate=evaluate, name="decoder")

@@ -1,4 +1,4 @@
-"""The straight path from noise to latents, shortcut targets, and the sampler that walks it.
+"""The straight path from noise to latents, a step along it, and shortcut targets.
 
 `tau` is the signal level: 0 is pure noise, 1 is a clean latent. Each frame carries its own `tau`
 and its own step size `d = 1 / 2**level`: level 0 jumps from noise to latents at once, the finest
@@ -85,26 +85,6 @@ def shortcut_target(
     middle, tau_middle = x + per_frame(half) * first, tau + half
     second = velocity(teacher(middle, tau_middle, fine), middle, tau_middle.clamp(max=1 - 1e-3))
     return x + per_frame(1 - tau) * (first + second) / 2
-
-
-@torch.no_grad()
-def sample(predict: Predict, noise: Tensor, steps: int) -> Tensor:
-    """Walk from noise to clean latents in equal steps.
-
-    Args:
-        predict: Predicts clean latents.
-        noise: `(b, t, c, h, w)`, standard normal.
-        steps: A power of two; 1 jumps at once.
-
-    Returns:
-        `(b, t, c, h, w)`, clean.
-    """
-    x, d = noise, torch.full(noise.shape[:2], 1 / steps, device=noise.device)
-    level = torch.full(noise.shape[:2], steps.bit_length() - 1, device=noise.device)
-    for k in range(steps):
-        tau = k * d
-        x = advance(x, predict(x, tau, level), tau, d)
-    return x
 
 
 def check_steps(steps: int, most: int) -> None:

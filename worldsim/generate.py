@@ -20,6 +20,7 @@ from torch import Tensor
 from worldsim.completion import Look, PartialClip, complete
 from worldsim.continuation import continue_clip, continue_film, film, go_on, lead, start_rollout
 from worldsim.flow import check_steps
+from worldsim.limits import check_choice, check_counts
 from worldsim.spaces import flatten_action
 from worldsim.world import World
 
@@ -50,8 +51,8 @@ def text_to_video(
         `(frames, h, w, 3)` uint8.
     """
     settings = _look(world, look, prompt)
-    _at_least(frames=(frames, 1))
-    _one_of("mode", mode, ("causal", "full"))
+    check_counts(frames=frames)
+    check_choice("mode", mode, ("causal", "full"))
     acts = _scaled(world, actions, frames - 1)
     grid = world.latent_size(_size(world, size))
     if mode == "causal":
@@ -89,7 +90,7 @@ def image_to_video(
     Returns:
         `(frames, h, w, 3)` uint8; the first frame is `image`.
     """
-    _at_least(frames=(frames, 1))
+    check_counts(frames=frames)
     if np.ndim(image) != 3:
         raise ValueError(f"`image` must be (h, w, 3), got shape {np.shape(image)}; pass one frame")
     video = _checked(world, np.asarray(image)[None])
@@ -123,7 +124,7 @@ def extend(
         `(before + t + after, h, w, 3)` uint8; the given frames are as they were.
     """
     settings, video = _look(world, look, prompt), _checked(world, video)
-    _at_least(before=(before, 0), after=(after, 0))
+    check_counts(0, before=before, after=after)
     t = len(video)
     inside = _scaled(world, video_actions, t - 1, "video_actions")
     acts = _scaled(world, actions, after)
@@ -199,7 +200,7 @@ def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: A
         `(frames, h, w, 3)` uint8.
     """
     settings = _look(world, look, prompt)
-    _at_least(frames=(frames, 4))
+    check_counts(4, frames=frames)
     window = 2 * world.dynamics.cfg.context
     gap = max(1, min(frames // 2, window // 2))
     rollout = start_rollout(world, settings, world.latent_size(_size(world, None)), prompt)
@@ -300,14 +301,3 @@ def _fill_colour(video: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Return the mean colour of what is given, for missing pixels to enter the tokenizer as."""
     given = video[pixels]
     return given.mean(0) if len(given) else np.full(3, 127.0)
-
-
-def _at_least(**limits: tuple[int, int]) -> None:
-    for name, (value, least) in limits.items():
-        if value < least or value != int(value):
-            raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value}")
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}")

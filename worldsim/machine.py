@@ -1,12 +1,12 @@
-"""What figures were measured on."""
+"""What figures were measured on; torch is imported where it is needed, for it may be broken."""
 
+import os
 import platform
 import sys
+import time
+from collections.abc import Callable
+from statistics import median
 from typing import Any
-
-import torch
-
-from worldsim.world import World, has_bf16
 
 
 def memory_mib() -> float:
@@ -21,10 +21,30 @@ def memory_mib() -> float:
         return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def about_machine(world: World) -> dict[str, Any]:
-    """Describe hardware, versions and the world that was timed."""
+def cores() -> int:
+    """Return on how many cores this process may run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """Return the processor's model."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def about_machine(world) -> dict[str, Any]:
+    """Describe hardware, versions and the `World` that was timed."""
+    import torch
+
+    from worldsim.world import has_bf16
+
     device = world.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     h, w = world.cfg.frame_size
     return {
         "world": f"{world.cfg.name}, {w}x{h}, K={world.cfg.sampler_steps}",
@@ -36,11 +56,28 @@ def about_machine(world: World) -> dict[str, Any]:
     }
 
 
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(
-                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
-            )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def median_ms(call: Callable[[], Any], seconds: float, device) -> float:
+    """Return the median milliseconds of a call on a `torch.device`, after three unmeasured ones."""
+    import torch
+
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    times, begin = [], time.perf_counter()
+    with torch.inference_mode():
+        for _ in range(3):
+            call()
+        wait()
+        while len(times) < 5 or time.perf_counter() - begin < seconds:
+            start = time.perf_counter()
+            call()
+            wait()
+            times.append(time.perf_counter() - start)
+    return 1e3 * median(times)
+
+
+def matmul_rate(device, dtype, seconds: float = 0.4) -> float:
+    """Return how many GFLOP/s a `torch.device` reaches on square matrices of a `torch.dtype`."""
+    import torch
+
+    n = 1024 if device.type == "cpu" else 8192
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    return 2 * n**3 / median_ms(lambda: a @ b, seconds, device) / 1e6

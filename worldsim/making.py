@@ -8,7 +8,6 @@ training, and `make.json`, which remembers the settings and the minutes spent. W
 not done again, so an interrupted `make` goes on where it stopped.
 """
 
-import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from worldsim.filmed import STRIDE
 from worldsim.footage import look_at, record_all
 from worldsim.loading import load
 from worldsim.logs import WandbConfig
+from worldsim.machine import cores
 from worldsim.measuring.report import Report
 from worldsim.model_card import save_with_card
 from worldsim.notes import Notes
@@ -161,7 +161,7 @@ def make_world(
     shared = {
         "model": model_config(model),
         "device": device,
-        "threads": max(1, _cores() // 2) if device == "cpu" else 0,
+        "threads": max(1, cores() // 2) if device == "cpu" else 0,
         "wandb": WandbConfig("disabled"),
         "save_minutes": 1.0,
     }
@@ -207,7 +207,7 @@ def choose_model(device: str, minutes: float) -> str:
         return "tiny"
     if device != "cpu":
         return "base"
-    return "small" if minutes * _cores() >= 480 else "quick"
+    return "small" if minutes * cores() >= 480 else "quick"
 
 
 def judge(world: World, test: DiskDataset, out: Path) -> Report:
@@ -227,7 +227,3 @@ def _name(given: Any) -> str:
         return str(given)
     kind = given if hasattr(given, "__qualname__") else type(getattr(given, "unwrapped", given))
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

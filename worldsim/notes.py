@@ -1,7 +1,6 @@
 """Where a make stands, on disk for the next start and as one bar."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
+
+from worldsim.files import write_text
 
 if TYPE_CHECKING:
     from worldsim.making import MakeConfig
@@ -61,9 +62,7 @@ class Notes:
         """Remember some more, on disk."""
         self.data |= more
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name("make.json.part")
-        part.write_text(json.dumps(self.data, indent=2))
-        os.replace(part, self.path)
+        write_text(self.path, json.dumps(self.data, indent=2))
 
     @contextmanager
     def bar(self, progress: bool) -> Iterator[None]:

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worldsim.architecture import DynamicsConfig
 from worldsim.clips import Clips
 from worldsim.corruption import (
     CLEAN,
@@ -215,7 +216,7 @@ def _with_bootstrap(
 
 
 def _agent_loss(
-    model: "object", prediction: Prediction, clips: Clips, c: Corruption, cfg: ObjectiveConfig
+    arch: DynamicsConfig, prediction: Prediction, clips: Clips, c: Corruption, cfg: ObjectiveConfig
 ) -> tuple[Tensor, dict[str, float]]:
     """Score reward, termination and next action: at the past's frames, seen, and at the drafts.
 
@@ -223,14 +224,14 @@ def _agent_loss(
     """
     seen = ((c.past >= CLEAN) & ~c.isolated[:, None]).repeat(1, 2)  # (b, 2 t)
     rewards, ended, known = (
-        part.repeat(1, 2) for part in (clips.rewards, clips.terminated.float(), clips.rewarded)
+        part.repeat(1, 2) for part in (clips.rewards, clips.terminated.float(), clips.known)
     )
     followed = F.pad(clips.known[:, 1:], (0, 1)).repeat(1, 2)  # whether a next action is known
     wanted = F.pad(clips.actions[:, 1:], (0, 0, 0, 1)).repeat(1, 2, 1)
     symlog = rewards.sign() * rewards.abs().log1p()
-    reward = _cross_entropy(prediction.reward, two_hot(symlog, -6, 6, model.bins))
+    reward = _cross_entropy(prediction.reward, two_hot(symlog, -6, 6, arch.bins))
     ending = F.binary_cross_entropy_with_logits(prediction.terminated, ended, reduction="none")
-    policy = _cross_entropy(prediction.policy, two_hot(wanted, -1, 1, model.action_bins)).mean(-1)
+    policy = _cross_entropy(prediction.policy, two_hot(wanted, -1, 1, arch.action_bins)).mean(-1)
     parts = {
         "reward_loss": _mean(reward, seen & known),
         "termination_loss": _mean(ending, seen & known),

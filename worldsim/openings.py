@@ -125,7 +125,7 @@ def open_row(
         return replace(wish.clip, prompt=wish.prompt, caption=wish.prompt)
     start, starts = wish.start, world.starts
     if start is None:
-        if wish.prompt is not None or not _fits(world, frame_size):
+        if wish.prompt is not None or not has_starts(world, frame_size):
             return Opening(wish.prompt)
         start = int(rng.integers(len(starts.latents)))
     caption = (starts.captions[start] if starts.words else None) or None
@@ -134,7 +134,7 @@ def open_row(
     return Opening(wish.prompt or caption, caption, latents, actions, known)
 
 
-def _fits(world: World, frame_size: tuple[int, int]) -> bool:
+def has_starts(world: World, frame_size: tuple[int, int]) -> bool:
     """Say whether there are start clips of this size."""
     latents = world.starts.latents
     return latents.dim() == 5 and latents.shape[-2:] == world.latent_size(frame_size)
@@ -145,7 +145,7 @@ def _read_starts(
 ) -> Sequence[int | None]:
     if start is None:
         return [None] * len(prompts)
-    count = len(world.starts.latents) if _fits(world, frame_size) else 0
+    count = len(world.starts.latents) if has_starts(world, frame_size) else 0
     if not count:
         h, w = frame_size
         raise ValueError(

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return (matrices, everything else: vectors, what embeds numbers, gates, classes).
 
-    The first and last convolutions are among the matrices: with Muon they learn much faster.
+    The first convolutions are among the matrices: with Muon they learn much faster. What has 16
+    outputs or fewer, as the last ones do, is not.
     """
     apart = ("agent", "place", "tau", "previous_tau", "copy")
     matrices, rest = [], []
@@ -45,7 +46,7 @@ class MuonAdamW:
         adam_lr: Learning rate of the rest.
     """
 
-    def __init__(self, model: nn.Module, muon_lr: float = 0.02, adam_lr: float = 2e-3) -> None:
+    def __init__(self, model: nn.Module, muon_lr: float, adam_lr: float) -> None:
         self.matrices, rest = split_parameters(model)
         self.momentum = [torch.zeros_like(p) for p in self.matrices]
         self.muon_lr, self.adam_lr = muon_lr, adam_lr

@@ -44,12 +44,12 @@ def dynamics_weights(init: str | Path) -> dict[str, Tensor]:
 
 
 def check_memory(cfg: DynamicsConfig, init: str | Path) -> None:
-    """Refuse an architecture that would cut short what the world at `init` remembers.
+    """Refuse an architecture that is not that of the world at `init`, or remembers less.
 
-    The weights tell the layers apart; how many frames they see, no weight tells.
+    More layers are welcome; how many frames they see, no weight tells.
 
     Raises:
-        ValueError: If `cfg` has a shorter context, or other numbers that the weights hide.
+        ValueError: If `cfg` has a shorter context, other widths, or numbers that weights hide.
     """
     try:
         was = read_config(find_world(init) / "config.json").dynamics
@@ -60,7 +60,7 @@ def check_memory(cfg: DynamicsConfig, init: str | Path) -> None:
             f"`context` must be at least that of `init`, which remembers {was.context} frames, got "
             f"{cfg.context}; add model.dynamics.context={was.context}"
         )
-    for name in ("heads", "max_steps", "group"):
+    for name in ("patch", "cells", "dim", "heads", "max_steps", "group"):
         here, there = getattr(cfg, name), getattr(was, name)
         if here != there:
             raise ValueError(
@@ -87,11 +87,15 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -
         ) from error
 
 
-def with_more(train_on, more: Sequence, tokenizer: Tokenizer) -> list:
-    """Return all data sets to learn from, once their frames are known to fit."""
+def with_more(train_on, more: Sequence, tokenizer: Tokenizer, patch: int = 1) -> list:
+    """Return all data sets to learn from, once patches are known to fill their frames.
+
+    Raises:
+        ValueError: If they do not, or if `more` are recordings of another kind.
+    """
     sets = [train_on, *(opened_like(train_on, other, "more") for other in more)]
     for part in sets:
-        tokenizer.latent_size(part.info.frame_size)
+        tokenizer.latent_size(part.info.frame_size, patch)
     return sets
 
 

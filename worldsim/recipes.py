@@ -211,23 +211,23 @@ def train_dynamics(
     train, objective = _budget(train, overrides, "dynamics"), objective or ObjectiveConfig()
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     train_on, held_out = hold_out(data, test)
-    sets = with_more(train_on, more, tokenizer)
-    paths = [out / f"latents{f'-{i}' if i else ''}.safetensors" for i in range(len(sets))]
+    sets = with_more(train_on, more, tokenizer, cfg.dynamics.patch)
     scaling = action_scaling(train_on)
+    channels, numbers = tokenizer.cfg.channels, len(scaling[0])
+    arch = replace(cfg.dynamics, channels=channels, action_dim=numbers)
+    torch.manual_seed(train.seed)
+    dynamics = Dynamics(arch).to(device)
+    if init:
+        check_memory(arch, init)
+        start_from(dynamics, dynamics_weights(init), init)
+    paths = [out / f"latents{f'-{i}' if i else ''}.safetensors" for i in range(len(sets))]
     films = [
         tokenised(part, tokenizer, path, device, not progress, scaling)
         for part, path in zip(sets, paths, strict=True)
     ]
-    latents = films[0].latents
-    cfg = replace(cfg.dynamics, channels=latents.shape[1], action_dim=films[0].actions.shape[1])
-    torch.manual_seed(train.seed)
-    dynamics = Dynamics(cfg).to(device)
-    if init:
-        check_memory(cfg, init)
-        start_from(dynamics, dynamics_weights(init), init)
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
-    eye = sensitivity_of(tokenizer, latents, device)
-    teacher = Dynamics(cfg).to(device, fast_dtype(device)).requires_grad_(False)
+    eye = sensitivity_of(tokenizer, films[0].latents, device)
+    teacher = Dynamics(arch).to(device, fast_dtype(device)).requires_grad_(False)
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
         teacher.load_state_dict(ema.state_dict())
@@ -237,7 +237,7 @@ def train_dynamics(
         )  # fmt: skip
 
     best = fit(
-        dynamics, sampler(films, train.batch_size, cfg.context, objective), loss, train, out,
+        dynamics, sampler(films, train.batch_size, arch.context, objective), loss, train, out,
         evaluate=evaluate, pictures=pictures, name="dynamics", progress=progress,
     )  # fmt: skip
     world = world_of(best)
@@ -265,7 +265,7 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
         return build_world(train_on, *parts, name=name)
 
     def evaluate(ema: Dynamics) -> dict[str, float]:
-        return rollout_quality(world_of(ema), clips, tuple(h for h in (1, 4, 16) if h <= horizon))
+        return rollout_quality(world_of(ema), clips)
 
     def pictures(ema: Dynamics) -> Tensor:
         some = clips.rows(np.arange(4))

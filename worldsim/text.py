@@ -92,8 +92,6 @@ class TextEncoder:
         ValueError: On first use, if the package's weights are not those expected.
     """
 
-    dim = DIM
-
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loaded = None

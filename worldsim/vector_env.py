@@ -17,15 +17,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from torch import Tensor
 
-from worldsim.asked import (
-    check_choice,
-    check_counts,
-    check_settings,
-    flatten_batch,
-    read_mask,
-    read_seeds,
-)
+from worldsim.asked import check_settings, flatten_batch, read_mask, read_seeds
 from worldsim.doubt import EVERY, Doubt, lost_again
+from worldsim.limits import check_choice, check_counts
 from worldsim.loading import as_world
 from worldsim.moments import EnvSnapshot, check_snapshot
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes

@@ -235,8 +235,8 @@ def film_session(session: Session, cfg: PlayConfig) -> Path:
     print(f"no display: filming {cfg.frames} frames of {cfg.title}{by}")
     try:
         session.start()
-        if not session.autopilot:
-            session.autopilot = True
+        if session.driver == "human":
+            session.driver = "autopilot"
         numbered = cfg.out is None  # what was played before stays
         session.film = Film(cfg.film_path, session.stage, session.fps, cfg.hud, numbered)
         with tqdm(total=cfg.frames, unit="frame") as bar:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pygame
 
-from worldsim.viewing.controls import COMMANDS
+from worldsim.viewing.controls import COMMANDS, asked
 from worldsim.viewing.film import PIXELS
 from worldsim.viewing.player import Player
 from worldsim.viewing.screen import key_codes
@@ -248,7 +248,7 @@ class Broadcast:
             "paused": session.paused,
             "rewinding": session.rewinding,
             "speed": session.speed,
-            "autopilot": session.autopilot,
+            "pilot": session.driver,
             "recorded": int(film.seconds) if film else None,
             "error": f"{type(error).__name__}: {error}" if error else None,
             "films": [str(film) for session in self.sessions for film in session.films],
@@ -294,19 +294,16 @@ class Broadcast:
         if any(key in combination for combination in self.player.latest[0].bindings):
             self.player.press(key)
             return
-        if pygame.K_1 <= key <= pygame.K_9:
-            self.player.send("choose_prompt", key - pygame.K_1)
-        for keys, _, command, args in COMMANDS:
+        for command, args in asked(key):
             command, args = SESSIONS.get(command, (command, args))
             args = (self.hud,) if command == "record" else args
-            if key in keys and not command.startswith("_"):
+            if not command.startswith("_"):
                 self.player.send(command, *args)
 
     def _release(self, key: int | None) -> None:
         """Let go of a key, or of all."""
         self.player.release(key)
-        rewinds = (keys for keys, _, command, _ in COMMANDS if command == "rewind")
-        if key is None or any(key in keys for keys in rewinds):
+        if key is None or ("rewind", (True,)) in asked(key):
             self.player.send("rewind", False)
 
     def _let_go(self, viewer: Viewer) -> None:

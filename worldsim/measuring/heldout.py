@@ -1,8 +1,4 @@
-"""Held-out clips, and what a world makes of them.
-
-All clips run as rows of one `Rollout`, so judging 64 clips costs little more than judging one. Row
-`i` is seeded with `seed + i`: the same world gives the same figures again.
-"""
+"""Held-out clips: a fixed set, cut from recordings that no training has seen."""
 
 from dataclasses import dataclass, replace
 

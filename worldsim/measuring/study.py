@@ -171,8 +171,9 @@ class Study:
         """Whether the probe has only the held-out data to learn from: then every second episode."""
         if self.probe_data is not None:
             return False
+        alone = self.cfg.probe.episodes < 1
         try:
-            alone = self.cfg.probe.episodes < 1 or self.simulator is None
+            _ = alone or self.simulator
         except Skip:
             alone = True
         if alone and len(self.data) < 2:

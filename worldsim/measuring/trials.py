@@ -149,11 +149,12 @@ def measure_drift(study: Study) -> dict[str, Any]:
     rollout = Rollout(world, rows, sampler_steps=study.steps, frame_size=study.data.info.frame_size)
     rollout.seed(list(range(rows)), [cfg.seed + i for i in range(rows)])
     lead = np.zeros((n, cfg.context, starts.actions.shape[-1]), np.float32)
-    lead[:, 1:] = _scaled(study, starts.actions[:, : cfg.context - 1])
+    lead[:, 1:] = world.scale_actions(starts.actions[:, : cfg.context - 1])
     latents = torch.cat([encode(world, starts.given)] * len(ways))
     leads = torch.from_numpy(np.concatenate([lead] * len(ways))).to(world.device)
     rollout.prefill(list(range(rows)), latents, leads)
-    given = torch.from_numpy(_scaled(study, _ways(study, n, k))).to(world.device)  # (3 n, k, a)
+    given = world.scale_actions(_ways(study, n, k))  # (3 n, k, a)
+    given = torch.from_numpy(given).to(world.device)
     statistics, seen = [], []
     for i in range(k):
         now = rollout.step(torch.cat([given[:, i], rollout.policy[3 * n :]]))
@@ -188,10 +189,6 @@ def measure_drift(study: Study) -> dict[str, Any]:
         "real_episodes_in_range": real,
         "way": table,
     }
-
-
-def _scaled(study: Study, actions: np.ndarray) -> np.ndarray:
-    return np.asarray(study.world.scale_actions(actions), np.float32)
 
 
 def _ways(study: Study, n: int, k: int) -> np.ndarray:

@@ -65,6 +65,12 @@ COMMANDS = [
 ]
 
 
+def asked(key: int) -> list[tuple[str, tuple]]:
+    """Return what a key that the env does not bind asks for: commands and their arguments."""
+    presets = [("choose_prompt", (key - pygame.K_1,))] if pygame.K_1 <= key <= pygame.K_9 else []
+    return presets + [(name, args) for keys, _, name, args in COMMANDS if key in keys]
+
+
 @dataclass(frozen=True)
 class Keys:
     """A player's own bindings."""

@@ -44,11 +44,11 @@ class Display:
             scale: Window pixels to a frame pixel; None makes the longer side some 700.
         """
         h, w = frame_size
-        if self.full_screen:
-            return
         scale = scale or max(LOADING) / max(h, w)
         self._pane, self.panes = (round(scale * w), round(scale * h)), 1
-        self.open(self._pane)
+        self._size = self._pane  # to come back to from full screen
+        if not self.full_screen:
+            self.open(self._pane)
 
     def make_room(self, panes: int) -> None:
         """Let the window grow or shrink with the number of panes, as far as the desktop goes."""

@@ -26,7 +26,7 @@ class Status:
     paused: bool = False
     rewinding: bool = False
     driver: str = "human"
-    """One of `stage.DRIVERS`."""
+    """One of `pilots.DRIVERS`."""
     recorded: float | None = None
     """Seconds of film recorded so far; None while nothing is."""
     jitter_ms: float = 0.0
@@ -168,8 +168,10 @@ def controls_width(brush: Brush, space: spaces.Space, bindings: Bindings) -> int
 
 def has_wheel(space: spaces.Space) -> bool:
     """Return whether actions look like steering, gas and brake."""
-    box = isinstance(space, spaces.Box) and space.shape == (3,)
-    return box and space.low[0] < 0 and bool(np.isfinite(space.high).all())
+    if not isinstance(space, spaces.Box) or space.shape != (3,):
+        return False
+    pedals = (space.low[1:] == 0).all() and np.isfinite(space.high).all()
+    return bool(space.low[0] < 0 and pedals)
 
 
 def lay_out_keys(bindings: Bindings) -> list[tuple[frozenset[int], str, int, int]]:

@@ -2,7 +2,6 @@
 
 import queue
 import threading
-from collections import deque
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -25,7 +24,6 @@ class Player:
         self.session = session
         self.latest: tuple[Stage, Moment] | None = None
         self.view: View | None = None
-        self.late: deque[float] = deque(maxlen=600)  # ms from when each step was due
         self.error: BaseException | None = None
         self._commands: queue.SimpleQueue[tuple[str, tuple] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -102,7 +100,6 @@ class Player:
                 command = self._commands.get(timeout=wait)
             except queue.Empty:
                 began = perf_counter()
-                self.late.append(1000 * (began - due))
                 keys, axes, pressed = self._take_hands()
                 session.tick(keys, axes)
                 self._show(pressed)

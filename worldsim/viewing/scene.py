@@ -107,8 +107,8 @@ class Comparison(Scene):
     simulator plays a few steps, and the world goes on from those frames under the same actions.
     """
 
-    def __init__(self, imagined: Stage, real: Stage, focus: int = 0) -> None:
-        super().__init__([Pane(imagined, "imagined"), Pane(real, "real simulator")], focus)
+    def __init__(self, imagined: Stage, real: Stage) -> None:
+        super().__init__([Pane(imagined, "imagined"), Pane(real, "real simulator")])
         self.compared = True
         self.imagined, self.real = imagined, real
 

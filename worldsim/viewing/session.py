@@ -64,15 +64,6 @@ class Session(Casting):
         self._fps, self._single = fps, False
 
     @property
-    def autopilot(self) -> bool:
-        """Whether somebody else drives while no key is held."""
-        return self.driver != "human"
-
-    @autopilot.setter
-    def autopilot(self, on: bool) -> None:
-        self.driver = "autopilot" if on else "human"
-
-    @property
     def fps(self) -> float:
         """Frames per second at normal speed."""
         return self._fps or self.stage.fps
@@ -228,7 +219,9 @@ class Session(Casting):
 
     def begin_from_start(self, number: int) -> None:
         """Begin from a picture of the gallery."""
-        start, self.gallery = (self.gallery or self._starts())[number], None
+        if self.gallery is None:
+            return
+        start, self.gallery = self.gallery[number], None
         if start.seed is None:
             self._begin_from(start.options, "no such start")
         else:
@@ -269,15 +262,11 @@ class Session(Casting):
             lasting: Whether later episodes begin so too.
         """
         with self._excused(what):
-            self._be_alone()
             self.stage.reset(self.stage.moment.seed, options)
+            self._be_alone()
             self._options = options if lasting else None
 
     # drivers
-
-    def toggle_autopilot(self) -> None:
-        """Let the autopilot drive whenever no key is held, or stop it."""
-        self.drive("human" if self.autopilot else "autopilot")
 
     def next_driver(self) -> None:
         """Let somebody else drive: you, the autopilot, the agent if there is one."""

@@ -19,10 +19,8 @@ from gymnasium.wrappers import TimeLimit
 from worldsim.spaces import flatten_action
 from worldsim.viewing.analogue import add_axes, analogue_bindings, keys_from_axes
 from worldsim.viewing.keyboard import Bindings, action_from_keys, key_bindings, keys_from_action
-from worldsim.viewing.pilots import DRIVERS, Hands, Policy
+from worldsim.viewing.pilots import Hands, Policy
 from worldsim.viewing.tape import Moment, Tape, said
-
-__all__ = ["DRIVERS", "Hands", "Moment", "Stage"]
 
 PAST_BYTES = 256 * 2**20  # for snapshots, whatever the size of a world
 PAST_STEPS = 600
@@ -146,7 +144,7 @@ class Stage:
 
         Args:
             hands: What a person holds.
-            driver: One of `DRIVERS`, who acts while the hands are off.
+            driver: One of `pilots.DRIVERS`, who acts while the hands are off.
             agent: Acts for the driver "agent".
         """
         assert self.moment is not None, "reset comes first"

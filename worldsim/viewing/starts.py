@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from worldsim.openings import has_starts
 from worldsim.viewing.stage import Stage
 
 SEEDS = 12  # of a simulator, to choose from
@@ -31,8 +32,7 @@ def clips_of(stage: Stage) -> list[Start]:
     """
     starts = stage.world.starts
     h, w = stage.moment.frame.shape[:2]
-    size = stage.world.latent_size((h, w))
-    if starts.latents.dim() != 5 or starts.latents.shape[-2:] != size:
+    if not has_starts(stage.world, (h, w)):
         raise ValueError(f"{stage.title} has no start clips of {w}x{h}; type a prompt instead")
     frames = stage.world.decode(starts.latents[:, -1].float()).cpu().numpy()
     return [

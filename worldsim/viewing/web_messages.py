@@ -64,7 +64,6 @@ def read_message(data: str | bytes) -> dict[str, Any]:
 
 def stage_message(stage: Stage, fps: float) -> dict[str, Any]:
     """Say what is played: what stays the same from frame to frame."""
-    env = stage.env.unwrapped
     h, w = stage.moment.frame.shape[:2]
     layout = lay_out_keys(stage.bindings)
     return {
@@ -73,7 +72,7 @@ def stage_message(stage: Stage, fps: float) -> dict[str, Any]:
         "imagined": stage.imagined,
         "fps": fps,
         "size": [w, h],
-        "sampler_steps": getattr(getattr(env, "rollout", None), "steps", None),
+        "sampler_steps": stage.sampler_steps,
         "prompts": stage.prompts,
         "takes_prompts": stage.offers("set_prompt"),
         "wheel": has_wheel(stage.env.action_space),
@@ -95,7 +94,7 @@ def frame_message(number: int, stage: Stage, moment: Moment, jpeg: bytes) -> byt
         "return": _number(moment.total),
         "rewards": [_number(reward) for reward in moment.rewards],
         "termination": _number(moment.termination),
-        "doubt": _number(getattr(moment, "doubt", None)),
+        "doubt": _number(moment.doubt),
         "prompt": moment.prompt,
         "ended": moment.ended,
         "model_ms": _number(moment.model_ms),

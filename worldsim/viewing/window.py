@@ -12,7 +12,7 @@ import pygame
 
 from worldsim.viewing.analogue import Pad
 from worldsim.viewing.brush import RED
-from worldsim.viewing.controls import COMMANDS, Keys, help_rows
+from worldsim.viewing.controls import Keys, asked, help_rows
 from worldsim.viewing.display import Display
 from worldsim.viewing.film import PIXELS, tile
 from worldsim.viewing.gallery import ENTER, Gallery
@@ -28,6 +28,8 @@ from worldsim.viewing.splash import draw_splash
 REDRAWS = 60  # a second, at most
 NOTICE = 4.0  # seconds
 SPLASH = 0.1  # seconds between two pictures while a world loads, which needs the processor more
+# what the gallery takes; the rest goes on, else what is let go of meanwhile would stay held
+CHOOSING = (pygame.KEYDOWN, pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN, pygame.JOYBUTTONDOWN)
 AWAY = (pygame.K_ESCAPE, pygame.K_F7, pygame.K_i)  # keys that close the gallery
 
 
@@ -156,7 +158,7 @@ class Window:
             self._type(event)
         elif event.type == pygame.DROPFILE:
             self.player.send("begin_from_image", event.file)
-        elif self.gallery is not None:
+        elif self.gallery is not None and event.type in CHOOSING:
             self._choose(event)
         elif event.type == pygame.KEYDOWN:
             self._press(self.keys.aliases.get(event.key, event.key))
@@ -181,17 +183,15 @@ class Window:
         if any(key in combination for combination in stage.bindings) and key != pygame.K_ESCAPE:
             self.player.press(key)
             return
-        if pygame.K_1 <= key <= pygame.K_9:
-            self.player.send("choose_prompt", key - pygame.K_1)
-        for keys, _, command, args in COMMANDS:
-            if key in keys and command.startswith("_"):
+        for command, args in asked(key):
+            if command.startswith("_"):
                 getattr(self, command)(*args)
-            elif key in keys:
+            else:
                 self.player.send(command, *args)
 
     def _release(self, key: int) -> None:
         self.player.release(key)
-        if key == pygame.K_BACKSPACE:
+        if ("rewind", (True,)) in asked(key):
             self.player.send("rewind", False)
 
     def _choose(self, event: pygame.event.Event) -> None:
