@@ -17,7 +17,7 @@ from worldsim.envs.doom_game import RESOLUTIONS, TICS, VARIABLES, import_vizdoom
 from worldsim.envs.doom_maps import map_name, outline
 from worldsim.envs.doom_rules import air_item
 from worldsim.envs.doom_scenes import AIRS, CHOICES, SCENARIOS, check_scene, draw_scene
-from worldsim.envs.scenes import check_options
+from worldsim.envs.scenes import check_options, check_size
 
 from worldsim.viewing.screen import Screen
 
@@ -64,11 +64,8 @@ class DoomEnv(gym.Env):
         frame_size: tuple[int, int] = (64, 64),
         change_probability: float = 0.002,
     ) -> None:
-        sides = np.atleast_1d(frame_size).tolist()
-        if len(sides) != 2 or min(sides) < 16:
-            raise ValueError(f"`frame_size` must be (h, w) of at least 16 pixels, got {frame_size}")
+        h, w = check_size(frame_size)
         import_vizdoom()
-        h, w = map(int, sides)
         self.render_mode, self.frame_size = render_mode, (h, w)
         self.given, self.change_probability = check_scene(scene), change_probability
         self.observation_space = gym.spaces.Box(0, 255, (h, w, 3), np.uint8)

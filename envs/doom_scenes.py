@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from worldsim.envs.scenes import checked
 
 
 @dataclass(frozen=True)
@@ -111,26 +112,8 @@ CHOICES = {
 
 
 def check_scene(scene: dict[str, Any] | None) -> dict[str, str]:
-    """Return a copy of a partial scene.
-
-    Raises:
-        TypeError: If it is not a dict.
-        ValueError: If a key or a value is unknown.
-    """
-    if scene is None:
-        return {}
-    if not isinstance(scene, dict):
-        raise TypeError(
-            f"`scene` must be a dict such as {{'theme': 'lava hell'}}, got {type(scene).__name__}"
-        )
-    for key, value in scene.items():
-        if key == "simulator":
-            continue
-        if key not in CHOICES:
-            raise ValueError(f"a scene's keys are {', '.join(CHOICES)}, got {key!r}; leave it out")
-        if value not in CHOICES[key]:
-            raise ValueError(f"`{key}` must be one of {', '.join(CHOICES[key])}, got {value!r}")
-    return dict(scene)
+    """Return a copy of a partial scene of a level, once it is checked."""
+    return checked(scene, CHOICES, "{'theme': 'lava hell'}", "simulator")
 
 
 def draw_scene(rng: np.random.Generator, given: dict[str, str]) -> dict[str, str]:

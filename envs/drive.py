@@ -15,7 +15,14 @@ from worldsim.envs.camera import Ego, draw
 from worldsim.envs.driver import DRAWN, STYLES, Driver
 from worldsim.envs.optics import MOUNTS, Lens, Mood
 from worldsim.envs.scenery import Land
-from worldsim.envs.scenes import CHOICES, TRAFFIC, check_options, check_scene, draw_scene
+from worldsim.envs.scenes import (
+    CHOICES,
+    TRAFFIC,
+    check_options,
+    check_scene,
+    check_size,
+    draw_scene,
+)
 from worldsim.envs.traffic import Traffic
 
 from worldsim.viewing.screen import Screen
@@ -66,10 +73,7 @@ class DriveEnv(gym.Env):
     ) -> None:
         if camera not in MOUNTS:
             raise ValueError(f"`camera` must be one of {', '.join(MOUNTS)}, got {camera!r}")
-        sides = np.atleast_1d(frame_size).tolist()
-        if len(sides) != 2 or min(sides) < 16:
-            raise ValueError(f"`frame_size` must be (h, w) of at least 16 pixels, got {frame_size}")
-        h, w = map(int, sides)
+        h, w = check_size(frame_size)
         self.render_mode, self.camera, self.frame_size = render_mode, camera, (h, w)
         self.given, self.change_probability = self._check_scene(scene), change_probability
         self.style = _check_style(style)

@@ -65,7 +65,7 @@ class Driver:
             return self._clip(0.0, 0.0, 0.0 if pose["speed"] < 1 else 0.4)
         if self.whim == "stop":
             return self._clip(self.drift * 0.3, 0.0, 0.8)
-        lateral, limit = self._plan(land, traffic, pose)
+        lateral, limit = self._plan(traffic, pose)
         error = self._bearing(land, pose, index, lateral)
         bend = max(abs(land.curvature(index)), abs(land.curvature(index + 4)), 0.05)
         limit = min(limit, self.cruise, 13 / math.sqrt(bend) if self.style != "exploratory" else 26)
@@ -110,7 +110,7 @@ class Driver:
         gas, brake = self.rng.choice([0, 0.35, 0.7, 0.7, 1]), self.rng.choice([0.3, 0.8])
         self.pedals = (0.0, float(brake)) if self.rng.random() < 0.2 else (float(gas), 0.0)
 
-    def _plan(self, land: Land, traffic: Traffic, pose: dict[str, float]) -> tuple[float, float]:
+    def _plan(self, traffic: Traffic, pose: dict[str, float]) -> tuple[float, float]:
         """Return the lateral place to aim at and the speed the traffic allows."""
         limit = self.cruise
         if not len(traffic):

@@ -80,7 +80,7 @@ class Mood:
         blur = np.clip((lens.ground_z / lens.focal * PIXELS - 0.9) / 2.5, 0, 1)
         self.far_rows = int((blur > 0).any(1).sum())  # below them the ground is near and sharp
         self.blur = np.repeat(blur[: self.far_rows, :, None], 3, 2).astype(np.float32)
-        self.sky = self._paint_sky(land, np.random.default_rng((seed, 2)), light)
+        self.sky = self._paint_sky(land, np.random.default_rng((seed, 2)))
 
     def fog(self, z: np.ndarray) -> np.ndarray:
         """Return the share of haze at distance `z`."""
@@ -100,7 +100,7 @@ class Mood:
         """Return lit colours `(..., 3)` as seen through the haze."""
         return np.minimum(np.maximum(lit, 0), 255) * (1 - fog) + self.haze * fog
 
-    def _paint_sky(self, land: Land, rng: np.random.Generator, light) -> np.ndarray:
+    def _paint_sky(self, land: Land, rng: np.random.Generator) -> np.ndarray:
         lens, rows = self.lens, self.lens.horizon
         n = int(2 * math.pi / (2 * math.atan(lens.w / 2 / lens.focal)) * lens.w)
         up = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None] ** 1.4

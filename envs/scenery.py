@@ -188,7 +188,7 @@ class Land:
         tx, ty = self.tangent[index % len(self.track)]
         return math.atan2(-tx, ty)
 
-    def curvature(self, index: int, reach: int = 8) -> float:
-        """Return how far the road turns over the next `reach` points, radians, left positive."""
-        turn = self.heading(index + reach) - self.heading(index + 1)
+    def curvature(self, index: int) -> float:
+        """Return how far the road turns over the next 8 points, radians, left positive."""
+        turn = self.heading(index + 8) - self.heading(index + 1)
         return (turn + math.pi) % (2 * math.pi) - math.pi

@@ -1,5 +1,6 @@
 """What a driving scene can be, and what colours it has."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +80,21 @@ CHOICES = {"biome": BIOMES, "time": TIMES, "weather": WEATHERS, "traffic": TRAFF
 
 
 def check_scene(scene: dict[str, Any] | None) -> dict[str, str]:
+    """Return a copy of a partial scene of the road, once it is checked."""
+    known = CHOICES | {"next_biome": ("", *BIOMES)}
+    return checked(scene, known, "{'biome': 'desert'}", "camera", "simulator")
+
+
+def checked(
+    scene: dict[str, Any] | None, known: dict[str, Iterable[str]], example: str, *unread: str
+) -> dict[str, str]:
     """Return a copy of a partial scene.
+
+    Args:
+        scene: What is given; None is nothing.
+        known: The values of each key.
+        example: Of a scene.
+        *unread: Keys that recordings hold beside these.
 
     Raises:
         TypeError: If it is not a dict.
@@ -88,12 +103,9 @@ def check_scene(scene: dict[str, Any] | None) -> dict[str, str]:
     if scene is None:
         return {}
     if not isinstance(scene, dict):
-        raise TypeError(
-            f"`scene` must be a dict such as {{'biome': 'desert'}}, got {type(scene).__name__}"
-        )
-    known = CHOICES | {"next_biome": ("", *BIOMES)}
+        raise TypeError(f"`scene` must be a dict such as {example}, got {type(scene).__name__}")
     for key, value in scene.items():
-        if key in ("camera", "simulator"):
+        if key in unread:
             continue
         if key not in known:
             raise ValueError(f"a scene's keys are {', '.join(known)}, got {key!r}; leave it out")
@@ -115,6 +127,18 @@ def draw_scene(rng: np.random.Generator, given: dict[str, str]) -> dict[str, str
     if scene["next_biome"] in ("", scene["biome"]):
         del scene["next_biome"]
     return scene
+
+
+def check_size(frame_size: Any) -> tuple[int, int]:
+    """Return `(h, w)` of frames.
+
+    Raises:
+        ValueError: If that is no size, or a very small one.
+    """
+    sides = np.atleast_1d(frame_size).tolist()
+    if len(sides) != 2 or min(sides) < 16:
+        raise ValueError(f"`frame_size` must be (h, w) of at least 16 pixels, got {frame_size}")
+    return int(sides[0]), int(sides[1])
 
 
 def check_options(options: dict[str, Any] | None, *known: str) -> dict[str, Any]:

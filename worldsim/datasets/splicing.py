@@ -1,7 +1,5 @@
 """Data sets joined and parted: episodes are copied as they are, not encoded again."""
 
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from worldsim.conversion import SourceFaults
 from worldsim.data import DiskDataset, open_dataset
 from worldsim.datasets.episodes import DatasetInfo
 from worldsim.datasets.lerobot_writer import Part, write_layout
+from worldsim.files import renewed
 
 
 def merge(paths: Sequence[str | Path], out: str | Path) -> DiskDataset:
@@ -109,11 +108,6 @@ def _write(out: str | Path, info: DatasetInfo, parts: Iterable[Part]) -> DiskDat
     """Write a data set; it appears whole or not at all."""
     out = Path(out)
     _check_free(out)
-    part = out.with_name(f"{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        write_layout(part, parts, info.to_json())
-        os.replace(part, out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with renewed(out) as new:
+        write_layout(new, parts, info.to_json())
     return open_dataset(out)
