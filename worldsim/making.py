@@ -35,7 +35,7 @@ from worldsim.world import World, choose_device
 
 CLIPS = 64  # to judge by
 MOTION = 0.5  # half of each loss belongs to what moves, however small it is
-# convolutions alone learn how things move at an eighth of the cost; what a frame earns, and whether
+# convolutions alone learn how things move at a fifth of the cost; what a frame earns, and whether
 # it is the last one, is learned by the transformer alone, and has less time than in a long training
 OBJECTIVE = ObjectiveConfig(
     motion=MOTION, local_until=0.35, bootstrap_from=0.45, reward_weight=0.2, termination_weight=0.5
@@ -158,14 +158,6 @@ def make_world(
     chosen = notes.data.setdefault("chosen", usual)  # a make goes on with what it was begun with
     footage = look_at(env, cfg, policy, chosen["pixels"])
     model = cfg.model_size or chosen["model"]
-    shared = {
-        "model": model_config(model),
-        "device": device,
-        "threads": max(1, cores() // 2) if device == "cpu" else 0,
-        "wandb": WandbConfig("disabled"),
-        "save_minutes": 1.0,
-    }
-    tokenizer, dynamics = cfg.folder / "tokenizer", cfg.folder / "dynamics"
     with notes.bar(progress):
         try:
             with notes.stage("recording") as (minutes, show):
@@ -178,27 +170,42 @@ def make_world(
                 "most episodes must last for 2 steps or more, else nothing can be foreseen, got "
                 f"a median of {np.median(test.lengths):g}; make a world of an env that goes on"
             )
-        if not (tokenizer / "tokenizer.safetensors").exists():
-            with notes.stage("tokenizer") as (minutes, show):
-                train_tokenizer(
-                    data, tokenizer, more=more, minutes=minutes, motion=MOTION, progress=show,
-                    **shared,
-                )  # fmt: skip
-        if not (dynamics / "world/config.json").exists():
-            with notes.stage("dynamics") as (minutes, show):
-                train_dynamics(
-                    data, tokenizer, dynamics, more=more, minutes=minutes, progress=show,
-                    objective=OBJECTIVE, evaluate_minutes=minutes,
-                    batch_size=4 if device == "cpu" else 16, **shared,
-                )  # fmt: skip
+        folder = train(cfg.folder, notes, data, more, model, device)
         with notes.stage("evaluating"):
-            world = load(dynamics / "world", device)
+            world = load(folder, device)
             world.cfg = replace(world.cfg, name=Path(out).name, keys=footage.info.keys)
             report = judge(world, test, cfg.folder / "report")
     about = notes.data | {"model": model, "command": cfg.command}
     save_with_card(world, Path(cfg.out), report, [data, *more], about)
     notes.write(done=True)
     return load(cfg.out, device)
+
+
+def train(
+    out: Path, notes: Notes, data: DiskDataset, more: list[DiskDataset], model: str, device: str
+) -> Path:
+    """Train tokenizer and dynamics, or what of it is not done yet; return the world's folder."""
+    shared = {
+        "more": more,
+        "model": model_config(model),
+        "device": device,
+        "threads": max(1, cores() // 2) if device == "cpu" else 0,
+        "wandb": WandbConfig("disabled"),
+        "save_minutes": 1.0,
+    }
+    tokenizer, dynamics = out / "tokenizer", out / "dynamics"
+    if not (tokenizer / "tokenizer.safetensors").exists():
+        with notes.stage("tokenizer") as (minutes, show):
+            train_tokenizer(
+                data, tokenizer, minutes=minutes, motion=MOTION, progress=show, **shared
+            )
+    if not (dynamics / "world/config.json").exists():
+        with notes.stage("dynamics") as (minutes, show):
+            train_dynamics(
+                data, tokenizer, dynamics, minutes=minutes, progress=show, objective=OBJECTIVE,
+                evaluate_minutes=minutes, batch_size=4 if device == "cpu" else 16, **shared,
+            )  # fmt: skip
+    return dynamics / "world"
 
 
 def choose_model(device: str, minutes: float) -> str:

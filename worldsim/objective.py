@@ -7,7 +7,7 @@ rollout. In a share of the rows the past is noisy, in another it is what the EMA
 In full batches a random subset of frames is known and all others share one level. In rows drawn as
 *isolated* each frame sees only itself: a frame from nothing. So does it in batches of clips of one
 frame, which learn what a world begins with from as many scenes as they have frames. In the first
-part of the training the transformer is left out, at an eighth of the cost: the convolutions learn
+part of the training the transformer is left out, at a fifth of the cost: the convolutions learn
 how things move.
 
 A single step from noise to the frame has the recording itself as its target: what comes next in a
@@ -90,17 +90,7 @@ def dynamics_loss(
     if c.move.any():
         target = _with_bootstrap(teacher, frames, prompts, x, c, view)
     said = model(frames, prompts, **view.look(), isolated=c.isolated, agent=view.drafts)
-    missed = said.latents - target
-    if eye is not None:
-        missed = torch.einsum("btchw,cd->btdhw", missed, eye)
-    square = missed.square().mean(2)  # (b, t, h, w)
-    error = square.mean((2, 3))  # (b, t)
-    weighted = (motion_weight(x, cfg.motion) * square).mean((2, 3)) if cfg.motion else error
-    loss = _mean((0.5 * c.tau + 0.5) * weighted, c.imagined)
-    metrics = {"x_loss": loss.item()}
-    guessed = (c.tau < 0.25) & ~c.isolated[:, None] & ~c.move & (c.past >= CLEAN)
-    if causal and guessed[:, 1:].any():
-        metrics["x_error"] = _mean(error[:, 1:], guessed[:, 1:]).item()
+    loss, metrics = _latent_loss(said.latents - target, x, c, cfg, causal, eye)
     if not view.drafts:
         return loss, metrics
     extra, more = _agent_loss(config_of(model), said, clips, c, cfg)
@@ -213,6 +203,28 @@ def _with_bootstrap(
     target = x.clone()
     target[rows] = torch.where(c.move[rows][..., None, None, None], shortcut, target[rows])
     return target
+
+
+def _latent_loss(
+    missed: Tensor,
+    x: Tensor,
+    c: Corruption,
+    cfg: ObjectiveConfig,
+    causal: bool,
+    eye: Tensor | None,
+) -> tuple[Tensor, dict[str, float]]:
+    """Score by how much the clean latents `x` are missed, `missed` `(b, t, c, h, w)`."""
+    if eye is not None:
+        missed = torch.einsum("btchw,cd->btdhw", missed, eye)
+    square = missed.square().mean(2)  # (b, t, h, w)
+    error = square.mean((2, 3))  # (b, t)
+    weighted = (motion_weight(x, cfg.motion) * square).mean((2, 3)) if cfg.motion else error
+    loss = _mean((0.5 * c.tau + 0.5) * weighted, c.imagined)
+    metrics = {"x_loss": loss.item()}
+    guessed = (c.tau < 0.25) & ~c.isolated[:, None] & ~c.move & (c.past >= CLEAN)
+    if causal and guessed[:, 1:].any():
+        metrics["x_error"] = _mean(error[:, 1:], guessed[:, 1:]).item()
+    return loss, metrics
 
 
 def _agent_loss(
