@@ -17,6 +17,8 @@ import gymnasium
 import numpy as np
 from gymnasium import Env, spaces
 
+from worldsim.images import frame_of
+
 ENV_ID = "worldsim/Filmed-v0"
 STRIDE = 16  # pixels that a token covers: a cell of 4, patches of 4
 EXTRAS = {"ALE": ("ale_py", "atari")}  # namespaces of envs, what registers them, our extra
@@ -36,10 +38,8 @@ class Filmed(gymnasium.Wrapper):
 
     def __init__(self, env: Env, frame_size: tuple[int, int] | None = None, repeat: int = 1):
         super().__init__(env)
-        own = env.observation_space
-        is_image = isinstance(own, spaces.Box) and len(own.shape) == 3 and own.shape[2] == 3
-        self.is_image = is_image and own.dtype == np.uint8
-        self.frame_size = tuple(frame_size) if frame_size else self._look(env.reset()[0]).shape[:2]
+        own = frame_of(env, env.reset()[0]).shape[:2] if frame_size is None else frame_size
+        self.frame_size = tuple(own)
         self.repeat, self.observed = repeat, None
         self.observation_space = spaces.Box(0, 255, (*self.frame_size, 3), np.uint8)
         fps = env.metadata.get("render_fps") or 30
@@ -62,20 +62,10 @@ class Filmed(gymnasium.Wrapper):
 
     def render(self) -> np.ndarray:
         """Return the current frame `(h, w, 3)` uint8."""
-        frame = self._look(self.observed)
+        frame = frame_of(self.env, self.observed)
         if frame.shape[:2] == self.frame_size:
-            return frame.copy()
+            return frame
         return cv2.resize(frame, self.frame_size[::-1], interpolation=cv2.INTER_AREA)
-
-    def _look(self, observation: Any) -> np.ndarray:
-        frame = np.asarray(observation if self.is_image else self.env.render())
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            got = "None" if frame.dtype == object else f"{frame.dtype} {frame.shape}"
-            raise ValueError(
-                f"an env must render uint8 pixels of shape (h, w, 3), got {got} from "
-                f'{type(self.env.unwrapped).__name__}; make it with render_mode="rgb_array"'
-            )
-        return frame
 
 
 def open_filmed(

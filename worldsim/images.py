@@ -3,9 +3,34 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from gymnasium import Env, Space, spaces
+
+
+def is_picture(space: Space) -> bool:
+    """Return whether a space's points are frames."""
+    box = isinstance(space, spaces.Box) and space.dtype == np.uint8
+    return box and len(space.shape) == 3 and space.shape[2] == 3
+
+
+def frame_of(env: Env, observation: Any) -> np.ndarray:
+    """Return the pixels `(h, w, 3)` that go with an observation, in an array of their own.
+
+    Raises:
+        ValueError: If the env's observations are no pictures and it renders none.
+    """
+    seen = is_picture(env.observation_space)
+    frame = np.array(observation if seen else env.render())
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        got = "None" if frame.dtype == object else f"{frame.dtype} {frame.shape}"
+        raise ValueError(
+            f"an env must render uint8 pixels of shape (h, w, 3), got {got} from "
+            f'{type(env.unwrapped).__name__}; make it with render_mode="rgb_array"'
+        )
+    return frame
 
 
 def contact_sheet(

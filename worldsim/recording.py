@@ -29,11 +29,11 @@ from worldsim.data import (
 from worldsim.datasets.observing import (
     build_episode,
     describe,
-    observed_frame,
     observed_reward,
     observed_truth,
 )
 from worldsim.filmed import names_function, open_env
+from worldsim.images import frame_of
 from worldsim.spaces import Policy, afresh, flatten_action
 from worldsim.workers import run_parallel
 
@@ -129,14 +129,14 @@ def record_episode(
     choose = _chooser(env, policy, seed)
     observation, info = env.reset(seed=seed)
     scene = info.get("scene", {})
-    frames, truths = [observed_frame(env, observation)], [observed_truth(info)]
+    frames, truths = [frame_of(env, observation)], [observed_truth(info)]
     actions, transitions = [], []
     for step in range(max_steps or STEP_LIMIT):
         action = choose(observation)
         actions.append(flatten_action(env.action_space, action))
         observation, reward, terminated, truncated, info = env.step(action)
         truncated = truncated or step + 1 == max_steps
-        frames.append(observed_frame(env, observation))
+        frames.append(frame_of(env, observation))
         truths.append(observed_truth(info))
         transitions.append((observed_reward(reward, step), terminated, truncated))
         if terminated or truncated:

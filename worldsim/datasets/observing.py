@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 import numpy as np
-from gymnasium import Env, spaces
+from gymnasium import Env
 
 from worldsim.data import DatasetInfo, Episode
+from worldsim.images import frame_of
 from worldsim.spaces import Policy
 
 
@@ -57,7 +58,7 @@ def describe(
             f"{fps!r}; set it on the env's class"
         )
     observation, _ = env.reset(seed=seed)
-    frame_size = observed_frame(env, observation).shape[:2]
+    frame_size = frame_of(env, observation).shape[:2]
     kind = policy if hasattr(policy, "__qualname__") else type(policy)
     name = policy if isinstance(policy, str) else kind.__qualname__
     recording = {"policy": name, "seed": seed, "max_steps": max_steps}
@@ -88,22 +89,6 @@ def describe_env(
         recording=recording,
         quality=quality,
     )
-
-
-def observed_frame(env: Env, observation: Any) -> np.ndarray:
-    """Return the pixels `(h, w, 3)` that go with `observation`, as an array of their own."""
-    space = env.observation_space
-    is_image = isinstance(space, spaces.Box) and len(space.shape) == 3 and space.shape[2] == 3
-    if not (is_image and space.dtype == np.uint8):
-        observation = env.render()
-    frame = np.array(observation)
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-        got = "None" if observation is None else f"{frame.dtype} {frame.shape}"
-        raise ValueError(
-            f"`env.render()` must return uint8 pixels of shape (h, w, 3), got {got}; "
-            'make the env with render_mode="rgb_array"'
-        )
-    return frame
 
 
 def observed_reward(reward: Any, step: int) -> float:
