@@ -12,7 +12,6 @@ import torch
 from gymnasium import spaces
 
 from worldsim.dynamics import Dynamics, DynamicsConfig
-from worldsim.loading import load
 from worldsim.spaces import space_to_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.world import Starts, World, WorldConfig
@@ -88,9 +87,3 @@ def tiny_world() -> World:
 def tiny_world_path(tiny_world, tmp_path_factory) -> str:
     """The folder of the same world; its weights are rounded to bfloat16 there."""
     return str(tiny_world.save(tmp_path_factory.mktemp("worlds") / "tiny"))
-
-
-@pytest.fixture(scope="session")
-def loaded_world(tiny_world_path) -> World:
-    """The same world as read from its folder."""
-    return load(tiny_world_path, dtype=torch.float32)

@@ -11,9 +11,11 @@ import gymnasium
 import numpy as np
 import pygame
 import pytest
+from conftest import make_tiny_world
 from gymnasium import spaces
 
 from worldsim.text import TextEncoder
+from worldsim.viewer import PlayConfig, open_stage
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Stage
 from worldsim.viewing.window import Window
@@ -115,6 +117,17 @@ def session(tmp_path):
     session = make_session(tmp_path)
     session.start()
     return session
+
+
+@pytest.fixture
+def dream(tmp_path):
+    """A session of an imagined world with random weights."""
+    world = make_tiny_world(endless=True)
+    cfg = PlayConfig(world="tiny")
+    session = Session(lambda: open_stage(cfg, world), out=tmp_path / "film.mp4")
+    session.start()
+    yield session
+    session.close()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import numpy as np
 import pygame
 import pytest
-from conftest import CAPTIONS, make_tiny_world
+from conftest import CAPTIONS
 from gymnasium import spaces
 from playing import (  # noqa: F401
     DOWN,
@@ -16,6 +16,7 @@ from playing import (  # noqa: F401
     UP,
     Dream,
     Point,
+    dream,
     make_session,
     moment,
     open_window,
@@ -533,16 +534,6 @@ def test_an_env_that_shows_no_pixels_is_refused(tmp_path):
 
 
 # an imagined world
-
-
-@pytest.fixture
-def dream(tmp_path):
-    cfg = PlayConfig(world="tiny")
-    world = make_tiny_world(endless=True)
-    session = Session(lambda: open_stage(cfg, world), out=tmp_path / "film.mp4")
-    session.start()
-    yield session
-    session.close()
 
 
 def test_an_imagined_world_is_played_rewound_and_played_again(dream):

@@ -19,7 +19,7 @@ from playing import (  # noqa: F401
     until,
 )
 
-from worldsim.data import DatasetWriter, open_dataset
+from worldsim.data import open_dataset
 from worldsim.recording import record_episode
 from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, open_stage, play
@@ -239,10 +239,3 @@ def test_a_picture_comes_out_of_noise_while_a_world_loads():
         return np.abs(np.diff(pixels, axis=0)).mean()
 
     assert roughness(0.1) > 2 * roughness(9.0)
-
-
-def test_writers_are_not_left_open(kept):
-    """Another process can go on with the data set at once."""
-    with DatasetWriter(kept, open_dataset(kept).info) as writer:
-        writer.append(open_dataset(kept)[0])
-    assert len(open_dataset(kept)) == 3

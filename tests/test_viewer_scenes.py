@@ -14,6 +14,7 @@ from playing import (  # noqa: F401
     UP,
     Dream,
     Point,
+    dream,
     make_session,
     moment,
     open_window,
@@ -25,22 +26,10 @@ from playing import (  # noqa: F401
 
 from worldsim.images import cut_to, read_image
 from worldsim.measuring.metrics import psnr, squared_error
-from worldsim.viewer import PlayConfig, open_stage
 from worldsim.viewing.panes import comparison, difference_frame
 from worldsim.viewing.scene import PAST, Comparison
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Stage
-
-
-@pytest.fixture
-def dream(tmp_path):
-    """A session of an imagined world with random weights."""
-    world = make_tiny_world(endless=True)
-    cfg = PlayConfig(world="tiny")
-    session = Session(lambda: open_stage(cfg, world), out=tmp_path / "film.mp4")
-    session.start()
-    yield session
-    session.close()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from playing import (  # noqa: F401
     UP,
     Dream,
     Point,
+    dream,
     make_session,
     open_window,
     post,
@@ -36,17 +37,6 @@ def real(tmp_path):
     session = Session(
         lambda: Stage(gymnasium.make("test/Point-v0"), "point"), out=tmp_path / "film.mp4"
     )
-    session.start()
-    yield session
-    session.close()
-
-
-@pytest.fixture
-def dream(tmp_path):
-    """A session of an imagined world with random weights."""
-    world = make_tiny_world(endless=True)
-    cfg = PlayConfig(world="tiny")
-    session = Session(lambda: open_stage(cfg, world), out=tmp_path / "film.mp4")
     session.start()
     yield session
     session.close()
