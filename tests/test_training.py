@@ -287,7 +287,7 @@ def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_pat
         init=trained / "dyn", **quick,
     )  # fmt: skip
     model.dynamics.context = 4
-    with pytest.raises(ValueError, match="remembers 8 frames, got 4; add model.dynamics.context=8"):
+    with pytest.raises(ValueError, match="remembers 8 frames, got 4; leave it out"):
         worldsim.train_dynamics(
             toy_data(), trained / "tok", tmp_path / "short", steps=1, model=model,
             init=trained / "dyn", **quick,
@@ -305,6 +305,17 @@ def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_pat
             toy_data(), trained / "tok", tmp_path / "off", steps=1, model=model,
             init=trained / "dyn/world", **quick,
         )  # fmt: skip
+
+
+def test_a_world_goes_on_in_its_own_architecture_without_naming_it(trained, tmp_path):
+    quick = {"minutes": 0.0, "wandb": WandbConfig("disabled")}
+    init = trained / "dyn/world"
+    tokenizer = worldsim.train_tokenizer(toy_data(), tmp_path / "tok", steps=1, init=init, **quick)
+    world = worldsim.train_dynamics(
+        toy_data(), tokenizer, tmp_path / "dyn", steps=1, batch_size=2, init=init, **quick
+    )
+    was = worldsim.load(init)
+    assert (world.tokenizer.cfg, world.dynamics.cfg) == (was.tokenizer.cfg, was.dynamics.cfg)
 
 
 def test_frames_that_patches_do_not_fill_are_refused_before_work_starts(trained, tmp_path):

@@ -4,7 +4,9 @@ import json
 import zlib
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ from worldsim.processes import rank, wait
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import checksum
 from worldsim.world import fast_dtype
+
+Config = TypeVar("Config", DynamicsConfig, TokenizerConfig)
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -43,30 +47,36 @@ def dynamics_weights(init: str | Path) -> dict[str, Tensor]:
     return load(str(init), dtype=torch.float32).dynamics.state_dict()
 
 
-def check_memory(cfg: DynamicsConfig, init: str | Path) -> None:
-    """Refuse an architecture that is not that of the world at `init`, or remembers less.
+def going_on(asked: Config, was: Config) -> Config:
+    """Return the architecture `was` with what is asked for: all of `asked` that is no default."""
+    usual = type(asked)()
+    return replace(was, **{k: v for k, v in vars(asked).items() if v != getattr(usual, k)})
 
-    More layers are welcome; how many frames they see, no weight tells.
+
+def dynamics_like(asked: DynamicsConfig, init: str | Path) -> DynamicsConfig:
+    """Return the architecture of the world at `init`, deeper or of longer memory if asked for.
 
     Raises:
-        ValueError: If `cfg` has a shorter context, other widths, or numbers that weights hide.
+        ValueError: If something else is asked for, or a shorter context.
     """
     try:
         was = read_config(find_world(init) / "config.json").dynamics
     except FileNotFoundError:  # a run that is not through has no world yet
-        return
+        return asked
+    cfg = going_on(asked, was)
     if cfg.context < was.context:
         raise ValueError(
             f"`context` must be at least that of `init`, which remembers {was.context} frames, got "
-            f"{cfg.context}; add model.dynamics.context={was.context}"
+            f"{cfg.context}; leave it out"
         )
     for name in ("patch", "cells", "dim", "heads", "max_steps", "group"):
         here, there = getattr(cfg, name), getattr(was, name)
         if here != there:
             raise ValueError(
-                f"`{name}` must be that of `init`, {there}, got {here}; add "
-                f"model.dynamics.{name}={there}"
+                f"`{name}` must be that of `init`, {there}, got {here}; leave `model` out to have "
+                "all as it is there"
             )
+    return cfg
 
 
 def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -> None:

@@ -22,9 +22,10 @@ from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import write_tensors, write_text
 from worldsim.objective import ObjectiveConfig, dynamics_loss
 from worldsim.preparing import (
-    check_memory,
+    dynamics_like,
     dynamics_weights,
     fingerprint,
+    going_on,
     load_tokenizer,
     sensitivity_of,
     start_from,
@@ -90,7 +91,7 @@ def train_tokenizer(
         model: A size, or an architecture.
         test: Held-out data set; by default every 50th episode of `data`.
         more: Data sets to learn from as well, of frames of other sizes; all count by their frames.
-        init: World or run whose tokenizer's weights to start from.
+        init: World or run whose tokenizer's weights, and architecture, to start from.
         device: Where to train; CUDA if there is some, else the CPU.
         train: Budget and learning rates.
         motion: Share of the loss's weight that goes to pixels that change, however few they are.
@@ -105,17 +106,19 @@ def train_tokenizer(
         KeyboardInterrupt: After Ctrl-C, once a checkpoint is saved.
     """
     out, device, data = Path(out), choose_device(device), opened(data)
-    cfg = model_config(model) if isinstance(model, str) else model
+    cfg = (model_config(model) if isinstance(model, str) else model).tokenizer
+    started = load_tokenizer(init) if init else None
+    cfg = going_on(cfg, started.cfg) if started else cfg
     train = _budget(train, overrides, "tokenizer")
     train_on, held_out = hold_out(data, test)
-    sets = with_more(train_on, more, Tokenizer(cfg.tokenizer))
+    sets = with_more(train_on, more, Tokenizer(cfg))
     films = [torch.from_numpy(np.concatenate([e.frames for e in part])) for part in sets]
     seen = torch.from_numpy(np.concatenate([e.frames for e in held_out]))
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
     torch.manual_seed(train.seed)
-    tokenizer = Tokenizer(cfg.tokenizer).to(device, memory_format=torch.channels_last)
-    if init:
-        start_from(tokenizer, load_tokenizer(init).state_dict(), init)
+    tokenizer = Tokenizer(cfg).to(device, memory_format=torch.channels_last)
+    if started:
+        start_from(tokenizer, started.state_dict(), init)
 
     def sample(g: torch.Generator) -> _Pixels:
         frames = films[draw_set([len(film) for film in films], g)]
@@ -138,7 +141,7 @@ def train_tokenizer(
     best.fit_statistics(films[0][some].to(device))
     if rank() == 0:
         write_tensors(out / "tokenizer.safetensors", best.state_dict())
-        write_text(out / "tokenizer.json", json.dumps(asdict(cfg.tokenizer), indent=2))
+        write_text(out / "tokenizer.json", json.dumps(asdict(cfg), indent=2))
     wait()
     return best
 
@@ -192,7 +195,8 @@ def train_dynamics(
         model: A size, or an architecture (its tokenizer part is not read).
         test: Held-out data set; by default every 50th episode of `data`.
         more: Data sets to learn from as well, of frames of other sizes; all count by their frames.
-        init: World or run whose dynamics' weights to start from; it may have fewer layers.
+        init: World or run whose dynamics' weights to start from. The architecture is as there but
+            for what `model` says beside its defaults: more layers, a longer context.
         device: Where to train; CUDA if there is some, else the CPU.
         train: Budget and learning rates.
         objective: Mix of the batches and weights of the losses.
@@ -211,14 +215,13 @@ def train_dynamics(
     train, objective = _budget(train, overrides, "dynamics"), objective or ObjectiveConfig()
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     train_on, held_out = hold_out(data, test)
-    sets = with_more(train_on, more, tokenizer, cfg.dynamics.patch)
     scaling = action_scaling(train_on)
-    channels, numbers = tokenizer.cfg.channels, len(scaling[0])
-    arch = replace(cfg.dynamics, channels=channels, action_dim=numbers)
+    arch = dynamics_like(cfg.dynamics, init) if init else cfg.dynamics
+    arch = replace(arch, channels=tokenizer.cfg.channels, action_dim=len(scaling[0]))
+    sets = with_more(train_on, more, tokenizer, arch.patch)
     torch.manual_seed(train.seed)
     dynamics = Dynamics(arch).to(device)
     if init:
-        check_memory(arch, init)
         start_from(dynamics, dynamics_weights(init), init)
     paths = [out / f"latents{f'-{i}' if i else ''}.safetensors" for i in range(len(sets))]
     films = [
