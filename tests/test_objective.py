@@ -126,10 +126,20 @@ def test_levels_and_signals_keep_to_their_grid(causal):
     assert not c.tau[single].any() and not (c.move & single).any()
     share = single[~c.isolated].float().mean()
     assert share == pytest.approx(cfg.from_noise * causal, abs=0.05)
-    assert (c.tau[~c.imagined] >= CLEAN).all() and c.imagined.all() == causal
+    if causal:  # all but what a clip begins with, which nothing tells
+        assert torch.equal(c.imagined, c.isolated[:, None] | (torch.arange(T) > 0))
+    else:
+        assert (c.tau[~c.imagined] >= CLEAN).all() and not c.imagined.all()
     assert c.isolated.float().mean() == pytest.approx(cfg.isolated, abs=0.05)
     assert c.move.any(1).float().mean() == pytest.approx(cfg.bootstrap, abs=0.05)
     assert not draw(cfg, causal, progress=0.0).move.any()
+
+
+def test_convolutions_alone_learn_the_next_frame_of_a_recorded_past_and_nothing_else():
+    """With all that a whole model learns beside it they were 1.3 dB worse in twice the time."""
+    c = draw(ObjectiveConfig(local_until=0.2), progress=0.1, b=40)
+    assert not c.level.any() and not c.tau.any() and not c.own.any() and not c.isolated.any()
+    assert (c.past >= CLEAN).all() and not c.sharp.any() and (c.gain == 1).all()
 
 
 def test_a_frame_from_nothing_learns_from_many_steps_never_from_one():
@@ -184,7 +194,7 @@ def test_a_teacher_that_knows_the_truth_bootstraps_the_truth(clips, view):
     draft = noise_latents(x, torch.randn_like(x), c.tau)
 
     def teacher(*_, **__):
-        return Prediction(x)
+        return Prediction(x[c.move.any(1)])
 
     assert c.move.any()
     frames = feed(clips, c, view, draft, x, finest=4)
@@ -197,11 +207,11 @@ def test_a_single_step_aims_at_the_recording_and_larger_steps_at_the_teacher(cli
     x = clips.latents
 
     def teacher(*_, **__):
-        return Prediction(x + 1)
+        return Prediction(x[c.move.any(1)] + 1)
 
     frames = feed(clips, c, DRAFTS, x, x, finest=4)
     moved = (_with_bootstrap(teacher, frames, None, x, c, DRAFTS) - x).abs().amax((2, 3, 4)) > 0.1
-    assert torch.equal(moved, c.level > 0) and (c.level == 0).any()
+    assert torch.equal(moved, c.move) and c.move.any() and (c.level == 0).any()
 
 
 def test_two_hot_keeps_the_mean_and_sums_to_one():

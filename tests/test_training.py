@@ -36,7 +36,7 @@ def small_model():
     return nn.Sequential(nn.Linear(24, 96), nn.ReLU(), nn.Linear(96, 24))
 
 
-def sample(g):
+def sample(g, progress):
     return torch.randn(8, 24, generator=g)
 
 
@@ -51,9 +51,9 @@ def weights(model):
 
 def test_it_learns(tmp_path):
     model = small_model()
-    before = loss(model, None, sample(torch.Generator()), 0, None)[0]
+    before = loss(model, None, sample(torch.Generator(), 0), 0, None)[0]
     best = fit(model, sample, loss, TrainConfig(steps=200, **QUIET), tmp_path)
-    assert loss(best, None, sample(torch.Generator()), 0, None)[0] < 0.2 * before
+    assert loss(best, None, sample(torch.Generator(), 0), 0, None)[0] < 0.2 * before
 
 
 def test_the_tensors_of_a_batch_move_to_the_device_and_nothing_else_does():
@@ -109,7 +109,9 @@ def test_a_run_draws_other_batches_than_the_one_whose_weights_it_begins_with(tmp
     """With one seed a world that went on was shown what it had been shown before."""
     first, again, other = small_model(), small_model(), small_model()
     nn.init.zeros_(other[2].bias)
-    drawn = [sample(Run(m, TrainConfig(steps=1, **QUIET), "cpu").g) for m in (first, again, other)]
+    drawn = [
+        sample(Run(m, TrainConfig(steps=1, **QUIET), "cpu").g, 0) for m in (first, again, other)
+    ]
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
@@ -159,14 +161,14 @@ def test_weights_that_were_judged_after_the_last_checkpoint_are_not_lost(tmp_pat
 def test_accumulated_batches_equal_one_large_batch(monkeypatch):
     """Two halves of a batch give the gradient of the whole."""
     monkeypatch.setattr("worldsim.training.has_bf16", lambda device: False)
-    batch = sample(torch.Generator().manual_seed(0))
+    batch = sample(torch.Generator().manual_seed(0), 0)
     whole, halves = (
         Run(small_model(), TrainConfig(steps=1, accumulate=n, **QUIET), torch.device("cpu"))
         for n in (1, 2)
     )
-    _train_step(whole, whole.model, lambda g: batch, loss)
+    _train_step(whole, whole.model, lambda g, _: batch, loss)
     parts = iter(batch.split(4))
-    _train_step(halves, halves.model, lambda g: next(parts), loss)
+    _train_step(halves, halves.model, lambda g, _: next(parts), loss)
     for a, b in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad)
 

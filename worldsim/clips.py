@@ -162,16 +162,20 @@ class Batch:
 
 def sampler(
     films: list[LatentDataset], clips: int, context: int, objective: ObjectiveConfig
-) -> Callable[[torch.Generator], Batch]:
-    """Return what draws batches of as many cells as `clips` clips of `context` frames have."""
+) -> Callable[[torch.Generator, float], Batch]:
+    """Return what draws batches of as many cells as `clips` clips of `context` frames have.
+
+    It is told how much of the training is over: convolutions alone see clips, and look backwards.
+    """
     cells = [film.latents[0].numel() for film in films]
 
-    def sample(g: torch.Generator) -> Batch:
+    def sample(g: torch.Generator, progress: float) -> Batch:
         which = draw_set([len(film.latents) for film in films], g)
         film, room = films[which], clips * context * cells[0] // cells[which]
-        if film.words and torch.rand((), generator=g).item() < objective.lone:
+        local = progress < objective.local_until
+        if film.words and torch.rand((), generator=g).item() < objective.lone and not local:
             return Batch(film.sample(max(1, room), 1, g, endings=0), True)
-        causal = torch.rand((), generator=g).item() < objective.causal
+        causal = torch.rand((), generator=g).item() < objective.causal or local
         long = torch.rand((), generator=g).item() < 0.2
         # of many lengths, else an ending is what stands behind so and so many frames
         some = int(torch.randint(context // 4, 3 * context // 4 + 1, (), generator=g))

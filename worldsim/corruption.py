@@ -1,6 +1,6 @@
 """How the frames of a training batch are mixed and noised."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,8 @@ from worldsim.flow import step_size
 from worldsim.limits import check_least, check_shares
 
 CLEAN = 0.9  # frames at this signal level and above count as seen, not as imagined
+# what convolutions alone learn: the frame after a recorded past, in one step, and nothing else
+NEXT_FRAME = {"from_noise": 1.0, "noisy_past": 0.0, "sharpened": 0.0, "isolated": 0.0}
 
 
 @dataclass
@@ -96,6 +98,8 @@ def draw_corruption(
         g: `torch.Generator`.
     """
     b, t = shape
+    if progress < cfg.local_until:
+        cfg = replace(cfg, **NEXT_FRAME)
 
     def draw(*size: int) -> Tensor:
         return torch.rand(*size, generator=g)
@@ -108,7 +112,7 @@ def draw_corruption(
     single = (draw(b, t) < cfg.from_noise) & causal & ~alone  # a frame from nothing takes many
     if causal:
         tau = tau if lone else tau.square()
-        imagined = torch.ones(b, t, dtype=torch.bool)
+        imagined = alone | (torch.arange(t) > 0)  # nothing tells what a clip begins with
     else:
         imagined = alone | ~_known_frames(b, t, g)
         tau = torch.where(imagined, torch.where(alone, tau, tau[:, :1]), clean)

@@ -90,7 +90,7 @@ def train_decoder(
     dreams = imagined(world, train_on, clips, out / "dreams.safetensors")
     judged = cut_short(held_out, 64)
 
-    def sample(g: torch.Generator) -> Dreams:
+    def sample(g: torch.Generator, _progress: float) -> Dreams:
         index = torch.randint(len(dreams.frames), (rows,), generator=g)
         return Dreams(dreams.frames[index], dreams.real[index], dreams.imagined[index])
 

@@ -120,7 +120,7 @@ def train_tokenizer(
     if started:
         start_from(tokenizer, started.state_dict(), init)
 
-    def sample(g: torch.Generator) -> _Pixels:
+    def sample(g: torch.Generator, _progress: float) -> _Pixels:
         frames = films[draw_set([len(film) for film in films], g)]
         index = torch.randint(len(frames), (train.batch_size,), generator=g)
         return _Pixels(frames[index], pixel_weight(frames, index, motion) if motion else None)

@@ -30,7 +30,7 @@ from worldsim.world import has_bf16
 LOOKBACK = 0.1  # share of the budget over which weights are averaged, at most
 
 Batch = Any
-Sample = Callable[[torch.Generator], Batch]
+Sample = Callable[[torch.Generator, float], Batch]  # random source, share that is over
 # model, its moving average, batch, share of the training that is over, random source
 Loss = Callable[
     [nn.Module, nn.Module, Batch, float, torch.Generator], tuple[Tensor, dict[str, float]]
@@ -252,7 +252,7 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
 def _train_step(run: Run, trained: nn.Module, sample: Sample, loss: Loss) -> dict[str, float]:
     run.optimizer.zero_grad()
     for _ in range(run.cfg.accumulate):
-        batch = to_device(sample(run.g), run.device)
+        batch = to_device(sample(run.g, run.progress), run.device)
         with torch.autocast(run.device.type, torch.bfloat16, enabled=has_bf16(run.device)):
             total, metrics = loss(trained, run.ema, batch, run.progress, run.g)
         (total / run.cfg.accumulate).backward()
