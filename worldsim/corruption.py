@@ -10,7 +10,7 @@ from worldsim.flow import step_size
 from worldsim.limits import check_least, check_shares
 
 CLEAN = 0.9  # frames at this signal level and above count as seen, not as imagined
-# what convolutions alone learn: the frame after a recorded past, in one step, and nothing else
+# what convolutions alone learn: the next frame, in one step, and nothing else
 NEXT_FRAME = {"from_noise": 1.0, "noisy_past": 0.0, "sharpened": 0.0, "isolated": 0.0}
 
 
@@ -27,7 +27,8 @@ class ObjectiveConfig:
     noisy_past: float = 0.1
     """Share of causal rows whose past frames carry signal levels of their own."""
     own_past: float = 0.5
-    """Share of causal rows whose past the teacher imagines, frame after frame."""
+    """Share of causal rows whose past the teacher imagines, frame after frame; from the second half
+    of the part in which the transformer is left out."""
     sharpened: float = 0.2
     """Share of causal rows whose past is sharper, softer, stronger or fainter than recorded, as a
     long rollout's is: what comes next is not."""
@@ -106,7 +107,7 @@ def draw_corruption(
 
     lone = t == 1
     isolated, noisy = (draw(b) < cfg.isolated) | lone, draw(b, 1) < cfg.noisy_past
-    own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.local_until)
+    own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.local_until / 2)
     alone, clean = isolated[:, None], CLEAN + (1 - CLEAN) * draw(b, t)
     tau, coarse = draw(b, t), torch.randint(1, finest, (b, t), generator=g)
     single = (draw(b, t) < cfg.from_noise) & causal & ~alone  # a frame from nothing takes many

@@ -108,7 +108,7 @@ class Dynamics(nn.Module):
         """
         text = self.read_prompts(prompts, frames.tau)
         if local:
-            return Prediction(self._move(frames, causal, text.gist))
+            return Prediction(self.move(frames, causal, text))
         t = frames.x.shape[1]
         index = torch.arange(t, device=frames.x.device)
         itself = index[:, None] == index
@@ -151,6 +151,11 @@ class Dynamics(nn.Module):
         memory = {"text": text, "cache": cache, "fill": None}
         part = slice(-1, None) if latents else slice(0)
         return self._run(frames, positions, cache.visible(positions), memory, True, agent, part)
+
+    def move(self, frames: Frames, causal: bool, text: Text) -> Tensor:
+        """Predict latents `(b, t, c, h, w)` from the last few frames alone, by convolutions."""
+        cond = self._condition(frames, causal, text.gist)
+        return self._write_cells(frames, self._read_cells(frames, cond), cond)
 
     def read_prompts(self, prompts: Prompts | None, like: Tensor) -> Text:
         """Read what frames follow, once for many calls of `step`.
@@ -232,11 +237,6 @@ class Dynamics(nn.Module):
         reward, terminated, policy = self.agent(norm(x[:, :, -1])).float().split(sizes, -1)
         policy = rearrange(policy, "b t (a bins) -> b t a bins", a=self.cfg.action_dim)
         return Prediction(latents, reward, terminated[..., 0], policy)
-
-    def _move(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
-        """Predict latents from the last few frames alone."""
-        cond = self._condition(frames, causal, gist)
-        return self._write_cells(frames, self._read_cells(frames, cond), cond)
 
     def _read_cells(self, frames: Frames, cond: Tensor) -> Tensor:
         """Look at each frame's cells beside those of the frames before; noise weighs nothing."""

@@ -1,5 +1,7 @@
 """Pasts as a rollout will see them: imagined by the teacher, frame after frame, on its cache.
 
+While the transformer is left out, the convolutions go on alone.
+
 A model that was only ever shown recorded pasts trusts them, and drifts on its own.
 
 References:
@@ -21,7 +23,9 @@ from worldsim.frames import Frames, previous_frames, rows_of
 
 
 @torch.no_grad()
-def imagine_past(teacher: Dynamics, clips: Clips, c: Corruption, fog: Tensor, start: int) -> Clips:
+def imagine_past(
+    teacher: Dynamics, clips: Clips, c: Corruption, fog: Tensor, start: int, local: bool
+) -> Clips:
     """Let a teacher roll the clips marked in `c.own` on from frame `start`, as a world is played.
 
     Args:
@@ -30,6 +34,7 @@ def imagine_past(teacher: Dynamics, clips: Clips, c: Corruption, fog: Tensor, st
         c: Which rows to imagine, and the signal levels at which frames are committed.
         fog: `(b, t, c, h, w)`, noise in which to commit them.
         start: First frame to imagine, `1 <= start < t`.
+        local: Whether its convolutions go on alone.
 
     Returns:
         The clips with those frames replaced.
@@ -39,11 +44,12 @@ def imagine_past(teacher: Dynamics, clips: Clips, c: Corruption, fog: Tensor, st
     actions, known = clips.actions[own], clips.known[own]
     level = torch.full_like(tau, teacher.cfg.finest, dtype=torch.int64)
     fed = noise_latents(x, fog, tau)
-    cache = teacher.new_cache(len(x), x.shape[-2:])
     recent = teacher.cfg.recent
-    given = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, known)
-    before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
-    teacher(given.during(slice(start)), before, fill=(cache, torch.arange(len(x), device=x.device)))
+    if not local:
+        cache, rows = teacher.new_cache(len(x), x.shape[-2:]), torch.arange(len(x), device=x.device)
+        given = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, known)
+        before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
+        teacher(given.during(slice(start)), before, fill=(cache, rows))
     text = teacher.read_prompts(text, tau)
     for i in range(start, x.shape[1]):
         pair, near = slice(i - 1, i + 1), slice(max(0, i - 1 - recent), i + 1)
@@ -53,8 +59,12 @@ def imagine_past(teacher: Dynamics, clips: Clips, c: Corruption, fog: Tensor, st
         before = previous_frames(fed[:, near], taus, recent)
         past = *(part[:, -2:] for part in before), actions[:, pair], known[:, pair]
         now = Frames(fed[:, pair], taus[:, -2:], levels, *past)
-        positions = torch.tensor([[i - 1, i]], device=x.device).expand(len(x), -1)
-        x[:, i] = teacher.step(now, positions, cache, text.during(pair)).latents[:, 0]
+        if local:
+            last = slice(1, None)
+            x[:, i] = teacher.move(now.during(last), True, text.during(pair).during(last))[:, 0]
+        else:
+            positions = torch.tensor([[i - 1, i]], device=x.device).expand(len(x), -1)
+            x[:, i] = teacher.step(now, positions, cache, text.during(pair)).latents[:, 0]
         fed[:, i] = noise_latents(x[:, [i]], fog[:, [i]], tau[:, [i]])[:, 0]
     made[own] = x
     return replace(clips, latents=made)

@@ -8,7 +8,7 @@ In full batches a random subset of frames is known and all others share one leve
 *isolated* each frame sees only itself: a frame from nothing. So does it in batches of clips of one
 frame, which learn what a world begins with from as many scenes as they have frames. In the first
 part of the training the transformer is left out, at a fifth of the cost: the convolutions learn
-how things move.
+how things move, and nothing else, at last after pasts that they imagined themselves.
 
 A single step from noise to the frame has the recording itself as its target: what comes next in a
 simulator hardly depends on chance, and where it does the mean is nearer to the truth than a sample.
@@ -82,7 +82,7 @@ def dynamics_loss(
         latest = min(x.shape[1] // 2, config_of(model).context)
         start = int(torch.randint(1, latest + 1, (), generator=g))
         with torch.autocast(x.device.type, enabled=False):  # the teacher has a dtype of its own
-            told = imagine_past(teacher, told, c, fog, start)
+            told = imagine_past(teacher, told, c, fog, start, local)
     past = noise_latents(told.latents, fog, c.past)
     frames = feed(told, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts
