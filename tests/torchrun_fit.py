@@ -18,7 +18,7 @@ by_time = fit(small_model(), sample, loss, TrainConfig(minutes=0.02, **quiet), o
 
 torch.manual_seed(0)
 tokenizer = Tokenizer(TokenizerConfig(width=16, blocks=1))
-frames = lambda g: torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8, generator=g)  # noqa: E731
+frames = lambda g, _: torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8, generator=g)  # noqa: E731
 by_steps = fit(
     tokenizer, frames, lambda model, _e, batch, _p, _g: model(batch),
     TrainConfig(steps=3, **quiet), out / "steps",
