@@ -27,8 +27,9 @@ class ObjectiveConfig:
     noisy_past: float = 0.1
     """Share of causal rows whose past frames carry signal levels of their own."""
     own_past: float = 0.5
-    """Share of causal rows whose past the teacher imagines, frame after frame; from the second half
-    of the part in which the transformer is left out."""
+    """Share of causal rows whose past the teacher imagines, frame after frame."""
+    own_from: float = 0.2
+    """Share of the training after which it does."""
     sharpened: float = 0.2
     """Share of causal rows whose past is sharper, softer, stronger or fainter than recorded, as a
     long rollout's is: what comes next is not."""
@@ -48,8 +49,8 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         check_shares(
-            self, "lone", "causal", "local_until", "noisy_past", "own_past", "sharpened",
-            "from_noise", "isolated", "bootstrap", "bootstrap_from",
+            self, "lone", "causal", "local_until", "noisy_past", "own_past", "own_from",
+            "sharpened", "from_noise", "isolated", "bootstrap", "bootstrap_from",
         )  # fmt: skip
         check_least(self, reward_weight=0, termination_weight=0, policy_weight=0)
         if not 0 <= self.motion < 1:
@@ -107,7 +108,7 @@ def draw_corruption(
 
     lone = t == 1
     isolated, noisy = (draw(b) < cfg.isolated) | lone, draw(b, 1) < cfg.noisy_past
-    own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.local_until / 2)
+    own = (draw(b) < cfg.own_past) & ~isolated & (causal and progress >= cfg.own_from)
     alone, clean = isolated[:, None], CLEAN + (1 - CLEAN) * draw(b, t)
     tau, coarse = draw(b, t), torch.randint(1, finest, (b, t), generator=g)
     single = (draw(b, t) < cfg.from_noise) & causal & ~alone  # a frame from nothing takes many

@@ -38,7 +38,12 @@ MOTION = 0.5  # half of each loss belongs to what moves, however small it is
 # convolutions alone learn how things move at a fifth of the cost; what a frame earns, and whether
 # it is the last one, is learned by the transformer alone, and has less time than in a long training
 OBJECTIVE = ObjectiveConfig(
-    motion=MOTION, local_until=0.35, bootstrap_from=0.45, reward_weight=0.2, termination_weight=0.5
+    motion=MOTION,
+    local_until=0.35,
+    own_from=0.35,
+    bootstrap_from=0.45,
+    reward_weight=0.2,
+    termination_weight=0.5,
 )
 
 
