@@ -129,7 +129,7 @@ def away(name, monkeypatch):
 
 @pytest.fixture
 def world(away):
-    made = make_tiny_world(doubt={"weights": [0.01] * 37, "bias": 0.0})
+    made = make_tiny_world(doubt={"weights": [0.01] * 21, "bias": 0.0})
     made.tokenizer.to(away), made.dynamics.to(away)
     made.words = lambda prompt: torch.ones(1 + len(prompt) % 3, 384)
     return made

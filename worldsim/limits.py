@@ -29,7 +29,9 @@ def check_counts(least: int = 1, **counts: Any) -> None:
                 f"`{name}` must be a whole number, got {type(count).__name__} {count!r}"
             )
         if count is not None and count < least:
-            raise ValueError(f"`{name}` must be at least {least}, got {count}")
+            raise ValueError(
+                f"`{name}` must be at least {least}, got {count}; leave it out for the default"
+            )
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
