@@ -283,30 +283,22 @@ def test_both_stages_leave_a_world_that_loads_and_rolls(trained):
 def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_path):
     model = worldsim.model_config("tiny")
     quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "batch_size": 2}
-    model.dynamics.context = 8
-    worldsim.train_dynamics(
-        toy_data(), trained / "tok", tmp_path / "on", steps=1, model=model,
-        init=trained / "dyn", **quick,
-    )  # fmt: skip
-    model.dynamics.context = 4
+
+    def go_on(out, init="dyn", **other):
+        vars(model.dynamics).update(other)
+        worldsim.train_dynamics(
+            toy_data(), trained / "tok", tmp_path / out, steps=1, model=model,
+            init=trained / init, **quick,
+        )  # fmt: skip
+
+    go_on("on", context=8)
     with pytest.raises(ValueError, match="remembers 8 frames, got 4; leave it out"):
-        worldsim.train_dynamics(
-            toy_data(), trained / "tok", tmp_path / "short", steps=1, model=model,
-            init=trained / "dyn", **quick,
-        )  # fmt: skip
-    model.dynamics.context, model.dynamics.cells = 8, 48
+        go_on("short", context=4)
     with pytest.raises(ValueError, match="`cells` must be that of `init`, 32, got 48"):
-        worldsim.train_dynamics(
-            toy_data(), trained / "tok", tmp_path / "wide", steps=1, model=model,
-            init=trained / "dyn", **quick,
-        )  # fmt: skip
+        go_on("wide", context=8, cells=48)
     assert not (tmp_path / "wide").exists()  # refused before anything is tokenised
-    model.dynamics.cells, model.dynamics.depth = 32, 2
     with pytest.raises(ValueError, match="same architecture.* or fewer"):
-        worldsim.train_dynamics(
-            toy_data(), trained / "tok", tmp_path / "off", steps=1, model=model,
-            init=trained / "dyn/world", **quick,
-        )  # fmt: skip
+        go_on("off", "dyn/world", cells=32, depth=2)
 
 
 def test_a_world_goes_on_in_its_own_architecture_without_naming_it(trained, tmp_path):

@@ -23,12 +23,21 @@ def frame_of(env: Env, observation: Any) -> np.ndarray:
         ValueError: If the env's observations are no pictures and it renders none.
     """
     seen = is_picture(env.observation_space)
-    frame = np.array(observation if seen else env.render())
+    return as_frame(observation if seen else env.render(), type(env.unwrapped).__name__)
+
+
+def as_frame(pixels: Any, whose: str) -> np.ndarray:
+    """Return pixels `(h, w, 3)` of some env in an array of their own.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    frame = np.array(pixels)
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         got = "None" if frame.dtype == object else f"{frame.dtype} {frame.shape}"
         raise ValueError(
-            f"an env must render uint8 pixels of shape (h, w, 3), got {got} from "
-            f'{type(env.unwrapped).__name__}; make it with render_mode="rgb_array"'
+            f"an env must render uint8 pixels of shape (h, w, 3), got {got} from {whose}; "
+            'make it with render_mode="rgb_array"'
         )
     return frame
 

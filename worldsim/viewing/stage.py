@@ -16,6 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import TimeLimit
 
+from worldsim.images import as_frame
 from worldsim.spaces import flatten_action
 from worldsim.viewing.analogue import add_axes, analogue_bindings, keys_from_axes
 from worldsim.viewing.keyboard import Bindings, action_from_keys, key_bindings, keys_from_action
@@ -283,14 +284,7 @@ class Stage:
     def _frame(self) -> np.ndarray:
         """Return the pixels `(h, w, 3)` of this moment, in an array of their own."""
         frame = self.env.render() if self.env.render_mode == "rgb_array" else self.observation
-        frame = np.array(frame)
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(
-                "an env is played through its pixels, (h, w, 3) uint8, got "
-                f"{frame.dtype} {frame.shape} from {self.title}; make it with "
-                'render_mode="rgb_array"'
-            )
-        return frame
+        return as_frame(frame, self.title)
 
 
 def world_of(env: gymnasium.Env) -> Any:
