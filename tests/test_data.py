@@ -378,5 +378,5 @@ def test_preview_draws_a_sheet_and_a_film(dataset, tmp_path):
     assert read_video(tmp_path / "film.mp4").shape == (10, 2 * (32 + 14), 2 * 48, 3)
     with pytest.raises(ValueError, match="must end in"):
         preview(dataset, tmp_path / "film.txt")
-    with pytest.raises(ValueError, match="`columns` must be above 0, got 0"):
+    with pytest.raises(ValueError, match="`columns` must be at least 1, got 0"):
         preview(dataset, tmp_path / "sheet.png", columns=0)

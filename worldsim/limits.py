@@ -22,16 +22,14 @@ def check_shares(settings: Any, *names: str) -> None:
 
 
 def check_counts(least: int = 1, **counts: Any) -> None:
-    """Refuse what is no whole number of at least `least`; None is the default."""
+    """Refuse what is no whole number of at least `least`; None stands for a default."""
     for name, count in counts.items():
         if count is not None and (not isinstance(count, Integral) or isinstance(count, bool)):
             raise TypeError(
                 f"`{name}` must be a whole number, got {type(count).__name__} {count!r}"
             )
         if count is not None and count < least:
-            raise ValueError(
-                f"`{name}` must be at least {least}, got {count}; leave it out for the default"
-            )
+            raise ValueError(f"`{name}` must be at least {least}, got {count}")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:

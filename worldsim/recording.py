@@ -34,6 +34,7 @@ from worldsim.datasets.observing import (
 )
 from worldsim.filmed import names_function, open_env
 from worldsim.images import frame_of
+from worldsim.limits import check_counts
 from worldsim.spaces import Policy, afresh, flatten_action
 from worldsim.workers import run_parallel
 
@@ -75,16 +76,14 @@ def record(
         The data set: a `DiskDataset` if `out` is given, else a `MemoryDataset`.
 
     Raises:
-        TypeError: If `env` is no env and makes none, or cannot be sent to workers.
+        TypeError: If `env` is no env and makes none, or cannot be sent to workers; if a count is no
+            whole number.
         ValueError: If a number or the policy makes no sense, an episode never ends, or `out` was
             begun with other settings.
         FileExistsError: If `out` holds something else than a data set.
     """
-    for name, value in {"episodes": episodes, "workers": workers, "max_steps": max_steps}.items():
-        if not (name == "max_steps" and value is None) and (type(value) is not int or value < 1):
-            raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
-    if seed < 0:
-        raise ValueError(f"`seed` must be at least 0, got {seed}")
+    check_counts(episodes=episodes, workers=workers, max_steps=max_steps)
+    check_counts(0, seed=seed)
     probe, make = _open_env(env)
     try:
         _chooser(probe, policy, seed)  # refuses a policy that this env does not know

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from worldsim.data import DiskDataset, MemoryDataset
 from worldsim.datasets.episodes import Episode
 from worldsim.images import contact_sheet, draw_text, write_image
+from worldsim.limits import check_counts
 from worldsim.spaces import action_bounds
 from worldsim.video import VideoWriter
 
@@ -70,9 +71,9 @@ def preview(
     path = Path(out)
     if path.suffix not in (".png", ".jpg", ".mp4"):
         raise ValueError(f"`out` must end in .png, .jpg or .mp4, got {str(out)!r}")
-    for name, value in (("episodes", episodes), ("columns", columns), ("seconds", seconds)):
-        if not value > 0:
-            raise ValueError(f"`{name}` must be above 0, got {value}")
+    check_counts(episodes=episodes, columns=columns, scale=scale)
+    if not seconds > 0:
+        raise ValueError(f"`seconds` must be above 0, got {seconds}")
     if not len(dataset):
         raise ValueError("a data set must hold an episode to draw, got none; record some first")
     info = dataset.info

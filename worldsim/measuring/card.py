@@ -44,7 +44,8 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         tuple(f"actions/frame/16/{way} dB" for way in ("true", "shuffled", "no-op", "shifted")),
     ),
     (
-        "what shuffled actions cost at 16 frames: the dream, the simulator", "{:.1f}, {:.1f} dB",
+        "what shuffled actions cost at the last of 16 frames: the dream, the simulator",
+        "{:.1f}, {:.1f} dB",
         ("actions/gap_dB", "actions/simulator_gap_dB"),
     ),
     (

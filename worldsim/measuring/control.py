@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from worldsim.measuring.dreaming import dream, film_strip
+from worldsim.measuring.heldout import HeldOut
 from worldsim.measuring.metrics import psnr, squared_error
 from worldsim.measuring.report import Plot, Strip
 from worldsim.measuring.study import Skip, Study, distance, hold, other_actions, share
-from worldsim.spaces import action_bounds
 
 REVISITED = 12  # starts that the simulator replays for the revisit section
 
@@ -29,6 +29,7 @@ def measure_actions(study: Study) -> dict[str, Any]:
     clips = study.short_clips
     if len(clips) < 2:
         raise Skip("needs at least 2 clips")
+    _need_actions(clips)
     c, own = clips.context, clips.actions
     changed = {"shuffled": other_actions(clips), "no-op": own.copy(), "shifted": own.copy()}
     changed["no-op"][:, c - 1 :] = study.idle
@@ -65,13 +66,14 @@ def measure_actions(study: Study) -> dict[str, Any]:
 def measure_counterfactual(study: Study) -> dict[str, Any]:
     """From one start, run the simulator under actions A (recorded) and B (another clip's).
 
-    A pair matches when the dream under A is nearer to real A than to real B, and the dream under B
-    nearer to real B; "A" and "B" are the two by themselves. "visible" counts only pairs in which
-    the real futures differ by more than 4 of 255. "jointly" asks of both dreams at once whether
-    they lie nearer to their own futures than to each other's, which forgives an error that both
-    have in common. The gaps are the PSNR between real A and real B, and between the two dreams.
-    Frames come from replaying each recording by its seed.
+    "match" is the share of dreams that are nearer to the real future of their own actions than to
+    the other's, chance being a half; "A" and "B" are the two kinds by themselves. "visible" counts
+    only pairs in which the real futures differ by more than 4 of 255. "jointly" asks of both dreams
+    at once whether they lie nearer to their own futures than to each other's, which forgives an
+    error that both have in common. The gaps are the PSNR between real A and real B, and between the
+    two dreams. Frames come from replaying each recording by its seed.
     """
+    _need_actions(study.clips)
     clips, real_a, real_b = study.rivals
     k = min(16, clips.horizon)
     clips, real_a, real_b = clips.first(k), real_a[:, :k], real_b[:, :k]
@@ -88,7 +90,7 @@ def measure_counterfactual(study: Study) -> dict[str, Any]:
     lines = {"match": both, "A alone": first.mean(0), "B alone": second.mean(0)}
     lines |= {"jointly": joint.mean(0)}
     study.plots["counterfactual-match"] = Plot(
-        "Counterfactual match", "imagined frame", "share of pairs",
+        "Counterfactual match", "imagined frame", "share nearer to their own future",
         {name: (frames, line.tolist()) for name, line in lines.items()},
     )  # fmt: skip
     for i in np.linspace(0, len(clips) - 1, min(3, len(clips))).astype(int):
@@ -160,13 +162,14 @@ def measure_steering(study: Study, within: int = 5) -> dict[str, Any]:
 def _left_right(study: Study) -> tuple[np.ndarray, np.ndarray]:
     """Return the flat actions of full left and full right, with gas where the keys say so.
 
-    What the keys mean, but with the axis that tells them apart at its bounds.
+    What the keys mean, but with the axis that tells them apart at its bounds; where it has none, at
+    the least and the greatest value that the world was trained with.
     """
     for with_gas in (["up"], []):
         left, right = (study.held(side, *with_gas) for side in ("left", "right"))
         if left is None or right is None:
             continue
-        low, high = action_bounds(study.data.info.action_space)
+        low, high = study.world.cfg.action_low, study.world.cfg.action_high
         turned, up = left != right, left > right
         full_left = np.where(turned, np.where(up, high, low), left)
         full_right = np.where(turned, np.where(up, low, high), right)
@@ -202,7 +205,8 @@ def measure_driving(study: Study, patience: int = 10) -> dict[str, Any]:
     )  # fmt: skip
     on = probe.read(made.frames).numbers["on_road"] > 0.5
     reads, truths = [], []
-    for index in range(min(len(study.data), 12)):
+    known = "on_road" in study.data.state_keys
+    for index in study.unseen[:12] if known else ():
         episode = study.data[index]
         reads.append(_stays(probe.read(episode.frames[None]).numbers["on_road"] > 0.5, patience)[0])
         truths.append(_stays(episode.state["on_road"][None, 1:] > 0.5, patience)[0])
@@ -248,7 +252,13 @@ def measure_revisit(study: Study, settle: int = 48, wait: int = 64, turn: int = 
         pass  # actions without sides
     starts, table, real = study.starts, {}, {}
     c, few = starts.context, min(REVISITED, len(starts))
-    made = {name: _follow(study, plan) for name, plan in plans.items()}
+    past = starts.actions[:, : c - 1]
+    made = {
+        name: study.predict(
+            starts.given, np.concatenate([past, np.repeat(plan[None], len(past), 0)], 1)
+        )
+        for name, plan in plans.items()
+    }
     try:
         for name, plan in plans.items():
             runs = [np.concatenate([a[: c - 1], plan]) for a in starts.actions[:few]]
@@ -284,12 +294,7 @@ def measure_revisit(study: Study, settle: int = 48, wait: int = 64, turn: int = 
     return {"starts": few, "change_when_driving_of_255": moving, "way": table}
 
 
-def _follow(study: Study, plan: np.ndarray) -> np.ndarray:
-    """Dream from each start under the same actions `(k, a)`: `(b, k, h, w, 3)`."""
-    starts, k = study.starts, len(plan)
-    past = starts.actions[:, : starts.context - 1]
-    actions = np.concatenate([past, np.repeat(plan[None], len(starts), 0)], 1)
-    return dream(
-        study.world, starts.given, actions, k,
-        sampler_steps=study.steps, seed=study.cfg.seed,
-    ).frames  # fmt: skip
+def _need_actions(clips: HeldOut) -> None:
+    """Refuse to ask what actions do where none were recorded."""
+    if not clips.known[:, clips.context - 1 :].all(1).any():
+        raise Skip("the recordings hold no actions")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.measuring.heldout import HeldOut
@@ -48,6 +49,7 @@ def dream(
     actions: np.ndarray | None,
     horizon: int,
     *,
+    known: np.ndarray | None = None,
     autopilot: bool = False,
     prompts: list[str | None] | None = None,
     later_prompts: list[str | None] | None = None,
@@ -63,6 +65,7 @@ def dream(
         actions: `(b, t - 1 + horizon, a)` flattened, not scaled; under `autopilot` only the first
             `t - 1` are read.
         horizon: Frames to imagine.
+        known: `(b, t - 1 + horizon)` bool, which of the actions are labels; None is all.
         autopilot: Let the world's own policy act.
         prompts: One per row; None for no prompt.
         later_prompts: In force from the first imagined frame on, after the given frames were read
@@ -90,14 +93,18 @@ def dream(
     else:
         t = given.shape[1]
         lead = torch.zeros(b, t, world.dynamics.cfg.action_dim, device=world.device)
+        labelled = torch.ones(b, t - 1 + horizon, dtype=torch.bool)
+        if known is not None:
+            labelled = torch.from_numpy(known)
         if t > 1:
             lead[:, 1:] = scaled[:, : t - 1]
-        rollout.prefill(rows, encode(world, given), lead)
+        rollout.prefill(rows, encode(world, given), lead, F.pad(labelled[:, : t - 1], (1, 0)))
     if later_prompts:
         rollout.set_prompts(rows, list(later_prompts))
     for i in range(horizon - len(made)):
-        action = rollout.policy if autopilot or scaled is None else scaled[:, t - 1 + i]
-        now = rollout.step(action)
+        own = autopilot or scaled is None
+        action = rollout.policy if own else scaled[:, t - 1 + i]
+        now = rollout.step(action, None if own else labelled[:, t - 1 + i])
         made.append(now.latents)
         shown.append(rollout.frames().cpu())
         done.append(action)
@@ -133,11 +140,16 @@ class WorldPredict:
     def __init__(self, world: World, sampler_steps: int | None = None, seed: int = 0) -> None:
         self.world, self.steps, self.seed = world, sampler_steps, seed
 
-    def __call__(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Predict `(b, k, h, w, 3)` from `(b, t, h, w, 3)` and `(b, t - 1 + k, a)`."""
+    def __call__(
+        self, frames: np.ndarray, actions: np.ndarray, known: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Predict `(b, k, h, w, 3)` from `(b, t, h, w, 3)` and `(b, t - 1 + k, a)`.
+
+        `known` `(b, t - 1 + k)` says which of the actions are labels; None is all.
+        """
         horizon = actions.shape[1] - frames.shape[1] + 1
-        made = dream(self.world, frames, actions, horizon, sampler_steps=self.steps, seed=self.seed)
-        return made.frames
+        settings = {"sampler_steps": self.steps, "seed": self.seed}
+        return dream(self.world, frames, actions, horizon, known=known, **settings).frames
 
 
 def rollout_quality(
@@ -169,11 +181,11 @@ def rollout_quality(
     horizons = horizons or tuple(h for h in (1, 4, 16) if h <= clips.horizon)
     check_horizons(horizons, clips.horizon)
     clips = clips.first(max(horizons))
-    made = dream(world, clips.given, clips.actions, clips.horizon, sampler_steps=steps, seed=seed)
-    error = squared_error(made.frames, clips.future)
+    made = WorldPredict(world, steps, seed)(clips.given, clips.actions, clips.known)
+    error = squared_error(made, clips.future)
     copy = squared_error(copy_last(clips.given, clips.actions), clips.future)
     table = fidelity(error, copy, horizons)
-    changed = changed_fidelity(made.frames, clips.future, clips.given[:, -1], horizons)
+    changed = changed_fidelity(made, clips.future, clips.given[:, -1], horizons)
     scores = {}
     for horizon, row in table.items():
         row |= changed[horizon]

@@ -12,6 +12,7 @@ class HeldOut:
     Attributes:
         frames: `(b, t, h, w, 3)` uint8; the first `context` are given to the world.
         actions: `(b, t - 1, a)` float32, flattened, not scaled.
+        known: `(b, t - 1)` bool, whether the action was recorded.
         rewards: `(b, t - 1)`.
         terminated: `(b, t - 1)` bool.
         state: Ground truth, `(b, t, ...)` each.
@@ -23,6 +24,7 @@ class HeldOut:
 
     frames: np.ndarray
     actions: np.ndarray
+    known: np.ndarray
     rewards: np.ndarray
     terminated: np.ndarray
     state: dict[str, np.ndarray]
@@ -52,7 +54,7 @@ class HeldOut:
     def rows(self, index: np.ndarray) -> "HeldOut":
         """Return some of the clips; `index` holds numbers or flags."""
         index = np.arange(len(self))[index]
-        arrays = ("frames", "actions", "rewards", "terminated", "place")
+        arrays = ("frames", "actions", "known", "rewards", "terminated", "place")
         return replace(
             self,
             **{name: getattr(self, name)[index] for name in arrays},
@@ -68,6 +70,7 @@ class HeldOut:
             self,
             frames=self.frames[:, :t],
             actions=self.actions[:, : t - 1],
+            known=self.known[:, : t - 1],
             rewards=self.rewards[:, : t - 1],
             terminated=self.terminated[:, : t - 1],
             state={name: values[:, :t] for name, values in self.state.items()},
@@ -108,7 +111,7 @@ def cut_clips(
     if ends:
         wanted = [i for i in usable if dataset.outline(i).terminated[-1]][:count]
         if not wanted:
-            raise ValueError("no episode of the data set terminates; record some that do")
+            raise ValueError(f"no episode of {t} frames or more terminates; record some that do")
     parts, episode, loaded = [], None, -1
     for index in map(int, wanted):
         if index != loaded:  # sorted, so that each episode is decoded once
@@ -120,9 +123,9 @@ def cut_clips(
 
 
 def cut_short(dataset, count: int) -> HeldOut:
-    """Cut clips of 16 given frames and 16 to predict; of two halves where episodes are shorter."""
-    longest = max(dataset.lengths) + 1
-    part = 16 if longest >= 32 else longest // 2
+    """Cut clips of 16 given frames and 16 to predict; of two halves where most are shorter."""
+    usual = int(np.median(dataset.lengths)) + 1
+    part = 16 if usual >= 32 else max(1, usual // 2)
     return cut_clips(dataset, count, context=part, horizon=part)
 
 
@@ -149,6 +152,7 @@ def _cut(episode, index: int, first: int, t: int, context: int) -> dict:
     return {
         "frames": episode.frames[frames].copy(),
         "actions": episode.actions[steps],
+        "known": episode.action_known[steps],
         "rewards": episode.rewards[steps],
         "terminated": episode.terminated[steps],
         "state": {name: values[frames] for name, values in episode.state.items()},
@@ -159,7 +163,7 @@ def _cut(episode, index: int, first: int, t: int, context: int) -> dict:
 
 
 def _stack(parts: list[dict], context: int) -> HeldOut:
-    arrays = ("frames", "actions", "rewards", "terminated", "place")
+    arrays = ("frames", "actions", "known", "rewards", "terminated", "place")
     state = {name: np.stack([p["state"][name] for p in parts]) for name in parts[0]["state"]}
     return HeldOut(
         **{name: np.stack([p[name] for p in parts]) for name in arrays},

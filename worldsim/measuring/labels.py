@@ -78,7 +78,7 @@ def collect(
         count += take + 1
         for name in numbers:
             truth = true_number(episode.state, name)
-            if truth is not None:
+            if truth is not None and truth.ndim == 1:
                 columns.setdefault(name, []).append(truth[1:][part])
         known = episode.action_known[part]
         if discrete:
@@ -92,10 +92,11 @@ def collect(
     labels = {name: np.concatenate(parts) for name, parts in values.items()}
     names = {name: tuple(sorted(set(column) - {""})) for name, column in labels.items()}
     names = {name: known for name, known in names.items() if len(known) > 1}
+    truths = {name: np.concatenate(parts).astype(np.float32) for name, parts in columns.items()}
     return Labelled(
         torch.cat(pictures),
         torch.cat(windows),
-        {name: np.concatenate(parts).astype(np.float32) for name, parts in columns.items()},
+        {name: truth for name, truth in truths.items() if not np.isnan(truth).all()},
         {name: _indices(labels[name], known) for name, known in names.items()},
         names,
         np.concatenate(stretches),

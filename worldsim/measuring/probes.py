@@ -169,7 +169,9 @@ class Probe(nn.Module):
 def train_probe(train: Labelled, test: Labelled, cfg: ProbeConfig, progress: bool = True) -> Probe:
     """Train a probe on some real frames and score it on others (`probe.scores`)."""
     torch.manual_seed(cfg.seed)
-    limits = {k: _limits(v) for k, v in train.numbers.items() if not k.startswith("action.")}
+    # actions and shares have limits of their own
+    free = [k for k in train.numbers if k != "on_road" and not k.startswith("action.")]
+    limits = {k: _limits(train.numbers[k]) for k in free}
     counted = {k: np.clip(v, *limits.get(k, (-np.inf, np.inf))) for k, v in train.numbers.items()}
     scale = {k: (float(np.nanmean(v)), float(np.nanstd(v)) + 1e-6) for k, v in counted.items()}
     probe = Probe(scale, train.names, limits).to(memory_format=torch.channels_last).train()
@@ -230,6 +232,8 @@ def score_probe(
     numbers, chances = probe.look(frames, test.windows)
     scores = {}
     for name, read in numbers.items():
+        if name not in test.numbers:
+            continue
         real = probe.within(name, test.numbers[name])
         seen = ~np.isnan(real)
         scores[f"{name}_r2"] = r_squared(read[seen], real[seen])

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from worldsim.filmed import open_env
+from worldsim.images import frame_of
 from worldsim.policies import choose_policy
 from worldsim.spaces import unflatten_action
 
@@ -30,24 +31,24 @@ class Simulator:
             raise Skip(f"the simulator {info.env_id!r} cannot be made here: {error}") from error
         if self.env.action_space != info.action_space:
             raise Skip(f"the simulator {info.env_id!r} takes other actions than were recorded")
+        frame = frame_of(self.env, self.env.reset(seed=0)[0])
+        if frame.shape[:2] != tuple(info.frame_size):
+            raise Skip(
+                f"the simulator {info.env_id!r} shows frames of {frame.shape[:2]}, recorded were "
+                f"{tuple(info.frame_size)}: it was wrapped"
+            )
         self.space = info.action_space
         self.policy = choose_policy("", self.env)
 
     def run(self, seed: int, actions: np.ndarray, keep: int) -> np.ndarray:
         """Reset with `seed`, act `(n, a)`; return the last `keep` frames `(keep, h, w, 3)`."""
         observation, _ = self.env.reset(seed=seed)
-        frames = [self._frame(observation)] if keep > len(actions) else []
+        frames = [frame_of(self.env, observation)] if keep > len(actions) else []
         over = False
         for i, action in enumerate(actions):
             if not over:
                 step = self.env.step(unflatten_action(self.space, action))
                 observation, over = step[0], step[2] or step[3]
             if i >= len(actions) - keep:
-                frames.append(self._frame(observation))
+                frames.append(frame_of(self.env, observation))
         return np.stack(frames)
-
-    def _frame(self, observation: Any) -> np.ndarray:
-        image = isinstance(observation, np.ndarray) and observation.dtype == np.uint8
-        if image and observation.ndim == 3 and observation.shape[-1] == 3:
-            return observation.copy()
-        return np.asarray(self.env.render())

@@ -56,8 +56,8 @@ class EvaluateConfig:
     guidance: float | None = None
     """Strength of prompts in the text section; None is the world's own."""
     replays: int = 40
-    """Clips for which the simulator is asked what other actions would have brought; 0 asks it
-    nothing, which saves the time of replaying each clip's episode twice."""
+    """Clips for which the simulator is asked what other actions would have brought; 0 saves the
+    time of replaying each clip's episode twice."""
     starts: int = 20
     """Starts for steering and driving."""
     drive_frames: int = 200
@@ -163,8 +163,7 @@ class Study:
     def probe_check(self) -> Labelled:
         """Real frames that the probe has not seen."""
         cfg = self.cfg.probe
-        episodes = range(1, len(self.data), 2) if self._splits else None
-        return collect(self.data, cfg.numbers, cfg.attributes, episodes=episodes)
+        return collect(self.data, cfg.numbers, cfg.attributes, episodes=self.unseen)
 
     @cached_property
     def _splits(self) -> bool:
@@ -182,6 +181,11 @@ class Study:
                 f"{len(self.data)}; record more or set `probe_data`"
             )
         return alone
+
+    @property
+    def unseen(self) -> range:
+        """The held-out episodes that the probe has not learned from."""
+        return range(1, len(self.data), 2) if self._splits else range(len(self.data))
 
     @cached_property
     def _lessons(self) -> tuple[Any, range]:
@@ -204,7 +208,7 @@ class Study:
     @cached_property
     def imagined(self) -> np.ndarray:
         """What the world makes of the clips: `(b, horizon, h, w, 3)`."""
-        return self.predict(self.clips.given, self.clips.actions)
+        return self.predict(self.clips.given, self.clips.actions, self.clips.known)
 
     @property
     def early(self) -> np.ndarray:
@@ -274,7 +278,8 @@ class Study:
             self.data, 6 * self.cfg.starts, context=self.cfg.context, horizon=horizon,
             seed=self.cfg.seed + 1,
         )  # fmt: skip
-        state = {name: values[:, self.cfg.context - 1] for name, values in pool.state.items()}
+        last = self.cfg.context - 1
+        state = {name: v[:, last] for name, v in pool.state.items() if v.ndim == 2}
         good = np.ones(len(pool), bool)
         if "style" in state:
             good &= state["style"] == 0
@@ -286,8 +291,9 @@ class Study:
             good &= state["speed"] > np.quantile(state["speed"], 0.1)
         else:
             good &= squared_error(pool.given[:, 0], pool.given[:, -1]) > 0
-        order = np.argsort(~good, kind="stable")[: self.cfg.starts]
-        return pool.rows(order)
+        mixed = np.random.default_rng(self.cfg.seed).permutation(len(pool))  # of all episodes
+        order = mixed[np.argsort(~good[mixed], kind="stable")]
+        return pool.rows(order[: self.cfg.starts])
 
     def held(self, *keys: str) -> np.ndarray | None:
         """Return the flat action `(a,)` of holding `keys`; None if the data have no such keys."""

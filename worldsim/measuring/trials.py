@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from worldsim.doubt import lost_again
 from worldsim.measuring.dreaming import Dream, dream, encode, film_strip
 from worldsim.measuring.heldout import HeldOut, cut_clips
 from worldsim.measuring.labels import scene_values
@@ -28,16 +29,18 @@ from worldsim.rollout import Rollout
 HORIZON_TO_SHOW = 24  # frames within which a changed prompt must show
 EVERY = 4  # one in so many frames is looked at for drift
 WINDOW = 16 // EVERY
+PLACE = ("biome", "traffic")  # what a prompt in mid-clip leaves as it is
 
 
 def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     """Ask for scenes in held-out phrasings; a classifier trained on real frames says what shows.
 
     "from nothing": the prompt alone, under the world's own policy, judged over the last 16 of 24
-    frames. "after a change": from a recorded start, a prompt with another time and weather takes
-    over; judged over the last 8 of 24 frames. Shown is what those frames say together. "night" is
-    the share of prompts with night that gave night. Beside each the classifier's own accuracy,
-    on real clips of 16 frames and on single frames, of episodes that it has not seen.
+    frames. "after a change": from a recorded start, a prompt for the same place at another time
+    and in other weather takes over; judged over the last 8 of 24 frames. "kept" is the share that
+    still shows the place. Shown is what those frames say together. "night" is the share of prompts
+    with night that gave night. Beside each the classifier's own accuracy, on real clips of 16
+    frames and on single frames, of episodes that it has not seen.
     """
     probe, cfg = study.probe, study.cfg
     attributes = [name for name in cfg.probe.attributes if name in probe.classes]
@@ -49,8 +52,8 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     made = dream(study.world, None, None, frames, prompts=prompts, seed=cfg.seed, **settings)
     from_nothing = _shown(study, made.frames[:, -17:], wanted)
     starts = cut_clips(study.data, cfg.prompts, context=cfg.context, horizon=1, seed=cfg.seed + 2)
-    kept = _places(study, starts)
-    changed, later = _asked(study, attributes, cfg.prompts, rng, kept)
+    before = _before(study, starts, attributes)
+    changed, later = _asked(study, attributes, cfg.prompts, rng, before)
     after = dream(
         study.world, starts.given, starts.actions, HORIZON_TO_SHOW, prompts=list(starts.captions),
         later_prompts=later, seed=cfg.seed, **settings,
@@ -59,7 +62,7 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     table = {
         name: {
             "from nothing": share(from_nothing[name]),
-            "after a change": share(after_change[name]),
+            "kept" if name in PLACE else "after a change": share(after_change[name]),
             "classifier on real clips": probe.scores.get(f"{name}_of_clips", float("nan")),
             "on single frames": probe.scores.get(f"{name}_accuracy", float("nan")),
             "chance": 1 / len(probe.classes[name]),
@@ -69,7 +72,9 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     figures = {
         "asked": len(prompts),
         "shown_from_nothing": share(np.concatenate(list(from_nothing.values()))),
-        "shown_after_a_change": share(np.concatenate(list(after_change.values()))),
+        "shown_after_a_change": share(
+            [shown for name in attributes if name not in PLACE for shown in after_change[name]]
+        ),
     }
     for name, films, said in (
         ("from-nothing", made.frames, prompts),
@@ -88,14 +93,14 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     return figures | {"attribute": table}
 
 
-def _places(study: Study, starts: HeldOut) -> list[dict[str, str]]:
-    """Return biome and traffic where each clip's last given frame was taken."""
-    shown = scene_values(study.data, sorted(set(starts.place[:, 0].tolist())), "biome")
-    places = []
-    for scene, (episode, first) in zip(starts.scenes, starts.place.tolist(), strict=True):
-        biome = shown[episode][first + starts.context - 1] or scene.get("biome")
-        places.append({"biome": biome, "traffic": scene.get("traffic")})
-    return places
+def _before(study: Study, starts: HeldOut, attributes: list[str]) -> list[dict[str, str]]:
+    """Return the scene that each clip's last given frame shows."""
+    episodes = sorted(set(starts.place[:, 0].tolist()))
+    shown = {name: scene_values(study.data, episodes, name) for name in attributes}
+    return [
+        scene | {n: v for n in attributes if (v := shown[n][episode][first + starts.context - 1])}
+        for scene, (episode, first) in zip(starts.scenes, starts.place.tolist(), strict=True)
+    ]
 
 
 def _asked(
@@ -103,9 +108,12 @@ def _asked(
     attributes: list[str],
     count: int,
     rng: np.random.Generator,
-    kept: list | None = None,
+    before: list[dict] | None = None,
 ) -> tuple[list[dict], list[str]]:
-    """Draw scenes and describe them in phrasings held out from training."""
+    """Draw scenes and describe them in phrasings held out from training.
+
+    After the scenes `before` each keeps its place, and every other attribute is another one.
+    """
     from worldsim.captions import caption
 
     known = study.probe.classes
@@ -114,9 +122,10 @@ def _asked(
     for i in range(count):
         scene = dict(examples[i % len(examples)])
         scene.pop("next_biome", None)
-        scene |= {name: str(rng.choice(known[name])) for name in attributes}
-        if kept:
-            scene |= {k: v for k, v in kept[i].items() if v}
+        was = before[i] if before else {}
+        for name in attributes:
+            scene[name] = str(rng.choice([v for v in known[name] if v != was.get(name)]))
+        scene |= {name: was[name] for name in PLACE if was.get(name)}
         scenes.append(scene)
         length = str(rng.choice(["sentence", "paragraph"]))  # short ones may leave things unsaid
         prompts.append(caption(scene, {}, rng, length, split="test"))
@@ -213,9 +222,7 @@ def _ways(study: Study, n: int, k: int) -> np.ndarray:
 @torch.inference_mode()
 def _statistics(study: Study, latents: torch.Tensor) -> np.ndarray:
     """Return colour statistics and re-encoding error of latents `(b, c, h, w)`: `(b, 8)`."""
-    frames = study.world.decode(latents)
-    again = study.world.encode(frames).float()
-    lost = (again - latents.float()).square().mean((1, 2, 3)).sqrt()
+    frames, lost = study.world.decode(latents), lost_again(study.world, latents)
     return np.concatenate([frame_statistics(frames.cpu().numpy()), lost[:, None].cpu().numpy()], 1)
 
 
