@@ -19,6 +19,7 @@ from worldsim.envs.doom_rules import air_item
 from worldsim.envs.doom_scenes import AIRS, CHOICES, SCENARIOS, check_scene, draw_scene
 from worldsim.envs.scenes import check_options, check_size
 
+from worldsim.limits import check_choice
 from worldsim.viewing.screen import Screen
 
 AMMO = 50  # what fills the bar
@@ -65,6 +66,7 @@ class DoomEnv(gym.Env):
         change_probability: float = 0.002,
     ) -> None:
         h, w = check_size(frame_size)
+        check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
         import_vizdoom()
         self.render_mode, self.frame_size = render_mode, (h, w)
         self.given, self.change_probability = check_scene(scene), change_probability
@@ -184,7 +186,7 @@ class DoomEnv(gym.Env):
     def render(self) -> np.ndarray | None:
         """Return the current picture `(h, w, 3)` uint8."""
         self._need_reset("render")
-        return None if self.render_mode == "human" else self.picture.copy()
+        return self.picture.copy() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         """End the game's process and close the window; a second call does nothing."""

@@ -25,6 +25,7 @@ from worldsim.envs.scenes import (
 )
 from worldsim.envs.traffic import Traffic
 
+from worldsim.limits import check_choice
 from worldsim.viewing.screen import Screen
 
 PHYSICS_STEPS = 5
@@ -71,9 +72,9 @@ class DriveEnv(gym.Env):
         change_probability: float = 0.002,
         style: str | None = None,
     ) -> None:
-        if camera not in MOUNTS:
-            raise ValueError(f"`camera` must be one of {', '.join(MOUNTS)}, got {camera!r}")
+        check_choice("camera", camera, list(MOUNTS))
         h, w = check_size(frame_size)
+        check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
         self.render_mode, self.camera, self.frame_size = render_mode, camera, (h, w)
         self.given, self.change_probability = self._check_scene(scene), change_probability
         self.style = _check_style(style)
@@ -200,7 +201,7 @@ class DriveEnv(gym.Env):
     def render(self) -> np.ndarray | None:
         """Return the current picture `(h, w, 3)` uint8."""
         self._need_reset("render")
-        return None if self.render_mode == "human" else self.picture.copy()
+        return self.picture.copy() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         """Free physics and window; a second call does nothing."""

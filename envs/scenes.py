@@ -136,9 +136,9 @@ def check_size(frame_size: Any) -> tuple[int, int]:
         ValueError: If that is no size, or a very small one.
     """
     sides = np.atleast_1d(frame_size).tolist()
-    if len(sides) != 2 or min(sides) < 16:
+    if len(sides) != 2 or not all(isinstance(n, int) and n >= 16 for n in sides):
         raise ValueError(f"`frame_size` must be (h, w) of at least 16 pixels, got {frame_size}")
-    return int(sides[0]), int(sides[1])
+    return sides[0], sides[1]
 
 
 def check_options(options: dict[str, Any] | None, *known: str) -> dict[str, Any]:
@@ -148,9 +148,9 @@ def check_options(options: dict[str, Any] | None, *known: str) -> dict[str, Any]
         ValueError: If there is one that nobody reads.
     """
     unknown = set(options or ()) - set(known)
-    if unknown:
+    if unknown or not isinstance(options or {}, dict):
         raise ValueError(
-            f"a reset's options are {', '.join(known)}, got {', '.join(sorted(unknown))}; what "
+            f"a reset's options are {', '.join(known)}, got {', '.join(map(str, unknown))}; what "
             "a scene is like goes into `options={'scene': {...}}`"
         )
     return options or {}

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import gymnasium as gym
 import numpy as np
+import pygame
 import pytest
 from gymnasium.envs.box2d import car_racing
 from gymnasium.error import ResetNeeded
@@ -634,8 +635,8 @@ def test_a_window_shows_the_picture():
     for go in (lambda: env.reset(seed=0), lambda: env.step(STRAIGHT)):
         frame = go()[0]
         assert env.render() is None and frame.shape == (64, 64, 3)
-        assert env.screen.surface.get_size() == (512, 512)
-        assert env.screen.surface.get_at((260, 20))[:3] == tuple(frame[2, 32])
+        assert pygame.display.get_surface().get_size() == (512, 512)
+        assert pygame.display.get_surface().get_at((260, 20))[:3] == tuple(frame[2, 32])
     env.close()
 
 

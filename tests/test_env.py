@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -16,6 +18,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from worldsim.env import WorldEnv
+from worldsim.loading import load
 from worldsim.rollout import Rollout
 from worldsim.vector_env import WorldVectorEnv
 
@@ -522,10 +525,62 @@ def test_a_snapshot_of_another_kind_of_env_is_refused_and_changes_nothing(world)
             env.restore(other.snapshot())
     with pytest.raises(ValueError, match="got str, here"):
         env.restore("yesterday")
+    other = env.snapshot()
+    halves = {name: getattr(other.rollout, name).double() for name in ("latents", "action")}
+    with pytest.raises(ValueError, match="torch.float64"):
+        env.restore(replace(other, rollout=replace(other.rollout, **halves)))
     twin = WorldEnv(world)
     twin.reset(seed=0)
     for action in ACTIONS[:2]:
         assert_frames(env.step(action)[0], twin.step(action)[0], 0)
+
+
+def test_an_env_may_go_in_and_out_of_inference_mode(world):
+    """A planner restores and resets within it, what follows does not know of it."""
+    envs, plain = (WorldVectorEnv(world, 3, horizon=6, obs="torch") for _ in range(2))
+    for each, mode in ((envs, True), (plain, False)):
+        with torch.inference_mode(mode):
+            each.reset(seed=0)
+            each.step(BATCH[0])
+            each.restore(each.snapshot())
+        each.reset(options={"reset_mask": np.array([True, False, True])})
+        each.set_prompt(CAPTIONS[0])
+    assert envs.step(BATCH[1])[0].equal(plain.step(BATCH[1])[0])
+    with torch.inference_mode():
+        loaded = load(Path(__file__).parent / "data/world-v5")
+    assert not loaded.dynamics.head.weight.is_inference()
+
+
+def test_guidance_counts_for_given_frames_too(world):
+    films = []
+    for guidance in (1.0, 8.0):
+        env = WorldEnv(world, guidance=guidance)
+        env.reset(seed=0, options={"frames": FRAMES, "prompt": CAPTIONS[0]})
+        films.append(env.step(ACTIONS[0])[0])
+    assert (films[0] != films[1]).any()
+
+
+def test_a_refused_seed_changes_nothing(world):
+    env, twin = WorldEnv(world), WorldEnv(world)
+    for each in (env, twin):
+        each.reset(seed=0)
+    for seed, error in (([3], TypeError), (1.5, TypeError), (-1, ValueError)):
+        with pytest.raises(error, match="`seed` must be"):
+            env.reset(seed=seed)
+    assert_frames(env.step(ACTIONS[0])[0], twin.step(ACTIONS[0])[0], 0)
+
+
+def test_a_window_outlives_that_of_another_env(world):
+    first, second = (WorldEnv(world, render_mode="human") for _ in range(2))
+    for env in (first, second):
+        env.reset(seed=0)
+    first.close()
+    second.step(ACTIONS[0])
+    second.close()
+    assert not pygame.display.get_init()
+    second.reset(seed=0)
+    second.close()
+    assert not pygame.display.get_init()
 
 
 def test_a_snapshot_continues_exactly_and_can_be_used_again(world):
@@ -677,6 +732,14 @@ def test_what_a_batch_cannot_do_is_refused_and_changes_nothing(world, call, erro
     assert ours[-1]["prompt"].tolist() == theirs[-1]["prompt"].tolist()
     ours, theirs = envs.reset(), untouched.reset()
     assert_frames(ours[0], theirs[0], 0)
+
+
+def test_nobody_reads_the_action_of_a_row_that_is_being_reset(world):
+    envs = WorldVectorEnv(world, 3, horizon=1, autoreset_mode="NextStep")
+    film(envs, BATCH[:1])
+    assert not envs.step(BATCH[0] * np.nan)[3].any()
+    with pytest.raises(ValueError, match="finite"):
+        envs.step(BATCH[0] * np.nan)
 
 
 def test_rows_that_ended_wait_for_their_reset(world):

@@ -97,11 +97,32 @@ def test_what_was_given_is_left_as_it_was(world, video, name):
     assert (video == before).all()
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name not in ("image", "infill")])
+ASKED = CALLS | {
+    "image": lambda world, video, **look: image_to_video(world, video[0], PROMPT, **look),
+    "extend": lambda world, video, **look: extend(world, video, after=3, prompt=PROMPT, **look),
+    "infill": lambda world, video, **look: infill(
+        world, video, np.arange(10) < 6, prompt=PROMPT, **look
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
 def test_guidance_changes_the_film_where_there_is_a_prompt(world, video, name):
-    look = {"prompt": PROMPT} if name == "extend" else {}
-    plain, guided = (CALLS[name](world, video, guidance=g, **look) for g in (1.0, 3.0))
+    plain, guided = (ASKED[name](world, video, guidance=g) for g in (1.0, 3.0))
     assert (plain != guided).any()
+
+
+@pytest.mark.parametrize("name", ["text", "text, full", "image"])
+def test_films_take_the_worlds_own_guidance(world, video, name, monkeypatch):
+    asked = ASKED[name](world, video, guidance=3.0)
+    monkeypatch.setattr(world.cfg, "guidance", 3.0)
+    assert (ASKED[name](world, video) == asked).all()
+
+
+def test_numbers_may_be_numpys(world, video):
+    plain, numpys = ({"seed": kind(1), "sampler_steps": kind(1)} for kind in (int, np.int64))
+    for name in CALLS:
+        assert (CALLS[name](world, video, **plain) == CALLS[name](world, video, **numpys)).all()
 
 
 def test_a_film_follows_its_actions(world):

@@ -21,7 +21,7 @@ SPACES = [
     spaces.Box(-np.inf, np.inf, (2, 2)),
     spaces.Box(0, 255, (2,), np.uint8),
     spaces.Discrete(4),
-    spaces.Discrete(3, start=-1),
+    spaces.Discrete(3, start=-1, dtype=np.int32),
     spaces.MultiDiscrete([2, 3]),
     spaces.MultiDiscrete([[2, 3], [4, 5]]),
     spaces.MultiBinary(5),
@@ -29,6 +29,7 @@ SPACES = [
     spaces.Dict({"turn": spaces.Discrete(3), "force": spaces.Box(-1, 1, (2,))}),
     spaces.Dict([("z", spaces.Discrete(2)), ("a", spaces.Tuple([BOX, spaces.MultiBinary(2)]))]),
     spaces.Tuple([spaces.Discrete(2), BOX]),
+    spaces.Tuple([spaces.Dict({}), BOX]),
 ]
 
 

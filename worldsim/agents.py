@@ -305,7 +305,8 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
             gae_lambda=0.95, ent_coef=0.0 if real else 0.01, learning_rate=3e-4,
         )  # fmt: skip
     else:
-        channels, had = 3 * cfg.frames, known.observation_space.shape
+        channels = envs.single_observation_space.shape[-1] * cfg.frames
+        had = known.observation_space.shape
         if channels not in (had[0], had[-1]):
             raise ValueError(
                 f"the agent at {out} sees observations of shape {had}, got frames={cfg.frames}; "

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import iterate
 from torch import Tensor
 
 from worldsim.limits import check_choice
-from worldsim.spaces import flatten_action
+from worldsim.spaces import flatten_action, null_action
 from worldsim.world import World
 
 OBSERVATIONS = ("pixels", "torch", "latents")
@@ -63,8 +63,8 @@ def read_seeds(seed: Any, num_envs: int) -> list[np.random.Generator | None]:
     return [None if each is None else seeding.np_random(int(each))[0] for each in seeds]
 
 
-def flatten_batch(single: Space, batched: Space, num_envs: int, actions: Any) -> np.ndarray:
-    """Check a batch of actions and return it flattened, `(b, a)`."""
+def flatten_batch(single: Space, batched: Space, actions: Any, ended: np.ndarray) -> np.ndarray:
+    """Check a batch of actions and return it flattened, `(b, a)`; nobody reads those of `ended`."""
     if isinstance(actions, Tensor):
         actions = actions.detach().cpu().numpy()
     try:
@@ -74,6 +74,7 @@ def flatten_batch(single: Space, batched: Space, num_envs: int, actions: Any) ->
             f"`actions` must be a batch in {batched}, got {type(actions).__name__}; "
             "`envs.action_space.sample()` shows a valid one"
         ) from error
-    if len(rows) != num_envs:
-        raise ValueError(f"`actions` must hold one action per env ({num_envs}), got {len(rows)}")
-    return np.stack([flatten_action(single, action) for action in rows])
+    if len(rows) != len(ended):
+        raise ValueError(f"`actions` must hold one action per env ({len(ended)}), got {len(rows)}")
+    read = [null_action(single) if over else row for row, over in zip(rows, ended, strict=True)]
+    return np.stack([flatten_action(single, action) for action in read])

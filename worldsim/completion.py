@@ -32,17 +32,17 @@ class Look:
     Attributes:
         seed: Same seed, same film.
         sampler_steps: Steps per frame; None is the world's default (causal) or the finest (full).
-        guidance: How strongly the prompt is followed; 1 is as learned.
+        guidance: How strongly the prompt is followed; 1 is as learned, None the world's own.
         progress: Whether to show a bar.
     """
 
     seed: int = 0
     sampler_steps: int | None = None
-    guidance: float = 1.0
+    guidance: float | None = None
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.guidance):
+        if self.guidance is not None and not math.isfinite(self.guidance):
             raise ValueError(f"`guidance` must be a finite number, got {self.guidance}; try 1 to 4")
 
 
@@ -72,7 +72,7 @@ class PartialClip:
 def complete(world: World, clip: PartialClip, prompt: str | None, look: Look) -> Tensor:
     """Imagine the unknown frames, window by window; return all `(t, c, h, w)`."""
     t, context = len(clip.latents), world.dynamics.cfg.context
-    g = torch.Generator().manual_seed(look.seed)
+    g = torch.Generator().manual_seed(int(look.seed))
     noise = torch.randn(clip.latents.shape, generator=g)
     latents, known = clip.latents.cpu().clone(), clip.known.clone()
     for part in tqdm(windows(t, 2 * context, clip.backwards), "imagine", disable=not look.progress):
@@ -104,7 +104,8 @@ def denoise(
     """Denoise one window, all frames at once; return `(t, c, h, w)`."""
     model, device = world.dynamics, world.device
     recent = model.cfg.recent
-    steps = look.sampler_steps or model.cfg.max_steps
+    steps = int(look.sampler_steps or model.cfg.max_steps)
+    guidance = world.cfg.guidance if look.guidance is None else look.guidance
 
     def batch(x: Tensor) -> Tensor:
         return x[None].to(device)
@@ -123,7 +124,7 @@ def denoise(
         level = torch.where(known, model.cfg.finest, steps.bit_length() - 1)
         fed = torch.where(per_frame(known), given, x)
         frames = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, labelled)
-        x_hat = _guided(model, frames, prompts, look.guidance)
+        x_hat = _guided(model, frames, prompts, guidance)
         now = torch.full_like(tau, k / steps)
         x = advance(x, x_hat, now, torch.full_like(tau, 1 / steps))
         if clip.cells is not None:

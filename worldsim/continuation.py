@@ -1,5 +1,7 @@
 """Going on from a clip or from nothing, frame by frame."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,14 +43,14 @@ def continue_clip(
     prompt: str | None,
     look: Look,
 ) -> np.ndarray:
-    """Imagine `count` frames after `latents` `(t, c, h, w)`; return `(count, h, w, 3)`."""
-    latents = latents[-world.dynamics.cfg.context :]
-    t = len(latents)
+    """Imagine `count` frames after `latents` `(t, c, h, w)`; return `(count, h, w, 3)`.
+
+    `inside` are the `t - 1` scaled actions between those, if known.
+    """
     rollout = start_rollout(world, look, latents.shape[-2:], prompt)
-    led = lead(world, inside if inside is None or t < 2 else inside[-(t - 1) :], t)
-    known = torch.full((1, t), inside is not None)
-    known[:, 0] = False
-    rollout.prefill([0], latents[None].to(world.device), led[None].to(world.device), known)
+    known = torch.full((1, len(latents)), inside is not None)
+    rollout.prefill([0], latents[None], lead(world, inside, len(latents))[None], known)
+    rollout.age.zero_()  # what is given need not show what the prompt says
     return film(world, go_on(rollout, [rollout.latents], count, actions, look)[1:])
 
 
@@ -60,6 +62,7 @@ def continue_film(
     if frames == t:
         return video
     inside, rest = (None, None) if acts is None else (acts[: t - 1], acts[t - 1 :])
+    look = replace(look, guidance=1.0)  # the prompt is no longer new
     tail = continue_clip(world, made, inside, frames - t, rest, prompt, look)
     return np.concatenate([video, tail])
 

@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 from torch import Tensor
 
+from worldsim.limits import check_counts
 from worldsim.moments import EnvSnapshot
 from worldsim.spaces import flatten_action
 from worldsim.vector_env import WorldVectorEnv
@@ -55,11 +56,11 @@ class WorldEnv(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray | Tensor, dict[str, Any]]:
         """Begin an episode; see `WorldVectorEnv.reset` for the options (no `reset_mask` here)."""
+        check_counts(0, seed=seed)
         self.envs.rngs[0] = self.np_random
         observations, infos = self.envs.reset(seed=seed, options=options)
-        super().reset(
-            seed=None if seed is None else int(seed)
-        )  # not before: a refused reset changes nothing
+        # not before: a refused reset changes nothing
+        super().reset(seed=None if seed is None else int(seed))
         self._np_random = self.envs.rngs[0]
         return observations[0], _single(infos)
 
@@ -100,7 +101,7 @@ class WorldEnv(gymnasium.Env):
 
     def close(self) -> None:
         """Close the window, if there is one; a second call does nothing."""
-        self.envs.close()
+        self.envs.close_extras()  # which `close` would do only once
 
 
 def _single(infos: dict[str, Any]) -> dict[str, Any]:

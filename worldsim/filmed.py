@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium import Env, spaces
 
 from worldsim.images import frame_of
+from worldsim.limits import check_counts
 
 ENV_ID = "worldsim/Filmed-v0"
 STRIDE = 16  # pixels that a token covers: a cell of 4, patches of 4
@@ -38,6 +39,7 @@ class Filmed(gymnasium.Wrapper):
 
     def __init__(self, env: Env, frame_size: tuple[int, int] | None = None, repeat: int = 1):
         super().__init__(env)
+        check_counts(repeat=repeat)
         own = frame_of(env, env.reset()[0]).shape[:2] if frame_size is None else frame_size
         self.frame_size = tuple(own)
         self.repeat, self.observed = repeat, None
@@ -87,7 +89,7 @@ def open_filmed(
     """
     made = open_env(env, **env_kwargs)
     maker = load_function(env, "env") if names_function(env) else type(made.unwrapped)
-    if frame_size and "frame_size" in inspect.signature(maker).parameters:
+    if frame_size is not None and "frame_size" in inspect.signature(maker).parameters:
         made.close()
         made = open_env(env, **env_kwargs | {"frame_size": tuple(frame_size)})
     return Filmed(made, frame_size, repeat)
@@ -141,7 +143,7 @@ def load_function(name: str, role: str) -> Callable:
     try:
         found = getattr(import_module(module), function, None)
     except ModuleNotFoundError as error:
-        if error.name != module.split(".")[0] and error.name != module:
+        if not f"{module}.".startswith(f"{error.name}."):  # it is there, what it imports is not
             raise
         found = None
     finally:

@@ -6,7 +6,8 @@ fit those that are given, see `completion`.
 
 Every function takes as `**look` how to sample: `seed` (0: same seed, same film), `sampler_steps`
 (per frame; None is the world's own if causal, the finest if full), `guidance` (how strongly the
-prompt is followed; 1 is as learned) and `progress` (whether to show a bar).
+prompt is followed; 1 is as learned, None is the world's own) and `progress` (whether to show a
+bar).
 """
 
 from collections.abc import Sequence
@@ -279,7 +280,7 @@ def _scaled(
 
 def _size(world: World, size: tuple[int, int] | None) -> tuple[int, int]:
     size = world.cfg.frame_size if size is None else size
-    if np.shape(size) != (2,):
+    if np.shape(size) != (2,) or any(side != int(side) for side in size):
         raise ValueError(f"`size` must be (h, w) in pixels such as (64, 96), got {size!r}")
     size = int(size[0]), int(size[1])
     world.latent_size(size)

@@ -20,6 +20,7 @@ def list_worlds() -> list[str]:
     return sorted(folder.name for folder in SHIPPED.iterdir() if (folder / "config.json").exists())
 
 
+@torch.inference_mode(False)  # else what is loaded within it could never be trained
 def load(
     name: str | Path,
     device: str | torch.device | None = None,

@@ -22,14 +22,12 @@ class Step:
         reward: `(b,)` expected reward.
         terminated: `(b,)` probability in [0, 1] that the episode ended.
         policy: `(b, a)` scaled expected next action of the recorded policy.
-        change: `(b,)` RMS change of the frame between the last two sampler passes; 0 for one pass.
     """
 
     latents: Tensor
     reward: Tensor
     terminated: Tensor
     policy: Tensor
-    change: Tensor
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def check_snapshot(snapshot: Any, rngs: Sequence, observation: Any, rollout: Any
     """Refuse what was not taken from an env like the one that has these parts.
 
     Raises:
-        ValueError: If rows, frame size, observations or the world's shape differ.
+        ValueError: If rows, frame size, observations or the world's shape, dtype or device differ.
     """
     own, theirs = _kind(rngs, observation, rollout), type(snapshot).__name__
     if isinstance(snapshot, EnvSnapshot):
@@ -80,5 +78,5 @@ def check_snapshot(snapshot: Any, rngs: Sequence, observation: Any, rollout: Any
 
 def _kind(rngs: Sequence, observation: Any, rollout: Any) -> dict[str, Any]:
     tensors = {"latents": rollout.latents, "actions": rollout.action, "keys": rollout.cache.keys}
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return {"rows": len(rngs), "sees": type(observation).__name__} | shapes
+    kinds = {name: (*x.shape, str(x.dtype), str(x.device)) for name, x in tensors.items()}
+    return {"rows": len(rngs), "sees": type(observation).__name__} | kinds

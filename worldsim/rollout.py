@@ -80,7 +80,7 @@ class Rollout:
         steps = world.cfg.sampler_steps if sampler_steps is None else sampler_steps
         check_steps(steps, cfg.max_steps)
         self.steps = int(steps)  # NumPy's whole numbers are none of Python's
-        self.frame_size = frame_size or world.cfg.frame_size
+        self.frame_size = world.cfg.frame_size if frame_size is None else frame_size
         h, w = world.latent_size(self.frame_size)
         self.device, self.tau = world.device, world.cfg.commit_tau
         self.cache = self.model.new_cache(rows, (h, w))
@@ -102,6 +102,7 @@ class Rollout:
         for row, seed in zip(rows, seeds, strict=True):
             self.generators[row].manual_seed(int(seed))
 
+    @torch.inference_mode()
     def set_prompts(self, rows: Sequence[int], prompts: Sequence[str | None]) -> None:
         """Give some rows a prompt; it takes effect with the next frame."""
         wanted = list(self.prompts)
@@ -215,7 +216,7 @@ class Rollout:
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
         actions = torch.cat([self.action[:, 1:], actions.to(self.action)[:, None]], 1)
         known = torch.cat([self.known[:, 1:], known[:, None]], 1)
-        x, said, change = self._denoise(actions, known, steps, renoise)
+        x, said = self._denoise(actions, known, steps, renoise)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
         self.fed = torch.cat([self.fed[:, 1:], self.tau * x], 1)
         self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
@@ -225,11 +226,11 @@ class Rollout:
         self.age += 1
         if self.world.cfg.format_version == 1:
             said = self._commit()
-        return self._step(said, change)
+        return self._step(said)
 
     def _denoise(
         self, actions: Tensor, known: Tensor, steps: int, renoise: bool
-    ) -> tuple[Tensor, Prediction, Tensor]:
+    ) -> tuple[Tensor, Prediction]:
         """Walk from noise to the next frame in equal steps; the first pass commits the last one.
 
         `actions` and `known` are those of the last few frames and of the new one. With `renoise`,
@@ -237,7 +238,7 @@ class Rollout:
         """
         d = torch.full((self.rows, 1), 1 / steps, device=self.device)
         level = torch.full((self.rows, 1), steps.bit_length() - 1, device=self.device)
-        x, last, change = self._noise(), None, torch.zeros(self.rows, device=self.device)
+        x = self._noise()
         asked = torch.tensor([prompt is not None for prompt in self.prompts], device=self.device)
         fresh = (1 - self.age / GUIDED).clamp(min=0) * asked
         strength = (1 + (self.guidance - 1) * fresh)[:, None, None, None, None]
@@ -251,14 +252,11 @@ class Rollout:
             x_hat = said.latents
             if guided:
                 x_hat = null + strength * (x_hat - null)
-            if last is not None:
-                change = (x_hat - last).square().mean((1, 2, 3, 4)).sqrt()
             if renoise and not final:
                 x = noise_latents(x_hat, self._noise(), tau + d)
             else:
                 x = advance(x, x_hat, tau, d)
-            last = x_hat
-        return x, said, change
+        return x, said
 
     def _frame(
         self, x: Tensor, tau: Tensor, level: Tensor, actions: Tensor, known: Tensor, before: slice
@@ -292,11 +290,11 @@ class Rollout:
         frame = self._last_frame()
         return self.model.step(frame, positions, self.cache, self.text, agent=True, latents=False)
 
-    def _step(self, said: Prediction, change: Tensor) -> Step:
+    def _step(self, said: Prediction) -> Step:
         reward = self.model.reward(said.reward[:, -1])
         terminated = said.terminated[:, -1].sigmoid()
         self.policy = self.model.policy_mean(said.policy[:, -1])
-        return Step(self.latents.clone(), reward, terminated, self.policy.clone(), change)
+        return Step(self.latents.clone(), reward, terminated, self.policy.clone())
 
     def _noise(self) -> Tensor:
         """Draw `(b, 1, c, h, w)`, each row by its own generator."""

@@ -26,7 +26,8 @@ def space_to_json(space: Space) -> dict[str, Any]:
     """Describe `space` in plain JSON-able data; the inverse of `space_from_json`."""
     match space:
         case spaces.Discrete():
-            return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+            n, start, dtype = int(space.n), int(space.start), space.dtype.name
+            return {"type": "Discrete", "n": n, "start": start, "dtype": dtype}
         case spaces.MultiDiscrete():
             nvec, start = space.nvec.tolist(), space.start.tolist()
             return {
@@ -54,7 +55,8 @@ def space_from_json(data: dict[str, Any]) -> Space:
     kind = data.get("type") if isinstance(data, dict) else None
     match kind:
         case "Discrete":
-            return spaces.Discrete(data["n"], start=data["start"])
+            dtype = np.dtype(data.get("dtype", "int64")).type
+            return spaces.Discrete(data["n"], start=data["start"], dtype=dtype)
         case "MultiDiscrete":
             nvec, start = np.array(data["nvec"]), np.array(data["start"])
             return spaces.MultiDiscrete(nvec, dtype=np.dtype(data["dtype"]).type, start=start)
@@ -118,8 +120,8 @@ def action_bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
             low, high = space.low.ravel(), space.high.ravel()
             return low.astype(np.float32), high.astype(np.float32)
         case spaces.Dict() | spaces.Tuple():
-            sides = zip(*(action_bounds(part) for part in _parts(space)), strict=True)
-            low, high = (np.concatenate(side) for side in sides)
+            nested = [(np.zeros(0, np.float32),) * 2, *map(action_bounds, _parts(space))]
+            low, high = (np.concatenate(side) for side in zip(*nested, strict=True))
             return low, high
         case spaces.Discrete() | spaces.MultiDiscrete() | spaces.MultiBinary():
             size = action_dim(space)
@@ -173,7 +175,8 @@ def _flatten(space: Space, action: Any, name: str) -> list[np.ndarray]:
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         sizes = np.atleast_1d(space.n if isinstance(space, spaces.Discrete) else space.nvec).ravel()
         chosen = (values - space.start).ravel().astype(np.int64)
-        return [np.eye(n, dtype=np.float32)[i] for n, i in zip(sizes, chosen, strict=True)]
+        pairs = zip(sizes, chosen, strict=True)
+        return [(np.arange(n) == i).astype(np.float32) for n, i in pairs]
     return [values.ravel().astype(np.float32)]
 
 
@@ -222,7 +225,7 @@ def _limits(space: Space) -> tuple[Any, Any]:
 def _unflatten(space: Space, vector: np.ndarray) -> Any:
     match space:
         case spaces.Discrete():
-            return space.start + np.int64(vector.argmax())
+            return space.dtype.type(space.start + vector.argmax())
         case spaces.MultiDiscrete():
             pieces = np.split(vector, np.cumsum(space.nvec.ravel())[:-1])
             chosen = np.array([piece.argmax() for piece in pieces]).reshape(space.shape)
@@ -234,7 +237,8 @@ def _unflatten(space: Space, vector: np.ndarray) -> Any:
             values = np.round(values) if space.dtype.kind in "iu" else values
             return np.clip(values, space.low, space.high).astype(space.dtype)
     parts = _parts(space)
-    pieces = np.split(vector, np.cumsum([action_dim(part) for part in parts])[:-1])
+    ends = np.cumsum([action_dim(part) for part in parts], dtype=int)
+    pieces = np.split(vector, ends)[:-1]
     values = [_unflatten(part, piece) for part, piece in zip(parts, pieces, strict=True)]
     if isinstance(space, spaces.Dict):
         return dict(zip(space.spaces, values, strict=True))

@@ -88,7 +88,7 @@ class WorldVectorEnv(VectorEnv):
             "render_fps": int(world.cfg.fps), "autoreset_mode": self.autoreset_mode
         }  # fmt: skip
         self.horizon = min(horizon or world.cfg.horizon, max_episode_steps or 2**62)
-        self.frame_size = tuple(frame_size or world.cfg.frame_size)
+        self.frame_size = tuple(world.cfg.frame_size if frame_size is None else frame_size)
         self.rollout = Rollout(
             world, self.num_envs, sampler_steps=sampler_steps, guidance=guidance,
             frame_size=self.frame_size,
@@ -165,7 +165,7 @@ class WorldVectorEnv(VectorEnv):
         """
         self._check_going()
         return self._advance(
-            flatten_batch(self.single_action_space, self.action_space, self.num_envs, actions)
+            flatten_batch(self.single_action_space, self.action_space, actions, self._ended)
         )
 
     def _advance(
@@ -257,6 +257,7 @@ class WorldVectorEnv(VectorEnv):
             self._screen.close()
             self._screen = None
 
+    @torch.inference_mode()
     def _begin(self, rows: Sequence[int], see_all: bool = False) -> None:
         """Start some rows afresh, as they wish, and look at them (or at every row)."""
         rows = [int(row) for row in rows]
@@ -278,19 +279,22 @@ class WorldVectorEnv(VectorEnv):
                 *(torch.stack([getattr(openings[row], part) for row in alike]) for part in parts),
             )
         self.rollout.set_prompts(rows, [opening.prompt for opening in openings.values()])
+        for row in rows:
+            if self._wishes[row].clip:  # it need not show what the prompt says
+                self.rollout.age[row] = 0
         self._steps[rows], self._ended[rows] = 0, False
         if see_all or self._seen is None or len(rows) == self.num_envs:
             self._seen = self._observe()
         else:
             self._seen[rows] = self._observe(rows)
 
+    @torch.inference_mode()
     def _doubts(self, latents: Tensor, before: Tensor) -> np.ndarray:
         """Ask the alarm about every row; each frame is encoded again at its row's turn."""
         due = np.flatnonzero((self._steps - 1) % EVERY == 0)
         if len(due):
             self._lost[due] = lost_again(self.world, latents[due])
-        with torch.inference_mode():
-            return self.doubt(latents, before, self._lost).double().cpu().numpy()
+        return self.doubt(latents, before, self._lost).double().cpu().numpy()
 
     def _observe(self, rows: list[int] | None = None) -> np.ndarray | Tensor:
         rows = slice(None) if rows is None else rows

@@ -46,7 +46,7 @@ class GenerateConfig:
     """Whether to put the prompt into the style of the captions that the world learned from."""
     sampler_steps: int | None = None
     """Denoising steps per frame; null takes the world's own."""
-    guidance: float = 1.0
+    guidance: float | None = None
     """How strongly the prompt is followed; 1 is as learned."""
     seed: int = 0
     """Same seed, same film."""

@@ -26,9 +26,7 @@ class Screen:
     def __init__(self, title: str, fps: int) -> None:
         import pygame
 
-        pygame.display.init()
-        pygame.display.set_caption(title)
-        self.fps, self.surface, self.clock = fps, None, pygame.time.Clock()
+        self.title, self.fps, self.clock = title, fps, pygame.time.Clock()
 
     def show(self, frames: np.ndarray) -> None:
         """Show `(n, h, w, 3)` uint8 side by side."""
@@ -37,10 +35,13 @@ class Screen:
         picture = tile(frames)
         h, w = picture.shape[:2]
         factor = max(1, SIDE // max(h, w))
-        if self.surface is None:
-            self.surface = pygame.display.set_mode((w * factor, h * factor))
+        pygame.display.init()
+        surface = pygame.display.get_surface()  # another env may have opened or closed the window
+        if surface is None:
+            pygame.display.set_caption(self.title)
+            surface = pygame.display.set_mode((w * factor, h * factor))
         image = pygame.image.frombuffer(picture.tobytes(), (w, h), "RGB")
-        self.surface.blit(pygame.transform.scale(image, self.surface.get_size()), (0, 0))
+        surface.blit(pygame.transform.scale(image, surface.get_size()), (0, 0))
         pygame.event.pump()
         pygame.display.flip()
         self.clock.tick(self.fps)
