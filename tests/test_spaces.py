@@ -29,7 +29,6 @@ SPACES = [
     spaces.Dict({"turn": spaces.Discrete(3), "force": spaces.Box(-1, 1, (2,))}),
     spaces.Dict([("z", spaces.Discrete(2)), ("a", spaces.Tuple([BOX, spaces.MultiBinary(2)]))]),
     spaces.Tuple([spaces.Discrete(2), BOX]),
-    spaces.Tuple([spaces.Dict({}), BOX]),
 ]
 
 

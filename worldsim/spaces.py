@@ -120,8 +120,8 @@ def action_bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
             low, high = space.low.ravel(), space.high.ravel()
             return low.astype(np.float32), high.astype(np.float32)
         case spaces.Dict() | spaces.Tuple():
-            nested = [(np.zeros(0, np.float32),) * 2, *map(action_bounds, _parts(space))]
-            low, high = (np.concatenate(side) for side in zip(*nested, strict=True))
+            sides = zip(*(action_bounds(part) for part in _parts(space)), strict=True)
+            low, high = (np.concatenate(side) for side in sides)
             return low, high
         case spaces.Discrete() | spaces.MultiDiscrete() | spaces.MultiBinary():
             size = action_dim(space)
@@ -237,8 +237,7 @@ def _unflatten(space: Space, vector: np.ndarray) -> Any:
             values = np.round(values) if space.dtype.kind in "iu" else values
             return np.clip(values, space.low, space.high).astype(space.dtype)
     parts = _parts(space)
-    ends = np.cumsum([action_dim(part) for part in parts], dtype=int)
-    pieces = np.split(vector, ends)[:-1]
+    pieces = np.split(vector, np.cumsum([action_dim(part) for part in parts])[:-1])
     values = [_unflatten(part, piece) for part, piece in zip(parts, pieces, strict=True)]
     if isinstance(space, spaces.Dict):
         return dict(zip(space.spaces, values, strict=True))
