@@ -1,5 +1,6 @@
 """What each frame of the transformer may know, on a tiny model with random weights."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,31 @@ def moved(model, a, b, **kwargs):
 def test_a_later_frame_never_changes_an_earlier_one_when_causal(model):
     frames = clip()
     assert moved(model, frames, poke(frames, 6))[:6] == [False] * 6
+
+
+def test_frames_in_a_single_step_have_a_painter_of_their_own(model):
+    """Nothing that the other one learns changes them."""
+    frames, other = clip(), deepcopy(model)
+    for p in other.painters[1].parameters():
+        p.data += 1
+    mixed = torch.tensor([0, 4, 1, 0, 0, 4, 2, 0, 4, 0]).expand(2, -1)
+    for levels in (mixed, 0 * mixed):
+        told = replace(frames, level=levels)
+        with torch.no_grad():
+            plain, changed = (m(told).latents for m in (model, other))
+            once = model(replace(told, level=torch.zeros_like(levels))).latents
+        same = (plain == changed).flatten(2).all(2)
+        assert same.equal(levels == 0)
+    assert plain.equal(once)
+
+
+def test_one_painter_does_it_all_in_worlds_of_old():
+    cfg = DynamicsConfig(**CONFIG, apart=False)
+    old, new = Dynamics(cfg), Dynamics(cfg)
+    state = {k.removeprefix("painters.0."): v for k, v in old.state_dict().items()}
+    assert "head.weight" in state
+    new.load_state_dict(state)
+    assert all(a.equal(b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
 
 
 def test_an_action_changes_the_frame_it_leads_to_and_none_before(model):

@@ -548,7 +548,7 @@ def test_an_env_may_go_in_and_out_of_inference_mode(world):
     assert envs.step(BATCH[1])[0].equal(plain.step(BATCH[1])[0])
     with torch.inference_mode():
         loaded = load(Path(__file__).parent / "data/world-v5")
-    assert not loaded.dynamics.head.weight.is_inference()
+    assert not loaded.dynamics.agent.weight.is_inference()
 
 
 def test_guidance_counts_for_given_frames_too(world):

@@ -169,7 +169,8 @@ def test_errors_count_by_what_they_do_to_pixels(model, clips):
     def loss(eye, channel=None):
         spoiled = deepcopy(model)
         if channel is not None:
-            spoiled.head.bias.data[channel] += 1
+            for painter in spoiled.painters:
+                painter.head.bias.data[channel] += 1
         g = torch.Generator().manual_seed(0)
         told = dynamics_loss(spoiled, model, clips, cfg, causal=True, progress=0.0, g=g, eye=eye)
         return told[1]["x_loss"]

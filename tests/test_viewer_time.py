@@ -170,7 +170,7 @@ def test_a_slot_of_another_world_is_refused_and_nothing_changes(dream, tmp_path)
     path = tmp_path / "slot.safetensors"
     stranger = make_tiny_world(endless=True)
     with torch.no_grad():
-        stranger.dynamics.head.weight.add_(0.5)
+        stranger.dynamics.agent.weight.add_(0.5)
     other = open_stage(PlayConfig(world="tiny"), stranger)
     other.reset(0)
     write_slot(path, other)

@@ -37,6 +37,9 @@ class DynamicsConfig:
     """Convolutional blocks before the transformer."""
     tail: int = 4
     """Convolutional blocks after it."""
+    apart: bool = True
+    """Whether frames that no single step from noise leads to have a painter of their own: what goes
+    on from the past is then disturbed by nothing else."""
     context: int = 32
     """Frames a frame can see in causal mode, itself included."""
     max_steps: int = 16

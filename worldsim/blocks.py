@@ -5,9 +5,10 @@ from functools import lru_cache, wraps
 
 import torch
 import torch.nn.functional as F
-from einops import repeat
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from worldsim.architecture import DynamicsConfig
 from worldsim.frames import Text
 from worldsim.kv_cache import KVCache
 from worldsim.nn import (
@@ -56,6 +57,45 @@ class CellBlock(nn.Module):
         scale, shift = self.film(cond)[..., None, None].chunk(2, 1)
         y = torch.addcmul(shift, F.group_norm(u, self.groups), 1 + scale)
         return u + self.second(F.silu(self.first(F.silu(y))))
+
+
+class Painter(nn.Module):
+    """Turns cells, and what the transformer adds to them, into latents."""
+
+    def __init__(self, cfg: DynamicsConfig) -> None:
+        super().__init__()
+        self.patch = cfg.patch
+        self.spread = nn.Linear(cfg.dim, cfg.cells * cfg.patch**2)
+        self.tail = nn.ModuleList(CellBlock(cfg.cells, cfg.dim, cfg.group) for _ in range(cfg.tail))
+        self.head = Conv2d(cfg.cells, cfg.channels, 3, padding=1)
+        # gates: how much is copied of the draft and of the last frame
+        self.copy = nn.Linear(cfg.dim, 2 * cfg.channels)
+        for layer in (self.spread, self.head, self.copy):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.ones_(self.copy.bias[cfg.channels :])  # to begin with, the world stands still
+
+    def forward(
+        self, u: Tensor, cond: Tensor, draft: Tensor, last: Tensor, tokens: Tensor | None = None
+    ) -> Tensor:
+        """Predict the clean latents of `f` frames, `(f, c, h, w)` float32.
+
+        Args:
+            u: `(f, cells, h, w)`, what the frames' cells look like.
+            cond: `(f, d)`.
+            draft: `(f, c, h, w)`, the frames as they are.
+            last: Likewise, the frames before them.
+            tokens: `(f, n, d)`, what the transformer makes of them; None is nothing.
+        """
+        h, p = u.shape[2], self.patch
+        if tokens is not None:
+            made = self.spread(norm(tokens))
+            u = u + rearrange(made, "f (h w) (p q c) -> f c (h p) (w q)", h=h // p, p=p, q=p)
+        u = u.contiguous(memory_format=torch.channels_last)
+        for block in self.tail:
+            u = block(u, cond)
+        drawn, still = self.copy(cond).float()[..., None, None].chunk(2, 1)
+        return self.head(F.silu(u)).float() + drawn * draft + still * last
 
 
 class Block(nn.Module):

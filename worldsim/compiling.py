@@ -41,12 +41,13 @@ def compiled(world: World) -> World:
 
     def step(
         frames: Frames, positions: Tensor, cache: KVCache, text: Text, *,
-        agent: bool = False, latents: bool = True,
+        agent: bool = False, latents: bool = True, single: bool = True,
     ) -> Prediction:  # fmt: skip
         usual = positions.shape[1] == 2 and agent and latents and _is_small(positions)
         run = quick if usual else plain.step
         with torch._inductor.config.patch(freezing=True):  # packs the weights; no option of a call
-            return run(frames, positions, cache, text, agent=agent, latents=latents)
+            how = {"agent": agent, "latents": latents, "single": single}
+            return run(frames, positions, cache, text, **how)
 
     fast = copy(world)
     fast.dynamics = copy(plain)

@@ -6,7 +6,9 @@ size, action and the gist of the prompt modulate every frame (adaLN-Zero with on
 by all blocks): the words' mean says at once what place and light to paint, the words themselves say
 the rest. Before the frame is cut into tokens and after it is put together again, a few convolutions
 look at its cells beside those of the last few frames: what stands still is copied, what moves is
-moved there, and the transformer is left with what needs memory, space and text. One set of weights
+moved there, and the transformer is left with what needs memory, space and text. Frames that a
+single step from noise leads to, as a live rollout takes them, are put together by one painter, all
+others (from nothing, in many steps, both ways in time) by another. One set of weights
 looks at time in two ways: *causal*, a band of `context` frames, for the live rollout; *full*, every
 frame sees every other, for whole clips.
 
@@ -28,7 +30,15 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from worldsim.architecture import DynamicsConfig
-from worldsim.blocks import Block, CellBlock, Look, agent_mask, embed_places, space_rotation
+from worldsim.blocks import (
+    Block,
+    CellBlock,
+    Look,
+    Painter,
+    agent_mask,
+    embed_places,
+    space_rotation,
+)
 from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
 from worldsim.nn import Conv2d, fourier, norm, rotation
@@ -60,26 +70,21 @@ class Dynamics(nn.Module):
         self.gist = nn.Linear(cfg.text_dim, d, bias=False)
         self.condition = nn.Linear(d, d)
         self.modulation = nn.Linear(d, 9 * d)
-        # gates: how much is copied of what is drafted and of the last frame
-        self.copy = nn.Linear(d, 2 * cfg.channels)
-        self.register_load_state_dict_pre_hook(_without_gist)
+        self.register_load_state_dict_pre_hook(_brought_up_to_date)
         every = cfg.time_every
         self.blocks = nn.ModuleList(
             Block(d, cfg.heads, cfg.kv_heads, cfg.text_dim, layer)
             for layer in (i // every if i % every == every - 1 else None for i in range(cfg.depth))
         )
-        self.spread = nn.Linear(d, patch)
-        self.tail = nn.ModuleList(CellBlock(cells, d, cfg.group) for _ in range(cfg.tail))
-        self.head = Conv2d(cells, cfg.channels, 3, padding=1)
+        self.painters = nn.ModuleList(Painter(cfg) for _ in range(1 + cfg.apart))
         self.agent = nn.Linear(d, cfg.bins + 1 + cfg.action_dim * cfg.action_bins)
         nn.init.zeros_(self.gist.weight)
-        for layer in (self.modulation, self.copy, self.spread, self.head, self.agent):
+        for layer in (self.modulation, self.agent):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        # to begin with, the world stands still,
-        nn.init.ones_(self.copy.bias[cfg.channels : 2 * cfg.channels])
-        nn.init.constant_(self.agent.bias[cfg.bins // 2], 4.0)  # nothing is earned
-        nn.init.constant_(self.agent.bias[cfg.bins], -4.0)  # and nothing ends
+        # to begin with, nothing is earned and nothing ends
+        nn.init.constant_(self.agent.bias[cfg.bins // 2], 4.0)
+        nn.init.constant_(self.agent.bias[cfg.bins], -4.0)
 
     def forward(
         self,
@@ -123,7 +128,7 @@ class Dynamics(nn.Module):
             seen = torch.where(isolated[:, None, None, None], itself, seen)
         memory = {"text": text, "cache": None, "fill": fill}
         part = slice(t // 2 if drafts else 0, None)
-        return self._run(frames, positions[None], seen, memory, causal, agent, part)
+        return self._run(frames, positions[None], seen, memory, causal, agent, part, None)
 
     def step(
         self,
@@ -134,6 +139,7 @@ class Dynamics(nn.Module):
         *,
         agent: bool = False,
         latents: bool = True,
+        single: bool = True,
     ) -> Prediction:
         """Predict the newest frame of every row from a cache.
 
@@ -147,15 +153,18 @@ class Dynamics(nn.Module):
             text: From `read_prompts`, for these frames.
             agent: Whether to run the agent token, for reward, termination and policy.
             latents: Whether the newest frame's latents are wanted.
+            single: Whether a single step from noise leads to them.
         """
         memory = {"text": text, "cache": cache, "fill": None}
         part = slice(-1, None) if latents else slice(0)
-        return self._run(frames, positions, cache.visible(positions), memory, True, agent, part)
+        seen = cache.visible(positions)
+        return self._run(frames, positions, seen, memory, True, agent, part, single)
 
     def move(self, frames: Frames, causal: bool, text: Text) -> Tensor:
         """Predict latents `(b, t, c, h, w)` from the last few frames alone, by convolutions."""
         cond = self._condition(frames, causal, text.gist)
-        return self._write_cells(frames, self._read_cells(frames, cond), cond)
+        u = self._read_cells(frames, cond)
+        return self._paint(frames, u, cond, None, causal, single=True)
 
     def read_prompts(self, prompts: Prompts | None, like: Tensor) -> Text:
         """Read what frames follow, once for many calls of `step`.
@@ -176,7 +185,7 @@ class Dynamics(nn.Module):
         cfg = self.cfg
         tokens = latent_size[0] * latent_size[1] // cfg.patch**2 + cfg.registers + 1
         streams = tokens * cfg.kv_heads
-        like = self.head.weight
+        like = self.agent.weight
         if torch.is_autocast_enabled(like.device.type):
             like = like.to(torch.get_autocast_dtype(like.device.type))
         return KVCache.empty(
@@ -205,6 +214,7 @@ class Dynamics(nn.Module):
         causal: bool,
         agent: bool,
         part: slice,
+        single: bool | None,
     ) -> Prediction:
         """Run all frames through the transformer, and those in `part` on to their latents."""
         p, dh = self.cfg.patch, self.cfg.dim // self.cfg.heads
@@ -228,9 +238,9 @@ class Dynamics(nn.Module):
             x = block(x, modulation, look)
         latents = None
         if range(t)[part]:
-            made = self.spread(norm(x[:, part, : h * w // p**2]))
-            made = rearrange(made, "b t (h w) (p q c) -> b t c (h p) (w q)", h=h // p, p=p, q=p)
-            latents = self._write_cells(frames.during(part), u[:, part] + made, cond[:, part])
+            tokens = x[:, part, : h * w // p**2]
+            now = frames.during(part), u[:, part], cond[:, part], tokens
+            latents = self._paint(*now, causal, single)
         if not agent:
             return Prediction(latents)
         sizes = [self.cfg.bins, 1, self.cfg.action_dim * self.cfg.action_bins]
@@ -251,17 +261,30 @@ class Dynamics(nn.Module):
             u = block(u, cond.flatten(0, 1))
         return u.unflatten(0, (b, t))
 
-    def _write_cells(self, frames: Frames, u: Tensor, cond: Tensor) -> Tensor:
-        """Turn cells into latents."""
-        u = u.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        for block in self.tail:
-            u = block(u, cond.flatten(0, 1))
-        y = self.head(F.silu(u)).float().unflatten(0, cond.shape[:2])
-        draft, last = self.copy(cond).float()[..., None, None].chunk(2, 2)
-        return y + draft * frames.x + last * frames.previous[:, :, -1]
+    def _paint(
+        self,
+        frames: Frames,
+        u: Tensor,
+        cond: Tensor,
+        tokens: Tensor | None,
+        causal: bool,
+        single: bool | None,
+    ) -> Tensor:
+        """Turn cells and tokens into latents; `single` says by which painter, None lets see."""
+        parts = (u, cond, frames.x, frames.previous[:, :, -1], tokens)
+        flat = [part if part is None else part.flatten(0, 1) for part in parts]
+        if single is None and causal and self.cfg.apart:
+            moved = frames.level.flatten() == 0
+            y = torch.empty_like(flat[2], dtype=torch.float32)
+            for painter, which in zip(self.painters, (moved, ~moved), strict=True):
+                if which.any():
+                    y[which] = painter(*(part[which] for part in flat))
+        else:
+            y = self.painters[0 if single else -1](*flat)
+        return y.unflatten(0, u.shape[:2])
 
     def _condition(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
-        dtype = self.head.weight.dtype
+        dtype = self.agent.weight.dtype
         action = self.action(frames.actions.to(dtype))
         action = torch.where(frames.known[..., None], action, self.no_action.to(action.dtype))
         total = (
@@ -275,6 +298,9 @@ class Dynamics(nn.Module):
         return F.silu(self.condition(F.silu(total.to(dtype))))
 
 
-def _without_gist(model: Dynamics, state: dict[str, Tensor], prefix: str, *_) -> None:
-    """Let worlds of format 1 and 2, which read words alone, read no gist."""
+def _brought_up_to_date(model: Dynamics, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """Read weights of older formats: 1 and 2 read words alone, no gist, up to 5 had one painter."""
     state.setdefault(f"{prefix}gist.weight", torch.zeros_like(model.gist.weight))
+    for name in [name.removeprefix(prefix) for name in state]:
+        if name.startswith(("spread.", "tail.", "head.", "copy.")):
+            state[f"{prefix}painters.0.{name}"] = state.pop(prefix + name)

@@ -142,6 +142,8 @@ def read_config(path: Path) -> WorldConfig:
     if version < 5 and isinstance(dynamics, dict) and isinstance(raw.get("tokenizer"), dict):
         raw["tokenizer"] = {"stride": 8} | raw["tokenizer"]
         dynamics.setdefault("group", dynamics.get("cells", 128) // 8)
+    if version < 6 and isinstance(dynamics, dict):
+        dynamics.setdefault("apart", False)
     try:
         return WorldConfig(**raw)
     except (ValueError, TypeError) as error:

@@ -20,7 +20,7 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     matrices, rest = [], []
     for name, p in model.named_parameters():
         matrix = p.ndim >= 2 and min(p.shape[0], p[0].numel()) > 16
-        apt = matrix and not name.startswith(apart) and p.requires_grad
+        apt = matrix and not set(name.split(".")) & set(apart) and p.requires_grad
         (matrices if apt else rest).append(p)
     return matrices, rest
 

@@ -42,7 +42,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 def dynamics_weights(init: str | Path) -> dict[str, Tensor]:
     """Read the dynamics of the training run or world at `init`."""
     best = Path(init) / "best.safetensors"
-    if best.exists() and "head.weight" in (weights := read_tensors(best)[0]):
+    if best.exists() and "gather.weight" in (weights := read_tensors(best)[0]):
         return weights  # in fp32; those of a decoder's run are no dynamics
     return load(str(init), dtype=torch.float32).dynamics.state_dict()
 
@@ -69,7 +69,7 @@ def dynamics_like(asked: DynamicsConfig, init: str | Path) -> DynamicsConfig:
             f"`context` must be at least that of `init`, which remembers {was.context} frames, got "
             f"{cfg.context}; leave it out"
         )
-    for name in ("patch", "cells", "dim", "heads", "max_steps", "group"):
+    for name in ("patch", "cells", "dim", "heads", "max_steps", "group", "apart"):
         here, there = getattr(cfg, name), getattr(was, name)
         if here != there:
             raise ValueError(
@@ -86,7 +86,9 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -
         ValueError: If the architectures differ in more than that.
     """
     deeper = {
-        k: v for k, v in model.state_dict().items() if k.startswith(("stem", "blocks", "tail"))
+        k: v
+        for k, v in model.state_dict().items()
+        if k.startswith(("stem", "blocks")) or ".tail." in k
     }
     try:
         model.load_state_dict(deeper | weights)

@@ -263,7 +263,7 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
     horizon = clips.horizon
 
     def world_of(ema: Dynamics):
-        device = ema.head.weight.device  # the tokenizer of a resumed run need not be there
+        device = ema.agent.weight.device  # the tokenizer of a resumed run need not be there
         parts = [deepcopy(model).to(device, fast_dtype(device)) for model in (tokenizer, ema)]
         return build_world(train_on, *parts, name=name)
 

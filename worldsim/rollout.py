@@ -242,13 +242,13 @@ class Rollout:
         asked = torch.tensor([prompt is not None for prompt in self.prompts], device=self.device)
         fresh = (1 - self.age / GUIDED).clamp(min=0) * asked
         strength = (1 + (self.guidance - 1) * fresh)[:, None, None, None, None]
-        guided = bool((strength != 1).any())
+        guided, single = bool((strength != 1).any()), steps == 1
         for k in range(steps):
             tau, final = k * d, k == steps - 1
             draft = self._frame(x, tau, level, actions, known, slice(1, None))
             if guided:  # first without the prompt, so that the cache keeps what came with it
-                null = self._pass(draft, prompted=False).latents
-            said = self._pass(draft, agent=final)
+                null = self._pass(draft, single, prompted=False).latents
+            said = self._pass(draft, single, agent=final)
             x_hat = said.latents
             if guided:
                 x_hat = null + strength * (x_hat - null)
@@ -264,7 +264,9 @@ class Rollout:
         previous = self.fed[:, None, before], self.fed_tau[:, None, before]
         return Frames(x, tau, level, *previous, actions[:, -1:], known[:, -1:])
 
-    def _pass(self, draft: Frames, agent: bool = False, prompted: bool = True) -> Prediction:
+    def _pass(
+        self, draft: Frames, single: bool, agent: bool = False, prompted: bool = True
+    ) -> Prediction:
         """Run a draft, and before it the last frame if that is not committed yet."""
         agent = agent or self.pending  # what is committed is read by later frames' agent too
         text = self.text if prompted else self.text.without(self.null)
@@ -273,7 +275,7 @@ class Rollout:
             frames = self._last_frame().then(draft)
             positions = torch.cat([positions - 1, positions], 1).clamp(min=0)
             text, self.pending = self.text.then(text), False
-        return self.model.step(frames, positions, self.cache, text, agent=agent)
+        return self.model.step(frames, positions, self.cache, text, agent=agent, single=single)
 
     def _last_frame(self) -> Frames:
         level = torch.full((self.rows, 1), self.model.cfg.finest, device=self.device)

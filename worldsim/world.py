@@ -27,7 +27,7 @@ from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
 # 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike;
 # up to 4: latent cells of 8x8 pixels
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 
 @dataclass
@@ -114,12 +114,12 @@ class World:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.dynamics.head.weight.device
+        return self.dynamics.agent.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the weights are in."""
-        return self.dynamics.head.weight.dtype
+        return self.dynamics.agent.weight.dtype
 
     def latent_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """Return the latent grid `(h, w)` of frames of `frame_size` `(h, w)` pixels.
