@@ -74,13 +74,21 @@ def test_frames_in_a_single_step_have_a_painter_of_their_own(model):
     assert plain.equal(once)
 
 
-def test_one_painter_does_it_all_in_worlds_of_old():
-    cfg = DynamicsConfig(**CONFIG, apart=False)
-    old, new = Dynamics(cfg), Dynamics(cfg)
-    state = {k.removeprefix("painters.0."): v for k, v in old.state_dict().items()}
-    assert "head.weight" in state
-    new.load_state_dict(state)
-    assert all(a.equal(b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+def test_what_has_settled_learns_nothing_more(model):
+    """Moving frames on in a single step is all that it does; the transformer adds to it."""
+    settled = deepcopy(model)
+    for p in settled.painters[1].parameters():
+        p.data.zero_()
+    settled.settle()
+    assert settled.painters[1].head.weight.equal(model.painters[0].head.weight)
+    frames = replace(clip(), level=torch.zeros(2, 10, dtype=torch.int64))
+    settled(frames, prompts()).latents.sum().backward()
+    learns = {n.partition(".")[0] for n, p in settled.named_parameters() if p.grad is not None}
+    assert learns == {
+        "embed_itself", "far", "gather", "special", "modulation", "blocks", "painters"
+    }  # fmt: skip
+    assert settled.painters[0].head.weight.grad is None
+    assert settled.painters[0].spread.weight.grad is not None
 
 
 def test_an_action_changes_the_frame_it_leads_to_and_none_before(model):

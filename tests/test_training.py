@@ -79,6 +79,16 @@ def test_the_average_forgets_what_was_before_the_last_part_however_few_steps_tha
     assert 0.99 < weights(run.ema).min() <= 1
 
 
+def test_the_learning_rate_of_a_second_part_begins_anew():
+    cfg = TrainConfig(steps=1000, warmup=10, cooldown=0.5, wandb=WandbConfig("disabled"))
+    run, scale = Run(small_model(), cfg, "cpu", anew=0.4), []
+    for run.step in range(1000):
+        scale.append(run.lr_scale)
+    assert scale[0] == 0.1 and scale[10:200] == [1.0] * 190  # of 400 steps
+    assert scale[300] == pytest.approx(0.5) and scale[399] < 0.01
+    assert scale[400] == 0 and scale[440:700] == [1.0] * 260 and scale[999] < 0.01
+
+
 def test_resuming_continues_exactly(tmp_path):
     whole = fit(small_model(), sample, loss, TrainConfig(steps=12, **QUIET), tmp_path / "whole")
 
@@ -310,6 +320,25 @@ def test_a_world_goes_on_in_its_own_architecture_without_naming_it(trained, tmp_
     )
     was = worldsim.load(init)
     assert (world.tokenizer.cfg, world.dynamics.cfg) == (was.tokenizer.cfg, was.dynamics.cfg)
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_what_convolutions_have_learned_alone_stays_where_that_is_asked_for(
+    trained, tmp_path, settled
+):
+    was = worldsim.load(trained / "dyn/world", dtype=torch.float32).dynamics
+    world = worldsim.train_dynamics(
+        toy_data(), trained / "tok", tmp_path, init=trained / "dyn/world", steps=3, minutes=0.0,
+        batch_size=2, warmup=0, wandb=WandbConfig("disabled"),
+        objective=ObjectiveConfig(local_until=0, settled=settled),
+    )  # fmt: skip
+    same = {
+        name: p.float().equal(was.get_parameter(name).bfloat16().float())
+        for name, p in world.dynamics.bfloat16().named_parameters()
+    }
+    assert all(same[f"{name}.weight"] for name in ("stem.0.first", "near.condition")) is settled
+    assert same["painters.0.tail.0.first.weight"] is settled
+    assert not (same["painters.1.tail.0.first.weight"] or same["far.condition.weight"])
 
 
 def test_frames_that_patches_do_not_fill_are_refused_before_work_starts(trained, tmp_path):

@@ -9,7 +9,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldsim.architecture import DynamicsConfig
-from worldsim.frames import Text
+from worldsim.frames import Frames, Text
 from worldsim.kv_cache import KVCache
 from worldsim.nn import (
     Conv2d,
@@ -37,6 +37,38 @@ class Look:
     positions: Tensor
     cache: KVCache | None
     fill: tuple[KVCache, Tensor] | None
+
+
+class Condition(nn.Module):
+    """What steers a frame: signal levels, step size, action, prompt, way of looking at time."""
+
+    def __init__(self, cfg: DynamicsConfig) -> None:
+        super().__init__()
+        d = cfg.dim
+        self.tau = nn.Linear(64, d)
+        self.previous_tau = nn.Linear(64 * cfg.recent, d, bias=False)
+        self.level = nn.Parameter(0.02 * torch.randn(cfg.finest + 1, d))
+        self.mode = nn.Parameter(0.02 * torch.randn(2, d))  # full, causal
+        self.action = nn.Sequential(nn.Linear(cfg.action_dim, d), nn.SiLU(), nn.Linear(d, d))
+        self.no_action = nn.Parameter(0.02 * torch.randn(d))
+        self.gist = nn.Linear(cfg.text_dim, d, bias=False)
+        self.condition = nn.Linear(d, d)
+        nn.init.zeros_(self.gist.weight)
+
+    def forward(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
+        """Return `(b, t, d)`; `gist` `(b, t, text_dim)` is what the frames' prompts say."""
+        dtype = self.condition.weight.dtype
+        action = self.action(frames.actions.to(dtype))
+        action = torch.where(frames.known[..., None], action, self.no_action.to(action.dtype))
+        total = (
+            self.tau(fourier(frames.tau, 64).to(dtype))
+            + self.previous_tau(fourier(frames.previous_tau, 64).flatten(-2).to(dtype))
+            + self.level[frames.level]
+            + self.mode[int(causal)]
+            + action
+            + self.gist(gist)
+        )
+        return F.silu(self.condition(F.silu(total.to(dtype))))
 
 
 class CellBlock(nn.Module):

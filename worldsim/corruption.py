@@ -22,8 +22,11 @@ class ObjectiveConfig:
     """Share of batches of single frames: what a prompt alone begins with. None without captions."""
     causal: float = 0.9
     """Share of causal batches among the others; the rest see the whole clip."""
-    local_until: float = 0.2
-    """Share of the training in which the transformer is left out."""
+    local_until: float = 0.4
+    """Share of the training in which the transformer is left out; the learning rate falls to zero,
+    and begins anew when it joins."""
+    settled: bool = True
+    """Whether what the convolutions have learned by then stays as it is."""
     noisy_past: float = 0.1
     """Share of causal rows whose past frames carry signal levels of their own."""
     own_past: float = 0.5
@@ -39,7 +42,7 @@ class ObjectiveConfig:
     """Share of rows in which every frame sees only itself."""
     bootstrap: float = 0.15
     """Share of rows that learn large steps from the teacher's half steps."""
-    bootstrap_from: float = 0.25
+    bootstrap_from: float = 0.55
     """Share of the training after which they do."""
     reward_weight: float = 0.02
     termination_weight: float = 0.1

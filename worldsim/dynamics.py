@@ -4,11 +4,12 @@ Every block attends in space within each frame; every `time_every`-th block also
 separately at each place of the frame, and reads the words of the frame's prompt. Signal level, step
 size, action and the gist of the prompt modulate every frame (adaLN-Zero with one projection shared
 by all blocks): the words' mean says at once what place and light to paint, the words themselves say
-the rest. Before the frame is cut into tokens and after it is put together again, a few convolutions
-look at its cells beside those of the last few frames: what stands still is copied, what moves is
-moved there, and the transformer is left with what needs memory, space and text. Frames that a
-single step from noise leads to, as a live rollout takes them, are put together by one painter, all
-others (from nothing, in many steps, both ways in time) by another. One set of weights
+the rest. Convolutions and blocks have a condition each, so that either can learn while the other
+stays as it is. Before the frame is cut into tokens and after it is put together again, a few
+convolutions look at its cells beside those of the last few frames: what stands still is copied,
+what moves is moved there, and the transformer is left with what needs memory, space and text.
+Frames that a single step from noise leads to, as a live rollout takes them, are put together by one
+painter, all others (from nothing, in many steps, both ways in time) by another. One set of weights
 looks at time in two ways: *causal*, a band of `context` frames, for the live rollout; *full*, every
 frame sees every other, for whole clips.
 
@@ -25,7 +26,6 @@ References:
 """
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -33,6 +33,7 @@ from worldsim.architecture import DynamicsConfig
 from worldsim.blocks import (
     Block,
     CellBlock,
+    Condition,
     Look,
     Painter,
     agent_mask,
@@ -41,7 +42,7 @@ from worldsim.blocks import (
 )
 from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
-from worldsim.nn import Conv2d, fourier, norm, rotation
+from worldsim.nn import Conv2d, norm, rotation
 
 
 class Dynamics(nn.Module):
@@ -55,20 +56,14 @@ class Dynamics(nn.Module):
         super().__init__()
         self.cfg = cfg
         d, cells, patch = cfg.dim, cfg.cells, cfg.cells * cfg.patch**2
-        self.embed = Conv2d((1 + cfg.recent) * cfg.channels, cells, 3, padding=1)
+        self.embed = Conv2d(cfg.recent * cfg.channels, cells, 3, padding=1)
+        self.embed_itself = Conv2d(cfg.channels, cells, 3, padding=1, bias=False)
         self.place = nn.Linear(32, cells, bias=False)
         self.stem = nn.ModuleList(CellBlock(cells, d, cfg.group) for _ in range(cfg.stem))
         self.gather = nn.Linear(patch, d)
         self.special = nn.Parameter(0.02 * torch.randn(cfg.registers + 1, d))
-        self.tau = nn.Linear(64, d)
-        self.previous_tau = nn.Linear(64 * cfg.recent, d, bias=False)
-        self.level = nn.Parameter(0.02 * torch.randn(cfg.finest + 1, d))
-        self.mode = nn.Parameter(0.02 * torch.randn(2, d))  # full, causal
-        self.action = nn.Sequential(nn.Linear(cfg.action_dim, d), nn.SiLU(), nn.Linear(d, d))
-        self.no_action = nn.Parameter(0.02 * torch.randn(d))
+        self.near, self.far = Condition(cfg), Condition(cfg)
         self.no_prompt = nn.Parameter(0.02 * torch.randn(cfg.text_dim))
-        self.gist = nn.Linear(cfg.text_dim, d, bias=False)
-        self.condition = nn.Linear(d, d)
         self.modulation = nn.Linear(d, 9 * d)
         self.register_load_state_dict_pre_hook(_brought_up_to_date)
         every = cfg.time_every
@@ -78,7 +73,6 @@ class Dynamics(nn.Module):
         )
         self.painters = nn.ModuleList(Painter(cfg) for _ in range(1 + cfg.apart))
         self.agent = nn.Linear(d, cfg.bins + 1 + cfg.action_dim * cfg.action_bins)
-        nn.init.zeros_(self.gist.weight)
         for layer in (self.modulation, self.agent):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -162,7 +156,7 @@ class Dynamics(nn.Module):
 
     def move(self, frames: Frames, causal: bool, text: Text) -> Tensor:
         """Predict latents `(b, t, c, h, w)` from the last few frames alone, by convolutions."""
-        cond = self._condition(frames, causal, text.gist)
+        cond = self.near(frames, causal, text.gist)
         u = self._read_cells(frames, cond)
         return self._paint(frames, u, cond, None, causal, single=True)
 
@@ -177,8 +171,22 @@ class Dynamics(nn.Module):
         mask = torch.ones(*like.shape, 1, dtype=torch.bool, device=like.device)
         if prompts is not None:
             words, mask = torch.cat([words, prompts.words.to(words.dtype)], 1), prompts.mask()
-        gist = self.gist(norm(mask.to(words.dtype) @ words))
+        gist = norm(mask.to(words.dtype) @ words)
         return Text([block.text.read(words) for block in self._time_blocks()], mask, gist)
+
+    def settle(self) -> None:
+        """Leave what moves things, and what steers that, as it is from now on.
+
+        A second painter that has learned nothing yet begins as the first one.
+        """
+        mover, *others = self.painters
+        for part in (self.embed, self.place, self.stem, self.near, mover):
+            part.requires_grad_(False)
+        self.no_prompt.requires_grad_(False)
+        mover.spread.requires_grad_(True)
+        for painter in others:
+            if not painter.head.weight.any():
+                painter.load_state_dict(mover.state_dict())
 
     def new_cache(self, rows: int, latent_size: tuple[int, int]) -> KVCache:
         """Allocate an empty cache for `rows` worlds with latent grids of `(h, w)` cells."""
@@ -219,7 +227,7 @@ class Dynamics(nn.Module):
         """Run all frames through the transformer, and those in `part` on to their latents."""
         p, dh = self.cfg.patch, self.cfg.dim // self.cfg.heads
         t, _, h, w = frames.x.shape[1:]
-        cond = self._condition(frames, causal, memory["text"].gist)  # (b, t, d)
+        cond = self.near(frames, causal, memory["text"].gist)  # (b, t, d)
         u = self._read_cells(frames, cond)  # (b, t, cells, h, w)
         x = self.gather(rearrange(u, "b t c (h p) (w q) -> b t (h w) (p q c)", p=p, q=p))
         special = self.special if agent else self.special[:-1]
@@ -233,7 +241,8 @@ class Dynamics(nn.Module):
             positions=positions,
             **memory,
         )
-        modulation = self.modulation(cond)[:, :, None]  # (b, t, 1, 9 d)
+        far = self.far(frames, causal, memory["text"].gist)
+        modulation = self.modulation(far)[:, :, None]  # (b, t, 1, 9 d)
         for block in self.blocks:
             x = block(x, modulation, look)
         latents = None
@@ -251,10 +260,14 @@ class Dynamics(nn.Module):
     def _read_cells(self, frames: Frames, cond: Tensor) -> Tensor:
         """Look at each frame's cells beside those of the frames before; noise weighs nothing."""
         b, t, _, h, w = frames.x.shape
-        both = torch.cat([frames.previous, frames.x[:, :, None]], 2)
-        tau = torch.cat([frames.previous_tau, frames.tau[..., None]], 2)
-        both = (both * tau.sqrt()[..., None, None, None]).to(cond.dtype).flatten(2, 3).flatten(0, 1)
-        u = self.embed(both.contiguous(memory_format=torch.channels_last))
+
+        def seen(x: Tensor, tau: Tensor) -> Tensor:
+            x = (x * tau.sqrt()[..., None, None, None]).to(cond.dtype)
+            x = rearrange(x, "b t m c h w -> (b t) (m c) h w")
+            return x.contiguous(memory_format=torch.channels_last)
+
+        u = self.embed(seen(frames.previous, frames.previous_tau))
+        u = u + self.embed_itself(seen(frames.x[:, :, None], frames.tau[..., None]))
         place = self.place(embed_places(h, w, cond.dtype, u.device))
         u = u + rearrange(place, "(h w) c -> c h w", h=h)
         for block in self.stem:
@@ -283,24 +296,21 @@ class Dynamics(nn.Module):
             y = self.painters[0 if single else -1](*flat)
         return y.unflatten(0, u.shape[:2])
 
-    def _condition(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
-        dtype = self.agent.weight.dtype
-        action = self.action(frames.actions.to(dtype))
-        action = torch.where(frames.known[..., None], action, self.no_action.to(action.dtype))
-        total = (
-            self.tau(fourier(frames.tau, 64).to(dtype))
-            + self.previous_tau(fourier(frames.previous_tau, 64).flatten(-2).to(dtype))
-            + self.level[frames.level]
-            + self.mode[int(causal)]
-            + action
-            + gist
-        )
-        return F.silu(self.condition(F.silu(total.to(dtype))))
-
 
 def _brought_up_to_date(model: Dynamics, state: dict[str, Tensor], prefix: str, *_) -> None:
-    """Read weights of older formats: 1 and 2 read words alone, no gist, up to 5 had one painter."""
-    state.setdefault(f"{prefix}gist.weight", torch.zeros_like(model.gist.weight))
+    """Read weights of older formats: 1 and 2 know no gist, up to 5 have one of what is now two."""
+    if f"{prefix}near.gist.weight" in state:
+        return
+    state.setdefault(f"{prefix}gist.weight", torch.zeros_like(model.near.gist.weight))
     for name in [name.removeprefix(prefix) for name in state]:
-        if name.startswith(("spread.", "tail.", "head.", "copy.")):
+        first = name.partition(".")[0]
+        if first in ("spread", "tail", "head", "copy"):
             state[f"{prefix}painters.0.{name}"] = state.pop(prefix + name)
+        elif hasattr(model.near, first):
+            for half in ("near", "far"):
+                state[f"{prefix}{half}.{name}"] = state[prefix + name]
+            del state[prefix + name]
+    both = state[f"{prefix}embed.weight"]
+    halves = both.split([both.shape[1] - model.cfg.channels, model.cfg.channels], 1)
+    for name, half in zip(("embed", "embed_itself"), halves, strict=True):
+        state[f"{prefix}{name}.weight"] = half

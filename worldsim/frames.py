@@ -34,7 +34,7 @@ class Text:
     Attributes:
         words: Keys and values `(b, heads, 1 + l, dh)` by time layer, the null word's first.
         mask: `(b, t, 1 + l)` bool, True at the words of each frame's prompt.
-        gist: `(b, t, d)`, what each frame's prompt says as a whole.
+        gist: `(b, t, text_dim)`, what each frame's prompt says as a whole.
     """
 
     words: list[tuple[Tensor, Tensor]]

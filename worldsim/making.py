@@ -39,9 +39,9 @@ MOTION = 0.5  # half of each loss belongs to what moves, however small it is
 # it is the last one, is learned by the transformer alone, and has less time than in a long training
 OBJECTIVE = ObjectiveConfig(
     motion=MOTION,
-    local_until=0.35,
-    own_from=0.35,
-    bootstrap_from=0.45,
+    local_until=0.5,
+    own_from=0.25,
+    bootstrap_from=0.6,
     reward_weight=0.2,
     termination_weight=0.5,
 )

@@ -230,10 +230,13 @@ def train_dynamics(
     ]
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
     eye = sensitivity_of(tokenizer, films[0].latents, device)
+    settles = objective.settled and arch.apart and (init is not None or objective.local_until > 0)
     teacher = Dynamics(arch).to(device, fast_dtype(device)).requires_grad_(False)
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
         teacher.load_state_dict(ema.state_dict())
+        if settles and progress >= objective.local_until:
+            dynamics.settle()
         return dynamics_loss(
             model, teacher, batch.clips, objective,
             causal=batch.causal, progress=progress, g=g, eye=eye,
@@ -241,7 +244,8 @@ def train_dynamics(
 
     best = fit(
         dynamics, sampler(films, train.batch_size, arch.context, objective), loss, train, out,
-        evaluate=evaluate, pictures=pictures, name="dynamics", progress=progress,
+        anew=objective.local_until, evaluate=evaluate, pictures=pictures, name="dynamics",
+        progress=progress,
     )  # fmt: skip
     world = world_of(best)
     if rank() == 0:

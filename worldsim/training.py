@@ -28,6 +28,7 @@ from worldsim.processes import agree, catch_signals, distributed, rank, wait
 from worldsim.world import has_bf16
 
 LOOKBACK = 0.1  # share of the budget over which weights are averaged, at most
+AGAIN = 0.03  # share of a second part's budget until its learning rate is full
 
 Batch = Any
 Sample = Callable[[torch.Generator, float], Batch]  # random source, share that is over
@@ -92,9 +93,14 @@ class Run:
     """What a training carries from step to step and over an interruption."""
 
     def __init__(
-        self, model: nn.Module, cfg: TrainConfig, device: torch.device, data: Sequence[str] = ()
+        self,
+        model: nn.Module,
+        cfg: TrainConfig,
+        device: torch.device,
+        data: Sequence[str] = (),
+        anew: float = 0.0,
     ) -> None:
-        self.model, self.cfg, self.data = model, cfg, list(data)
+        self.model, self.cfg, self.data, self.anew = model, cfg, list(data), anew
         self.ema = deepcopy(model).requires_grad_(False)
         self.optimizer = MuonAdamW(model, cfg.muon_lr, cfg.adam_lr)
         # other weights draw other batches: those that `init` knew by heart taught it nothing more
@@ -114,7 +120,13 @@ class Run:
     def lr_scale(self) -> float:
         """Share of the full learning rate in force now."""
         rise = (self.step + 1) / self.cfg.warmup if self.cfg.warmup else 1.0
-        fall = (1 - self.progress) / self.cfg.cooldown if self.cfg.cooldown else 1.0
+        part = self.progress
+        if part < self.anew:
+            part /= self.anew
+        elif self.anew:
+            part = (part - self.anew) / (1 - self.anew) if self.anew < 1 else 1.0
+            rise = part / AGAIN
+        fall = (1 - part) / self.cfg.cooldown if self.cfg.cooldown else 1.0
         return max(0.0, min(1.0, rise, fall))
 
     @torch.no_grad()
@@ -175,6 +187,7 @@ def fit(
     out: Path,
     *,
     data: Sequence[str] = (),
+    anew: float = 0.0,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     pictures: Callable[[nn.Module], Tensor] | None = None,
     name: str = "train",
@@ -189,6 +202,7 @@ def fit(
         cfg: Budget, learning rates, logging.
         out: Folder for `checkpoint.safetensors` and `log.jsonl`; resumes from the former.
         data: What tells the recordings from others, where `sample` does not see to that.
+        anew: Share of the budget after which the learning rate, fallen to zero, begins anew.
         evaluate: Judges the moving average; its `"score"` (higher is better) chooses `best`.
         pictures: Film strips `(h, w, 3)` uint8 to log with each evaluation.
         name: Label of the progress bar.
@@ -204,7 +218,7 @@ def fit(
     """
     device = next(model.parameters()).device
     out.mkdir(parents=True, exist_ok=True)
-    run, checkpoint = Run(model, cfg, device, data), out / "checkpoint.safetensors"
+    run, checkpoint = Run(model, cfg, device, data, anew), out / "checkpoint.safetensors"
     if checkpoint.exists():
         run.load(checkpoint)
         run.best = max(run.best, _score_of(out / "best.safetensors"))  # judged after the last save
