@@ -89,6 +89,19 @@ def test_the_learning_rate_of_a_second_part_begins_anew():
     assert scale[400] == 0 and scale[440:700] == [1.0] * 260 and scale[999] < 0.01
 
 
+def test_of_a_training_in_two_parts_the_end_is_kept(tmp_path):
+    """The first part is judged by what it learns alone, and knows nothing else."""
+    seen = []
+
+    def evaluate(model):
+        seen.append(weights(model))
+        return {"score": -float(len(seen))}
+
+    cfg = TrainConfig(steps=8, evaluate_minutes=0.0, warmup=0, wandb=WandbConfig("disabled"))
+    best = fit(small_model(), sample, loss, cfg, tmp_path, anew=0.5, evaluate=evaluate)
+    assert len(seen) == 8 and torch.equal(weights(best), seen[5])
+
+
 def test_resuming_continues_exactly(tmp_path):
     whole = fit(small_model(), sample, loss, TrainConfig(steps=12, **QUIET), tmp_path / "whole")
 

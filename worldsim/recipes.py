@@ -218,6 +218,8 @@ def train_dynamics(
     scaling = action_scaling(train_on)
     arch = dynamics_like(cfg.dynamics, init) if init else cfg.dynamics
     arch = replace(arch, channels=tokenizer.cfg.channels, action_dim=len(scaling[0]))
+    if init and not arch.apart:  # one painter for all: what it learns alone would cost it the rest
+        objective = replace(objective, local_until=0.0)
     sets = with_more(train_on, more, tokenizer, arch.patch)
     torch.manual_seed(train.seed)
     dynamics = Dynamics(arch).to(device)

@@ -283,11 +283,15 @@ def _train_step(run: Run, trained: nn.Module, sample: Sample, loss: Loss) -> dic
 
 
 def _judge(run: Run, evaluate: Callable, pictures: Callable | None, out: Path, log: Log) -> None:
-    """Evaluate the moving average and keep it as `best.safetensors` if it scores best so far."""
+    """Evaluate the moving average and keep it as `best.safetensors` if it scores best so far.
+
+    A second part may teach what the score does not see: only its second half counts.
+    """
     if rank() > 0:
         return
     scores = evaluate(run.ema)
-    if scores["score"] > run.best:
+    counts = not run.anew or run.progress >= (1 + run.anew) / 2
+    if counts and scores["score"] > run.best:
         run.best = scores["score"]
         meta = {"score": repr(run.best)}
         write_tensors(out / "best.safetensors", run.ema.state_dict(), meta)
