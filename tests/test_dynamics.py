@@ -68,10 +68,8 @@ def test_frames_in_a_single_step_have_a_painter_of_their_own(model):
         told = replace(frames, level=levels)
         with torch.no_grad():
             plain, changed = (m(told).latents for m in (model, other))
-            once = model(replace(told, level=torch.zeros_like(levels))).latents
         same = (plain == changed).flatten(2).all(2)
         assert same.equal(levels == 0)
-    assert plain.equal(once)
 
 
 def test_what_has_settled_learns_nothing_more(model):
@@ -79,7 +77,7 @@ def test_what_has_settled_learns_nothing_more(model):
     settled = deepcopy(model)
     for p in settled.painters[1].parameters():
         p.data.zero_()
-    settled.settle()
+    settled.join(settled=True)
     assert settled.painters[1].head.weight.equal(model.painters[0].head.weight)
     frames = replace(clip(), level=torch.zeros(2, 10, dtype=torch.int64))
     settled(frames, prompts()).latents.sum().backward()

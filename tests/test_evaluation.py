@@ -126,7 +126,7 @@ def test_without_recorded_actions_none_is_obeyed_and_none_is_judged(world, drive
     sections = ("fidelity", "actions", "counterfactual", "state")
     figures = evaluate(world, unlabelled(drives), **QUICK | {"sections": sections}).figures
     for name in ("actions", "counterfactual"):
-        assert figures[name]["left out"] == "the recordings hold no actions"
+        assert figures[name]["left out"] == "needs recordings with all their actions"
     assert figures["fidelity"]["frame"] and "inverse_dynamics" not in figures["state"]
 
 

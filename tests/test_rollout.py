@@ -87,7 +87,8 @@ def test_a_start_read_at_once_equals_the_same_frames_read_one_by_one(world, acti
     with torch.inference_mode():
         for i in range(t):
             one, at = frames.during(slice(i, i + 1)), torch.tensor([[i]])
-            world.dynamics.step(one, at, cache, rollout.text, agent=True, latents=False)
+            how = {"single": True, "agent": True, "latents": False}
+            world.dynamics.step(one, at, cache, rollout.text, **how)
     same(cache.keys, rollout.cache.keys)
     same(cache.values, rollout.cache.values)
     assert rollout.cache.clock.tolist() == [t]

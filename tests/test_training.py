@@ -7,8 +7,10 @@ import subprocess
 import sys
 from copy import copy, deepcopy
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -352,6 +354,43 @@ def test_what_convolutions_have_learned_alone_stays_where_that_is_asked_for(
     assert all(same[f"{name}.weight"] for name in ("stem.0.first", "near.condition")) is settled
     assert same["painters.0.tail.0.first.weight"] is settled
     assert not (same["painters.1.tail.0.first.weight"] or same["far.condition.weight"])
+
+
+def test_a_training_goes_from_its_first_part_to_its_second(trained, tmp_path):
+    """The mover learns in the first alone; the other painter begins where that ended."""
+    kept, checkpoint = [], tmp_path / "checkpoint.safetensors"
+
+    def watch(_):  # before the checkpoint of this step is written
+        if checkpoint.exists():
+            kept.append(read_tensors(checkpoint)[0])
+
+    model = worldsim.model_config("tiny")
+    model.dynamics.context = 8
+    worldsim.train_dynamics(
+        toy_data(), trained / "tok", tmp_path, model=model, steps=6, minutes=0.0, batch_size=2,
+        warmup=0, save_minutes=0.0, wandb=WandbConfig("disabled"), progress=watch,
+        objective=ObjectiveConfig(local_until=0.5),
+    )  # fmt: skip
+    kept.append(read_tensors(checkpoint)[0])
+    mover, other = ([state[f"model.painters.{i}.head.weight"] for state in kept] for i in (0, 1))
+    steps = [not a.equal(b) for a, b in pairwise(mover)]
+    assert steps == [True, True, False, False, False]
+    assert [bool(weight.any()) for weight in other] == [False] * 3 + [True] * 3
+    assert other[3].equal(mover[2]) and not other[5].equal(mover[2])
+    assert kept[3]["ema.painters.1.head.weight"].equal(kept[3]["ema.painters.0.head.weight"])
+
+
+def test_a_world_of_one_painter_goes_on_as_a_whole(tmp_path):
+    """What convolutions learn alone would cost it all else: the transformer learns from the start."""
+    old = Path(__file__).parent / "data/world-v5"
+    env = gymnasium.make("worldsim/Drive-v0", frame_size=(32, 32), render_mode="rgb_array")
+    data = worldsim.record(env, episodes=2, max_steps=20, progress=False)
+    world = worldsim.train_dynamics(
+        data, old, tmp_path, init=old, steps=2, minutes=0.0, batch_size=2, warmup=0,
+        wandb=WandbConfig("disabled"),
+    )  # fmt: skip
+    was, now = worldsim.load(old).dynamics, world.dynamics
+    assert not now.cfg.apart and not now.gather.weight.equal(was.gather.weight)
 
 
 def test_frames_that_patches_do_not_fill_are_refused_before_work_starts(trained, tmp_path):

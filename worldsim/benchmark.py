@@ -245,7 +245,7 @@ def _pass(world: World, b: int, t: int) -> Callable[[], Any]:
     frames = Frames(x, one, level, before, taus, actions, one > 0)
     positions = 2 * model.cfg.context + torch.arange(t, device=device).expand(b, -1)
     text = model.read_prompts(None, one)
-    return lambda: model.step(frames, positions, cache, text, agent=True)
+    return lambda: model.step(frames, positions, cache, text, single=True, agent=True)
 
 
 @torch.inference_mode()

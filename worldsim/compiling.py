@@ -41,12 +41,12 @@ def compiled(world: World) -> World:
 
     def step(
         frames: Frames, positions: Tensor, cache: KVCache, text: Text, *,
-        agent: bool = False, latents: bool = True, single: bool = True,
+        single: bool, agent: bool = False, latents: bool = True,
     ) -> Prediction:  # fmt: skip
         usual = positions.shape[1] == 2 and agent and latents and _is_small(positions)
         run = quick if usual else plain.step
         with torch._inductor.config.patch(freezing=True):  # packs the weights; no option of a call
-            how = {"agent": agent, "latents": latents, "single": single}
+            how = {"single": single, "agent": agent, "latents": latents}
             return run(frames, positions, cache, text, **how)
 
     fast = copy(world)

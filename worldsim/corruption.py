@@ -26,7 +26,7 @@ class ObjectiveConfig:
     """Share of the training in which the transformer is left out; the learning rate falls to zero,
     and begins anew when it joins."""
     settled: bool = True
-    """Whether what the convolutions have learned by then stays as it is."""
+    """Whether what the convolutions have learned by then, or in `init`, stays as it is."""
     noisy_past: float = 0.1
     """Share of causal rows whose past frames carry signal levels of their own."""
     own_past: float = 0.5

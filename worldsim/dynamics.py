@@ -122,7 +122,8 @@ class Dynamics(nn.Module):
             seen = torch.where(isolated[:, None, None, None], itself, seen)
         memory = {"text": text, "cache": None, "fill": fill}
         part = slice(t // 2 if drafts else 0, None)
-        return self._run(frames, positions[None], seen, memory, causal, agent, part, None)
+        moved = frames.level[:, part] == 0 if causal and self.cfg.apart else False
+        return self._run(frames, positions[None], seen, memory, causal, agent, part, moved)
 
     def step(
         self,
@@ -131,9 +132,9 @@ class Dynamics(nn.Module):
         cache: KVCache,
         text: Text,
         *,
+        single: bool,
         agent: bool = False,
         latents: bool = True,
-        single: bool = True,
     ) -> Prediction:
         """Predict the newest frame of every row from a cache.
 
@@ -145,9 +146,9 @@ class Dynamics(nn.Module):
             positions: `(b, t)` int64, where they stand.
             cache: The past.
             text: From `read_prompts`, for these frames.
+            single: Whether a single step from noise leads to the newest frame.
             agent: Whether to run the agent token, for reward, termination and policy.
             latents: Whether the newest frame's latents are wanted.
-            single: Whether a single step from noise leads to them.
         """
         memory = {"text": text, "cache": cache, "fill": None}
         part = slice(-1, None) if latents else slice(0)
@@ -156,9 +157,9 @@ class Dynamics(nn.Module):
 
     def move(self, frames: Frames, causal: bool, text: Text) -> Tensor:
         """Predict latents `(b, t, c, h, w)` from the last few frames alone, by convolutions."""
-        cond = self.near(frames, causal, text.gist)
-        u = self._read_cells(frames, cond)
-        return self._paint(frames, u, cond, None, causal, single=True)
+        near = self.near(frames, causal, text.gist)
+        u = self._read_cells(frames, near)
+        return self._paint(frames, u, (near, near), None, moved=True)
 
     def read_prompts(self, prompts: Prompts | None, like: Tensor) -> Text:
         """Read what frames follow, once for many calls of `step`.
@@ -174,19 +175,23 @@ class Dynamics(nn.Module):
         gist = norm(mask.to(words.dtype) @ words)
         return Text([block.text.read(words) for block in self._time_blocks()], mask, gist)
 
-    def settle(self) -> None:
-        """Leave what moves things, and what steers that, as it is from now on.
+    def join(self, settled: bool) -> None:
+        """Prepare for the transformer, once the convolutions have learned how things move.
 
-        A second painter that has learned nothing yet begins as the first one.
+        The other painter, and what steers it, begin as the mover, if they have learned nothing.
+
+        Args:
+            settled: Whether what moves things, and what steers that, stays as it is from now on.
         """
         mover, *others = self.painters
-        for part in (self.embed, self.place, self.stem, self.near, mover):
-            part.requires_grad_(False)
-        self.no_prompt.requires_grad_(False)
-        mover.spread.requires_grad_(True)
         for painter in others:
             if not painter.head.weight.any():
                 painter.load_state_dict(mover.state_dict())
+                self.far.load_state_dict(self.near.state_dict())
+        still = (self.embed, self.place, self.stem, self.near, mover.tail, mover.head, mover.copy)
+        for part in still if settled else ():
+            part.requires_grad_(False)
+        self.no_prompt.requires_grad_(not settled)
 
     def new_cache(self, rows: int, latent_size: tuple[int, int]) -> KVCache:
         """Allocate an empty cache for `rows` worlds with latent grids of `(h, w)` cells."""
@@ -222,13 +227,13 @@ class Dynamics(nn.Module):
         causal: bool,
         agent: bool,
         part: slice,
-        single: bool | None,
+        moved: Tensor | bool,
     ) -> Prediction:
         """Run all frames through the transformer, and those in `part` on to their latents."""
         p, dh = self.cfg.patch, self.cfg.dim // self.cfg.heads
         t, _, h, w = frames.x.shape[1:]
-        cond = self.near(frames, causal, memory["text"].gist)  # (b, t, d)
-        u = self._read_cells(frames, cond)  # (b, t, cells, h, w)
+        near = self.near(frames, causal, memory["text"].gist)  # (b, t, d)
+        u = self._read_cells(frames, near)  # (b, t, cells, h, w)
         x = self.gather(rearrange(u, "b t c (h p) (w q) -> b t (h w) (p q c)", p=p, q=p))
         special = self.special if agent else self.special[:-1]
         x = torch.cat([x, special.to(x.dtype).expand(*x.shape[:2], -1, -1)], 2)  # (b, t, n, d)
@@ -248,8 +253,8 @@ class Dynamics(nn.Module):
         latents = None
         if range(t)[part]:
             tokens = x[:, part, : h * w // p**2]
-            now = frames.during(part), u[:, part], cond[:, part], tokens
-            latents = self._paint(*now, causal, single)
+            steer = near[:, part], far[:, part]
+            latents = self._paint(frames.during(part), u[:, part], steer, tokens, moved)
         if not agent:
             return Prediction(latents)
         sizes = [self.cfg.bins, 1, self.cfg.action_dim * self.cfg.action_bins]
@@ -278,28 +283,30 @@ class Dynamics(nn.Module):
         self,
         frames: Frames,
         u: Tensor,
-        cond: Tensor,
+        steer: tuple[Tensor, Tensor],
         tokens: Tensor | None,
-        causal: bool,
-        single: bool | None,
+        moved: Tensor | bool,
     ) -> Tensor:
-        """Turn cells and tokens into latents; `single` says by which painter, None lets see."""
-        parts = (u, cond, frames.x, frames.previous[:, :, -1], tokens)
-        flat = [part if part is None else part.flatten(0, 1) for part in parts]
-        if single is None and causal and self.cfg.apart:
-            moved = frames.level.flatten() == 0
-            y = torch.empty_like(flat[2], dtype=torch.float32)
-            for painter, which in zip(self.painters, (moved, ~moved), strict=True):
-                if which.any():
-                    y[which] = painter(*(part[which] for part in flat))
+        """Turn cells and tokens into latents: by the mover, steered by `near`, what is `moved`."""
+        parts = (u, frames.x, frames.previous[:, :, -1], tokens)
+        u, x, last, tokens = (part if part is None else part.flatten(0, 1) for part in parts)
+        near, far = (cond.flatten(0, 1) for cond in steer)
+        if isinstance(moved, bool):
+            cond = near if moved else far
+            y = self.painters[0 if moved else -1](u, cond, x, last, tokens)
         else:
-            y = self.painters[0 if single else -1](*flat)
-        return y.unflatten(0, u.shape[:2])
+            y = torch.empty_like(x, dtype=torch.float32)
+            pairs = zip(self.painters, (near, far), (moved, ~moved), strict=True)
+            for painter, cond, which in pairs:
+                rows = which.flatten().nonzero()[:, 0]
+                if len(rows):
+                    y[rows] = painter(*(part[rows] for part in (u, cond, x, last, tokens)))
+        return y.unflatten(0, frames.tau.shape)
 
 
 def _brought_up_to_date(model: Dynamics, state: dict[str, Tensor], prefix: str, *_) -> None:
     """Read weights of older formats: 1 and 2 know no gist, up to 5 have one of what is now two."""
-    if f"{prefix}near.gist.weight" in state:
+    if f"{prefix}near.gist.weight" in state or f"{prefix}embed.weight" not in state:
         return
     state.setdefault(f"{prefix}gist.weight", torch.zeros_like(model.near.gist.weight))
     for name in [name.removeprefix(prefix) for name in state]:

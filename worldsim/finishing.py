@@ -135,7 +135,7 @@ def imagined(world: World, data, count: int, path: Path) -> Dreams:
     clips = cut_short(data, count)
     for first in range(0, len(clips), CHUNK):
         some = clips.rows(np.arange(first, min(first + CHUNK, len(clips))))
-        made = dream(world, some.given, some.actions, some.horizon, seed=first)
+        made = dream(world, some.given, some.actions, some.horizon, known=some.known, seed=first)
         parts["frames"].append(torch.from_numpy(some.future).flatten(0, 1))
         parts["real"].append(encode(world, some.future).flatten(0, 1).bfloat16().cpu())
         parts["imagined"].append(made.latents.flatten(0, 1).bfloat16().cpu())

@@ -64,7 +64,8 @@ def imagine_past(
             x[:, i] = teacher.move(now.during(last), True, text.during(pair).during(last))[:, 0]
         else:
             positions = torch.tensor([[i - 1, i]], device=x.device).expand(len(x), -1)
-            x[:, i] = teacher.step(now, positions, cache, text.during(pair)).latents[:, 0]
+            said = teacher.step(now, positions, cache, text.during(pair), single=True)
+            x[:, i] = said.latents[:, 0]
         fed[:, i] = noise_latents(x[:, [i]], fog[:, [i]], tau[:, [i]])[:, 0]
     made[own] = x
     return replace(clips, latents=made)

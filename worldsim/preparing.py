@@ -62,7 +62,7 @@ def dynamics_like(asked: DynamicsConfig, init: str | Path) -> DynamicsConfig:
     try:
         was = read_config(find_world(init) / "config.json").dynamics
     except FileNotFoundError:  # a run that is not through has no world yet
-        return asked
+        return replace(asked, apart=asked.apart and "head.weight" not in dynamics_weights(init))
     cfg = going_on(asked, was)
     if cfg.context < was.context:
         raise ValueError(

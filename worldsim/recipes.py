@@ -196,7 +196,8 @@ def train_dynamics(
         test: Held-out data set; by default every 50th episode of `data`.
         more: Data sets to learn from as well, of frames of other sizes; all count by their frames.
         init: World or run whose dynamics' weights to start from. The architecture is as there but
-            for what `model` says beside its defaults: more layers, a longer context.
+            for what `model` says beside its defaults: more layers, a longer context. One of a
+            format before 6 has no part in which the convolutions learn alone.
         device: Where to train; CUDA if there is some, else the CPU.
         train: Budget and learning rates.
         objective: Mix of the batches and weights of the losses.
@@ -204,7 +205,7 @@ def train_dynamics(
         **overrides: Fields of `TrainConfig`, for short (`minutes=10`).
 
     Returns:
-        The `World` with the best held-out rollout.
+        The `World` with the best held-out rollout, of those in the second half of the last part.
 
     Raises:
         ValueError: If `init`, `more` or `test` do not fit, or `out` was begun with something else.
@@ -232,13 +233,15 @@ def train_dynamics(
     ]
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
     eye = sensitivity_of(tokenizer, films[0].latents, device)
-    settles = objective.settled and arch.apart and (init is not None or objective.local_until > 0)
+    settled = objective.settled and arch.apart and (bool(init) or objective.local_until > 0)
     teacher = Dynamics(arch).to(device, fast_dtype(device)).requires_grad_(False)
+
+    joined: list[None] = []
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
         teacher.load_state_dict(ema.state_dict())
-        if settles and progress >= objective.local_until:
-            dynamics.settle()
+        if progress >= objective.local_until and not joined:
+            joined.extend(m.join(settled) for m in (dynamics, ema))
         return dynamics_loss(
             model, teacher, batch.clips, objective,
             causal=batch.causal, progress=progress, g=g, eye=eye,
@@ -278,7 +281,7 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
 
     def pictures(ema: Dynamics) -> Tensor:
         some = clips.rows(np.arange(4))
-        made = dream(world_of(ema), some.given, some.actions, horizon).frames
+        made = dream(world_of(ema), some.given, some.actions, horizon, known=some.known).frames
         rows = [video for pair in zip(some.future, made, strict=True) for video in pair]
         return torch.from_numpy(film_strip(rows))
 

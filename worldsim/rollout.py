@@ -290,7 +290,8 @@ class Rollout:
         self.pending = False
         positions = (self.cache.clock[:, None] - 1).clamp(min=0)
         frame = self._last_frame()
-        return self.model.step(frame, positions, self.cache, self.text, agent=True, latents=False)
+        how = {"single": True, "agent": True, "latents": False}
+        return self.model.step(frame, positions, self.cache, self.text, **how)
 
     def _step(self, said: Prediction) -> Step:
         reward = self.model.reward(said.reward[:, -1])

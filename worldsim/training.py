@@ -1,9 +1,10 @@
 """One loop, `fit`, that trains the tokenizer and the dynamics model.
 
-The learning rate warms up, stays, and falls to zero over most of the budget. A
-checkpoint holds the masters in fp32, their moving average, optimizer state and every random state
-in one safetensors file that is replaced atomically, so a run resumes exactly where it stopped.
-SIGINT and SIGTERM save first. Under `torchrun` the same loop averages gradients over processes.
+The learning rate warms up, stays, and falls to zero over most of the budget, or of each of its two
+parts. A checkpoint holds the masters in fp32, their moving average, optimizer state and every
+random state in one safetensors file that is replaced atomically, so a run resumes exactly where it
+stopped. SIGINT and SIGTERM save first. Under `torchrun` the same loop averages gradients over
+processes.
 """
 
 import json
@@ -57,9 +58,9 @@ class TrainConfig:
     ema: float = 0.998
     """Decay of the moving average of the weights in a step, at most."""
     warmup: int = 50
-    """Train steps until the learning rate is full."""
+    """Train steps until the learning rate is full, at the beginning."""
     cooldown: float = 0.7
-    """Share of the budget over which the learning rate falls to zero."""
+    """Share of the budget, or of each part of it, over which the learning rate falls to zero."""
     seed: int = 0
     threads: int = 0
     """CPU threads; 0 leaves torch's choice."""
@@ -291,8 +292,9 @@ def _judge(run: Run, evaluate: Callable, pictures: Callable | None, out: Path, l
         return
     scores = evaluate(run.ema)
     counts = not run.anew or run.progress >= (1 + run.anew) / 2
-    if counts and scores["score"] > run.best:
-        run.best = scores["score"]
+    score = scores["score"] if counts else -math.inf
+    if score > run.best or run.best == -math.inf:
+        run.best = score
         meta = {"score": repr(run.best)}
         write_tensors(out / "best.safetensors", run.ema.state_dict(), meta)
     log.write(run.step, {f"eval/{k}": v for k, v in scores.items()} | {"minutes": run.elapsed / 60})

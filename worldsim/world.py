@@ -26,7 +26,7 @@ from worldsim.spaces import space_from_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
 # 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike;
-# up to 4: latent cells of 8x8 pixels
+# up to 4: latent cells of 8x8 pixels; up to 5: one painter, one condition
 FORMAT_VERSION = 6
 
 

@@ -47,7 +47,7 @@ class GenerateConfig:
     sampler_steps: int | None = None
     """Denoising steps per frame; null takes the world's own."""
     guidance: float | None = None
-    """How strongly the prompt is followed; 1 is as learned."""
+    """How strongly the prompt is followed; 1 is as learned, null the world's own."""
     seed: int = 0
     """Same seed, same film."""
     device: str | None = None
