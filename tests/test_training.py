@@ -381,7 +381,7 @@ def test_a_training_goes_from_its_first_part_to_its_second(trained, tmp_path):
 
 
 def test_a_world_of_one_painter_goes_on_as_a_whole(tmp_path):
-    """What convolutions learn alone would cost it all else: the transformer learns from the start."""
+    """What convolutions learn alone would cost it all else, so the transformer learns at once."""
     old = Path(__file__).parent / "data/world-v5"
     env = gymnasium.make("worldsim/Drive-v0", frame_size=(32, 32), render_mode="rgb_array")
     data = worldsim.record(env, episodes=2, max_steps=20, progress=False)

@@ -35,16 +35,8 @@ from worldsim.world import World, choose_device
 
 CLIPS = 64  # to judge by
 MOTION = 0.5  # half of each loss belongs to what moves, however small it is
-# convolutions alone learn how things move at a fifth of the cost; what a frame earns, and whether
-# it is the last one, is learned by the transformer alone, and has less time than in a long training
-OBJECTIVE = ObjectiveConfig(
-    motion=MOTION,
-    local_until=0.5,
-    own_from=0.25,
-    bootstrap_from=0.6,
-    reward_weight=0.2,
-    termination_weight=0.5,
-)
+# what a frame earns, and whether it is the last one, has less time than in a long training
+OBJECTIVE = ObjectiveConfig(motion=MOTION, reward_weight=0.2, termination_weight=0.5)
 
 
 @dataclass
