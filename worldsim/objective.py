@@ -8,7 +8,7 @@ In full batches a random subset of frames is known and all others share one leve
 *isolated* each frame sees only itself: a frame from nothing. So does it in batches of clips of one
 frame, which learn what a world begins with from as many scenes as they have frames. In the first
 part of the training the transformer is left out, at a fifth of the cost: the convolutions learn
-how things move, and nothing else.
+how things move, and nothing else; then that stays as it is.
 
 A single step from noise to the frame has the recording itself as its target: what comes next in a
 simulator hardly depends on chance, and where it does the mean is nearer to the truth than a sample.

@@ -236,12 +236,14 @@ def train_dynamics(
     settled = objective.settled and arch.apart and (bool(init) or objective.local_until > 0)
     teacher = Dynamics(arch).to(device, fast_dtype(device)).requires_grad_(False)
 
-    joined: list[None] = []
+    joined = []
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
         teacher.load_state_dict(ema.state_dict())
         if progress >= objective.local_until and not joined:
-            joined.extend(m.join(settled) for m in (dynamics, ema))
+            joined.append(progress)
+            for each in (dynamics, ema):
+                each.join(settled)
         return dynamics_loss(
             model, teacher, batch.clips, objective,
             causal=batch.causal, progress=progress, g=g, eye=eye,
