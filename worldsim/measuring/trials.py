@@ -226,14 +226,14 @@ def _statistics(study: Study, latents: torch.Tensor) -> np.ndarray:
     return np.concatenate([frame_statistics(frames.cpu().numpy()), lost[:, None].cpu().numpy()], 1)
 
 
-def _real_range(study: Study, episodes: int = 24) -> tuple[np.ndarray, np.ndarray, float]:
+def _real_range(study: Study, episodes: int = 64) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the range of real frames' statistics, and the share of real episodes that keep it.
 
-    The range comes from every second episode, the share from the others.
+    The range comes from every second episode, the share from the others; they are spread over all.
     """
     parts = []
-    for index in range(min(episodes, len(study.data))):
-        frames = study.data[index].frames[::EVERY]
+    for index in np.linspace(0, len(study.data) - 1, min(episodes, len(study.data))).astype(int):
+        frames = study.data[int(index)].frames[::EVERY]
         latents = encode(study.world, frames[None])[0]
         parts.append(np.concatenate([_statistics(study, part) for part in latents.split(64)]))
     known, unseen = np.concatenate(parts[::2]), parts[1::2] or parts
