@@ -62,7 +62,8 @@ class Dynamics(nn.Module):
         self.stem = nn.ModuleList(CellBlock(cells, d, cfg.group) for _ in range(cfg.stem))
         self.gather = nn.Linear(patch, d)
         self.special = nn.Parameter(0.02 * torch.randn(cfg.registers + 1, d))
-        self.near, self.far = Condition(cfg), Condition(cfg)
+        self.near = Condition(cfg)
+        self.far = Condition(cfg) if cfg.apart else None
         self.no_prompt = nn.Parameter(0.02 * torch.randn(cfg.text_dim))
         self.modulation = nn.Linear(d, 9 * d)
         self.register_load_state_dict_pre_hook(_brought_up_to_date)
@@ -246,7 +247,7 @@ class Dynamics(nn.Module):
             positions=positions,
             **memory,
         )
-        far = self.far(frames, causal, memory["text"].gist)
+        far = self.far(frames, causal, memory["text"].gist) if self.far else near
         modulation = self.modulation(far)[:, :, None]  # (b, t, 1, 9 d)
         for block in self.blocks:
             x = block(x, modulation, look)
@@ -314,7 +315,7 @@ def _brought_up_to_date(model: Dynamics, state: dict[str, Tensor], prefix: str, 
         if first in ("spread", "tail", "head", "copy"):
             state[f"{prefix}painters.0.{name}"] = state.pop(prefix + name)
         elif hasattr(model.near, first):
-            for half in ("near", "far"):
+            for half in ("near", "far") if model.cfg.apart else ("near",):
                 state[f"{prefix}{half}.{name}"] = state[prefix + name]
             del state[prefix + name]
     both = state[f"{prefix}embed.weight"]
