@@ -300,7 +300,7 @@ def test_an_env_by_id_is_rendered_and_rebuilt_in_workers():
         ({"env": Rendered}, ValueError, 'render_mode="rgb_array"'),
         ({"episodes": 0}, ValueError, "`episodes` must be"),
         ({"seed": -1}, ValueError, "`seed` must be at least 0"),
-        ({"workers": 1.5}, ValueError, "`workers` must be"),
+        ({"workers": 1.5}, TypeError, "`workers` must be a whole number"),
         ({"env": lambda: Dot(), "workers": 2}, TypeError, "workers=1"),
         ({"env": Dot(), "workers": 2}, ValueError, "without a spec"),
         ({"policy": lambda obs, rng: [0, np.nan]}, ValueError, "finite"),
