@@ -25,6 +25,7 @@ from worldsim.footage import look_at, record_all
 from worldsim.loading import load
 from worldsim.logs import WandbConfig
 from worldsim.machine import cores
+from worldsim.measuring.heldout import usual_frames
 from worldsim.measuring.report import Report
 from worldsim.model_card import save_with_card
 from worldsim.notes import Notes
@@ -216,7 +217,7 @@ def choose_model(device: str, minutes: float) -> str:
 
 def judge(world: World, test: DiskDataset, out: Path) -> Report:
     """Measure a world on the recordings kept for that, as far as their episodes are long enough."""
-    longest = int(np.median(test.lengths)) + 1
+    longest = usual_frames(test)
     context = max(2, min(16, longest // 2))
     horizons = tuple(h for h in (1, 4, 16) if h <= longest - context)
     return evaluate(

@@ -34,7 +34,7 @@ from worldsim.preparing import (
 )
 from worldsim.processes import rank, wait
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
-from worldsim.training import TrainConfig, fit
+from worldsim.training import Loss, TrainConfig, fit
 from worldsim.world import choose_device, fast_dtype
 
 BATCH = {"tokenizer": 32, "dynamics": 8}
@@ -234,23 +234,9 @@ def train_dynamics(
     evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
     eye = sensitivity_of(tokenizer, films[0].latents, device)
     settled = objective.settled and arch.apart and (bool(init) or objective.local_until > 0)
-    teacher = Dynamics(arch).to(device, fast_dtype(device)).requires_grad_(False)
-
-    joined = []
-
-    def loss(model, ema, batch, progress, g):  # noqa: ANN001
-        teacher.load_state_dict(ema.state_dict())
-        if progress >= objective.local_until and not joined:
-            joined.append(progress)
-            for each in (dynamics, ema):
-                each.join(settled)
-        return dynamics_loss(
-            model, teacher, batch.clips, objective,
-            causal=batch.causal, progress=progress, g=g, eye=eye,
-        )  # fmt: skip
-
     best = fit(
-        dynamics, sampler(films, train.batch_size, arch.context, objective), loss, train, out,
+        dynamics, sampler(films, train.batch_size, arch.context, objective),
+        _loss(dynamics, objective, eye, settled), train, out,
         anew=objective.local_until, evaluate=evaluate, pictures=pictures, name="dynamics",
         progress=progress,
     )  # fmt: skip
@@ -259,6 +245,25 @@ def train_dynamics(
         world.save(out / "world")
     wait()
     return world
+
+
+def _loss(dynamics: Dynamics, objective: ObjectiveConfig, eye: Tensor, settled: bool) -> Loss:
+    """Return what `dynamics` learns from, with a teacher that plays as a world will."""
+    device, joined = dynamics.agent.weight.device, []
+    teacher = Dynamics(dynamics.cfg).to(device, fast_dtype(device)).requires_grad_(False)
+
+    def loss(model, ema, batch, progress, g):  # noqa: ANN001
+        if progress >= objective.local_until and not joined:
+            joined.append(progress)
+            for each in (dynamics, ema):
+                each.join(settled)
+        teacher.load_state_dict(ema.state_dict())
+        return dynamics_loss(
+            model, teacher, batch.clips, objective,
+            causal=batch.causal, progress=progress, g=g, eye=eye,
+        )  # fmt: skip
+
+    return loss
 
 
 def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable, ...]:

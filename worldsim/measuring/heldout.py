@@ -124,9 +124,14 @@ def cut_clips(
 
 def cut_short(dataset, count: int) -> HeldOut:
     """Cut clips of 16 given frames and 16 to predict; of two halves where most are shorter."""
-    usual = int(np.median(dataset.lengths)) + 1
+    usual = usual_frames(dataset)
     part = 16 if usual >= 32 else max(1, usual // 2)
     return cut_clips(dataset, count, context=part, horizon=part)
+
+
+def usual_frames(dataset) -> int:
+    """Return how many frames half of the episodes have, or more."""
+    return int(np.median(dataset.lengths)) + 1
 
 
 def check_fit(world, data, role: str) -> None:
