@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from worldsim.compiling import compile_layers
 from worldsim.corruption import off_balance
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.flow import noise_latents
@@ -36,10 +37,11 @@ def model():
     return make_model()
 
 
-def make_model():
+def make_model(depth=2, time_every=2):
     cfg = DynamicsConfig(
         dim=32,
-        depth=2,
+        depth=depth,
+        time_every=time_every,
         heads=2,
         patch=1,
         context=4,
@@ -247,6 +249,24 @@ def test_reward_and_ending_belong_to_the_frame_and_the_action_to_the_one_before(
                 1, 2, *[1] * (getattr(right, name).ndim - 2))})  # fmt: skip
             _, worse = _agent_loss(model.cfg, wrong, clips, c, ObjectiveConfig())
             assert worse[loss] > best[loss] + 0.1, (name, by)
+
+
+def test_compiled_layers_learn_what_plain_ones_do_from_clips_of_all_lengths(clips):
+    model = make_model(depth=1, time_every=1)  # one kind of block is enough, each takes its time
+    fast = deepcopy(model)
+    compile_layers(fast)
+    for t in (T, T - 2):
+        cut = Clips(
+            **{f.name: getattr(clips, f.name)[:, :t] for f in fields(Clips)[:5]}, prompts=None
+        )
+        for each in (model, fast):
+            g = torch.Generator().manual_seed(3)
+            each.zero_grad()
+            dynamics_loss(each, model, cut, ObjectiveConfig(), causal=True, progress=0.5, g=g)[
+                0
+            ].backward()
+        for one, other in zip(model.parameters(), fast.parameters(), strict=True):
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("causal", [True, False])

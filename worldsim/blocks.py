@@ -92,12 +92,16 @@ class CellBlock(nn.Module):
 
 
 class Painter(nn.Module):
-    """Turns cells, and what the transformer adds to them, into latents."""
+    """Turns cells, and what the transformer adds to them, into latents.
+
+    What is added is made patch by patch; `blend` lets it meet the cells, across patches' edges.
+    """
 
     def __init__(self, cfg: DynamicsConfig) -> None:
         super().__init__()
         self.patch = cfg.patch
         self.spread = nn.Linear(cfg.dim, cfg.cells * cfg.patch**2)
+        self.blend = CellBlock(cfg.cells, cfg.dim, cfg.group) if cfg.apart else None
         self.tail = nn.ModuleList(CellBlock(cfg.cells, cfg.dim, cfg.group) for _ in range(cfg.tail))
         self.head = Conv2d(cfg.cells, cfg.channels, 3, padding=1)
         # gates: how much is copied of the draft and of the last frame
@@ -124,6 +128,8 @@ class Painter(nn.Module):
             made = self.spread(norm(tokens))
             u = u + rearrange(made, "f (h w) (p q c) -> f c (h p) (w q)", h=h // p, p=p, q=p)
         u = u.contiguous(memory_format=torch.channels_last)
+        if tokens is not None and self.blend:
+            u = self.blend(u, cond)
         for block in self.tail:
             u = block(u, cond)
         drawn, still = self.copy(cond).float()[..., None, None].chunk(2, 1)
@@ -153,17 +159,26 @@ class Block(nn.Module):
             self.time = TimeAttention(dim, heads, kv_heads)
             self.text = TextAttention(dim, heads, text_dim)
 
-    def forward(self, x: Tensor, modulation: Tensor, look: Look) -> Tensor:
-        """Map `(b, t, n, d)` to `(b, t, n, d)`; `modulation` is `(b, t, 1, 9 d)`."""
+    def forward(
+        self, x: Tensor, modulation: Tensor, look: Look, words: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """Map `(b, t, n, d)` to `(b, t, n, d)`.
+
+        Args:
+            x: Tokens.
+            modulation: `(b, t, 1, 9 d)`.
+            look: What all blocks share.
+            words: What this block's text attention reads; None where it has none.
+        """
         shift_s, scale_s, gate_s, shift_t, scale_t, gate_t, shift_m, scale_m, gate_m = (
             modulation + self.bias.to(modulation.dtype)
         ).chunk(9, -1)
         y = self.space(modulate(x, shift_s, scale_s), look.space, look.space_mask)
         x = torch.addcmul(x, 1 + gate_s, y)
-        if self.time_layer is not None:
+        if words is not None:
             y = self._over_time(modulate(x, shift_t, scale_t), look)
             x = torch.addcmul(x, 1 + gate_t, y)
-            x = x + self.text(norm(x), look.text.words[self.time_layer], look.text.mask)
+            x = x + self.text(norm(x), words, look.text.mask)
         return torch.addcmul(x, 1 + gate_m, self.mlp(modulate(x, shift_m, scale_m)))
 
     def _over_time(self, x: Tensor, look: Look) -> Tensor:

@@ -1,30 +1,46 @@
-"""A world whose steps run as machine code that torch makes for them.
+"""Layers and whole steps as machine code that torch makes for them; needs a C++ compiler.
 
-At batch 1 a step is bound by hundreds of small operations; compiled, with the weights packed into
-the code, they become few: 9.4 in place of 13.4 ms (one core). The first step takes half a minute
-or more, and so does that of each other number of worlds. On two threads what torch makes is four
-times as slow as what it runs without, so larger batches are left alone. Prompts are padded to one
-of two lengths, so that another prompt seldom means to compile again.
+A step of training is bound by memory: compiled layers go through it once where single operations
+do so many times. Each kind of layer is compiled once for batches of all shapes, which takes two
+minutes in all; whole models are compiled for every shape anew.
+
+At batch 1 a step of a rollout is bound by hundreds of small operations; compiled, with the weights
+packed into the code, they become few: 9.4 in place of 13.4 ms (one core). The first step takes half
+a minute or more, and so does that of each other number of worlds. On two threads what torch makes
+is four times as slow as what it runs without, so larger batches are left alone. Prompts are padded
+to one of two lengths, so that another prompt seldom means to compile again.
 """
 
 from copy import copy
 
 import torch
+import torch._dynamo.config
 import torch._inductor.config
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from worldsim.blocks import Block, CellBlock
 from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
 from worldsim.rollout import FEW
 from worldsim.text import MAX_TOKENS
+from worldsim.tokenizer import ResidualBlock
 from worldsim.world import World
 
 LENGTHS = (64, 1 + MAX_TOKENS)  # of prompts, the null word counted in
 
 
+def compile_layers(model: nn.Module) -> None:
+    """Compile the layers of a model that is to be trained, in place, when they first run."""
+    # what learns and what does not, with and without the agent, one frame or many: each its own
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 32)
+    for layer in model.modules():
+        if isinstance(layer, Block | CellBlock | ResidualBlock):
+            layer.compile(dynamic=True)
+
+
 def compiled(world: World) -> World:
-    """Return the same world, sharing its weights, with compiled steps; needs a C++ compiler.
+    """Return the same world, sharing its weights, with compiled steps.
 
     What is compiled is the pass that commits a frame and drafts the next one: all of a step at
     `sampler_steps=1`, the first of several passes otherwise.

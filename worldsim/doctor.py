@@ -17,7 +17,7 @@ from pathlib import Path
 
 import worldsim
 from worldsim.limits import check_least
-from worldsim.machine import cores, cpu_name, matmul_rate
+from worldsim.machine import cores, cpp_compiler, cpu_name, matmul_rate
 
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"  # there in a checkout
 NATIVE = {  # what may be installed and still not load
@@ -166,9 +166,9 @@ def check_devices(cfg: DoctorConfig) -> Iterator[Finding]:
             state += f"; {rates[0]:,.0f} GFLOP/s, fp32 {rates[1]:,.0f}"
             state += f" (threads: {torch.get_num_threads()})" * (device.type == "cpu")
         yield Finding(f"bf16 on {device}", state)
-    compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
-    advice = "" if compiler else "compile=true needs one, to train or bench: install g++ or clang"
-    yield Finding("compiler", compiler or "none", advice)
+    found = cpp_compiler()
+    advice = "" if found else "long trainings are slower without: install g++ or clang"
+    yield Finding("compiler", found or "none", advice)
 
 
 def check_worlds(cfg: DoctorConfig) -> Iterator[Finding]:

@@ -250,7 +250,8 @@ class Dynamics(nn.Module):
         far = self.far(frames, causal, memory["text"].gist) if self.far else near
         modulation = self.modulation(far)[:, :, None]  # (b, t, 1, 9 d)
         for block in self.blocks:
-            x = block(x, modulation, look)
+            layer = block.time_layer
+            x = block(x, modulation, look, None if layer is None else look.text.words[layer])
         latents = None
         if range(t)[part]:
             tokens = x[:, part, : h * w // p**2]

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +36,11 @@ def cpu_name() -> str:
             )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def cpp_compiler() -> str | None:
+    """Return where the C++ compiler is that makes machine code for a CPU, if there is one."""
+    return next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
 
 
 def about_machine(world) -> dict[str, Any]:

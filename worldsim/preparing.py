@@ -88,7 +88,7 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -
     deeper = {
         k: v
         for k, v in model.state_dict().items()
-        if k.startswith(("stem", "blocks")) or ".tail." in k
+        if k.startswith(("stem", "blocks")) or ".tail." in k or ".blend." in k
     }
     try:
         model.load_state_dict(deeper | weights)

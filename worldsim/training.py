@@ -21,14 +21,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from worldsim.compiling import compile_layers
 from worldsim.files import read_tensors, write_tensors
 from worldsim.limits import check_least, check_shares
 from worldsim.logs import Log, WandbConfig
+from worldsim.machine import cpp_compiler
 from worldsim.optim import MuonAdamW
 from worldsim.processes import agree, catch_signals, distributed, rank, wait
 from worldsim.world import has_bf16
 
 LOOKBACK = 0.1  # share of the budget over which weights are averaged, at most
+COMPILE_FROM = 40  # minutes of training that are worth two of compiling
 AGAIN = 0.03  # share of a second part's budget until its learning rate is full
 
 Batch = Any
@@ -64,8 +67,9 @@ class TrainConfig:
     seed: int = 0
     threads: int = 0
     """CPU threads; 0 leaves torch's choice."""
-    compile: bool = False
-    """Whether to run the model through `torch.compile`."""
+    compile: bool | None = None
+    """Whether to compile the layers: a third faster on a CPU, after two minutes. Left out, so it is
+    where there are 40 minutes or more, and a C++ compiler."""
     save_minutes: float = 5.0
     """Minutes between checkpoints."""
     evaluate_minutes: float = 10.0
@@ -76,6 +80,10 @@ class TrainConfig:
         if self.minutes <= 0 and self.steps <= 0:
             raise ValueError(
                 "training needs a budget: set `minutes` or `steps` above 0, got neither"
+            )
+        if self.compile and cpp_compiler() is None:
+            raise ValueError(
+                "compile=true needs a C++ compiler, got none; install g++ or clang, or leave it out"
             )
         check_least(self, minutes=0, steps=0)
         check_least(self, batch_size=0, accumulate=1, muon_lr=0, adam_lr=0, warmup=0, threads=0)
@@ -225,7 +233,9 @@ def fit(
         run.best = max(run.best, _score_of(out / "best.safetensors"))  # judged after the last save
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    trained = distributed(torch.compile(model) if cfg.compile else model, device)
+    if _compiles(cfg, device):
+        compile_layers(model)
+    trained = distributed(model, device)
     log = Log(out, cfg.wandb, asdict(cfg), name)
     clock = last_save = last_eval = time.monotonic()
     hidden = rank() > 0 or progress is not None
@@ -259,6 +269,13 @@ def fit(
         run.ema.load_state_dict(read_tensors(out / "best.safetensors")[0])
     log.close()
     return run.ema
+
+
+def _compiles(cfg: TrainConfig, device: torch.device) -> bool:
+    """Say whether layers are compiled: as asked for, else where it is known to pay."""
+    if cfg.compile is not None:
+        return cfg.compile
+    return device.type == "cpu" and cfg.minutes >= COMPILE_FROM and cpp_compiler() is not None
 
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
