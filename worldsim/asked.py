@@ -57,8 +57,10 @@ def read_seeds(seed: Any, num_envs: int) -> list[np.random.Generator | None]:
     elif isinstance(seed, list | tuple | np.ndarray) and len(seed) == num_envs:
         seeds = list(seed)
     else:
+        seeds = [seed]
+    if not all(each is None or isinstance(each, int | np.integer) for each in seeds):
         raise ValueError(
-            f"`seed` must be one number, or one per env in a list of {num_envs}, got {seed!r}"
+            f"`seed` must be one whole number, or one per env in a list of {num_envs}, got {seed!r}"
         )
     return [None if each is None else seeding.np_random(int(each))[0] for each in seeds]
 
