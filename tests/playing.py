@@ -35,6 +35,8 @@ class Point(gymnasium.Env):
         self.render_mode, self.sleep, self.closed = render_mode, sleep, False
 
     def reset(self, *, seed=None, options=None):
+        if options:  # as a simulator that takes none
+            raise ValueError(f"no options here, got {options}")
         super().reset(seed=seed)
         self.x = float(self.np_random.integers(2, 8))
         return self._observation(), {}

@@ -124,7 +124,8 @@ class Motion:
     observation_space = spaces.Box(0, 255, (32, 32, 6), np.uint8)
 
     def predict(self, observation, deterministic):
-        return np.array((observation[..., :3] != observation[..., 3:]).any(), int), None
+        before, now = observation[..., :3], observation[..., 3:]
+        return np.array(before.any() and (before != now).any(), int), None
 
 
 def test_an_agent_that_is_recorded_begins_each_episode_afresh():

@@ -119,6 +119,28 @@ def test_empty_cells_are_no_reward_and_no_end(tmp_path):
     assert episode.terminated.tolist() == [False, False, False, True]
 
 
+def test_what_is_earned_and_ends_after_the_last_kept_frame_is_kept(tmp_path):
+    """At half the pace every second ending was lost."""
+    write_foreign(tmp_path / "videos/a.mp4", ramp(6), 10)
+    rows = "\n".join(f"{i % 2},1,{i == 4}".lower() for i in range(5))
+    (tmp_path / "videos/a.csv").write_text(f"action,reward,terminated\n{rows}\n")
+    (episode,) = convert(tmp_path / "videos", tmp_path / "set", fps=5, progress=False)
+    assert episode.rewards.tolist() == [2, 3]
+    assert episode.terminated.tolist() == [False, True]
+
+
+def test_captions_hold_from_the_frame_that_is_named(tmp_path):
+    write_foreign(tmp_path / "videos/a.mp4", ramp(6), 10)
+    table = tmp_path / "videos/captions.csv"
+    table.write_text("video,frame,caption\na.mp4,2,rain\na.mp4,4,snow\n")
+    (episode,) = convert(tmp_path / "videos", tmp_path / "set", progress=False)
+    said = [episode.captions[i] for i in episode.caption_index]
+    assert said == ["", "", "rain", "rain", "snow", "snow"]
+    table.write_text("video,frame,caption\na.mp4,6,rain\n")
+    with pytest.raises(SourceFaults, match="has frames 0..5, a caption names frame 6"):
+        convert(tmp_path / "videos", tmp_path / "other", progress=False)
+
+
 def test_long_videos_are_cut_where_one_part_ends_the_next_begins(tmp_path, monkeypatch):
     monkeypatch.setattr("worldsim.conversion.MOST_FRAMES", 10)
     write_foreign(tmp_path / "videos/a.mp4", ramp(35), 10)
@@ -196,6 +218,17 @@ def test_a_conversion_goes_on_only_from_the_videos_it_was_begun_with(videos, tmp
     write_foreign(videos / "0.mp4", ramp(20), 15)
     with pytest.raises(ValueError, match="3 takes.*4 takes.*or another folder"):
         convert(videos, tmp_path / "set", progress=False)
+
+
+def test_a_conversion_goes_on_only_with_the_labels_it_was_begun_with(tmp_path):
+    """Corrected tables were passed over, and the old labels praised as done."""
+    write_foreign(tmp_path / "videos/a.mp4", ramp(5), 10)
+    for reward in (1, 2):
+        (tmp_path / "videos/a.csv").write_text("action,reward\n" + f"0,{reward}\n" * 4)
+        if reward == 1:
+            convert(tmp_path / "videos", tmp_path / "set", progress=False)
+    with pytest.raises(ValueError, match="1 takes.*1 takes.*or another folder"):
+        convert(tmp_path / "videos", tmp_path / "set", progress=False)
 
 
 def test_an_interrupted_conversion_goes_on(videos, tmp_path, monkeypatch):

@@ -523,6 +523,10 @@ def test_a_snapshot_of_another_kind_of_env_is_refused_and_changes_nothing(world)
         other.reset(seed=0)
         with pytest.raises(ValueError, match="a snapshot goes back into an env of the world"):
             env.restore(other.snapshot())
+    latents = WorldEnv(world, obs="latents")
+    latents.reset(seed=0)
+    with pytest.raises(ValueError, match="a snapshot goes back into an env of the world"):
+        latents.restore(others[1].snapshot())
     with pytest.raises(ValueError, match="got str, here"):
         env.restore("yesterday")
     other = env.snapshot()
@@ -568,6 +572,25 @@ def test_a_refused_seed_changes_nothing(world):
         with pytest.raises(error, match="`seed` must be"):
             env.reset(seed=seed)
     assert_frames(env.step(ACTIONS[0])[0], twin.step(ACTIONS[0])[0], 0)
+
+
+@pytest.mark.parametrize(
+    "seed, error", [(1.5, TypeError), (True, TypeError), (-1, ValueError), ([0, -1], ValueError),
+                    ([0], ValueError), ([0, "1"], TypeError)],
+)  # fmt: skip
+def test_rows_refuse_the_seeds_that_one_env_refuses(world, seed, error):
+    with pytest.raises(error, match="`seed` must be"):
+        WorldVectorEnv(world, 2).reset(seed=seed)
+
+
+def test_envs_of_one_world_draw_actions_of_their_own(world):
+    one, other = WorldEnv(world), WorldEnv(world)
+    one.action_space.seed(0)
+    expected = [one.action_space.sample() for _ in range(2)]
+    one.action_space.seed(0)
+    first = one.action_space.sample()
+    other.action_space.seed(0)
+    np.testing.assert_array_equal([first, one.action_space.sample()], expected)
 
 
 def test_a_window_outlives_that_of_another_env(world):

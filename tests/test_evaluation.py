@@ -281,7 +281,7 @@ def test_a_predictor_that_is_deaf_to_actions_matches_no_counterfactual(honest):
     """Under both actions the same frames come: nearer to one future, never to both: chance."""
     deaf = Study(honest.world, honest.data, honest.cfg)
     deaf.predict = lambda frames, actions, *_: copy_last(frames, actions)
-    deaf.simulator = honest.simulator
+    deaf._simulator = honest.simulator
     row = SECTIONS["counterfactual"](deaf)["frame"][8]
     assert row["match"] == 0.5
     figures = SECTIONS["actions"](deaf)

@@ -28,6 +28,7 @@ from worldsim.measuring.dreaming import dream
 from worldsim.objective import ObjectiveConfig
 from worldsim.optim import MuonAdamW, orthogonalise
 from worldsim.preparing import dynamics_weights, start_from
+from worldsim.recipes import pixel_weight
 from worldsim.training import Run, TrainConfig, _train_step, fit, to_device
 
 QUIET = {"minutes": 0.0, "warmup": 0, "wandb": WandbConfig("disabled")}
@@ -354,6 +355,17 @@ def test_what_convolutions_have_learned_alone_stays_where_that_is_asked_for(
     assert all(same[f"{name}.weight"] for name in ("stem.0.first", "near.condition")) is settled
     assert same["painters.0.tail.0.first.weight"] is settled
     assert not (same["painters.1.tail.0.first.weight"] or same["far.condition.weight"])
+
+
+def test_where_one_episode_ends_and_another_begins_nothing_moves():
+    """Two scenes that stand still were all motion at their border."""
+    frames = torch.zeros(6, 4, 4, 3, dtype=torch.uint8)
+    frames[3:] = 200
+    frames[4, 0, 0] = 0
+    index = torch.tensor([2, 3, 4])
+    weight = pixel_weight(frames, index, torch.tensor([0, 3, 6]), 0.5)
+    assert (weight[0] == weight.min()).all() and weight.mean() == pytest.approx(1)
+    assert weight[1, 0, 0] == weight[2, 0, 0] == weight.max() > 10 * weight.min()
 
 
 def test_a_training_goes_from_its_first_part_to_its_second(trained, tmp_path):

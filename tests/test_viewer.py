@@ -192,6 +192,12 @@ def test_a_scene_from_a_prompt_lasts_until_an_empty_one(session):
     session.begin("snow")
     session.next_start()
     assert session.stage.moment.prompt == "snow"
+    session.switch()
+    session.next_start()  # the real simulator, which knows no prompts
+    assert session.stage.moment.step == 0 and not session.stage.imagined
+    session.switch()
+    session.next_start()
+    assert session.stage.moment.prompt == "snow"
     session.begin("")
     assert session.stage.moment.prompt == "a field"
 

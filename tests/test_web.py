@@ -392,7 +392,7 @@ def test_time_stands_still_while_nobody_watches(tmp_path):
     async def scenario(broadcast):
         async with page_of(broadcast) as page:
             await page.until(lambda: page.about["step"] > 3)
-        while not broadcast.player.session.paused:
+        while not broadcast.player.session.resting:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         left = broadcast.player.latest[1].step

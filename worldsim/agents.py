@@ -243,7 +243,7 @@ class SavedAgent:
         if self.seen and self.seen[-1].shape != frame.shape:
             self.seen = []
         self.seen = [*self.seen, frame][-count:]
-        frames = [self.seen[0]] * (count - len(self.seen)) + self.seen
+        frames = [np.zeros_like(frame)] * (count - len(self.seen)) + self.seen  # as VecFrameStack
         stacked = np.concatenate(frames, 2)
         return stacked.transpose(2, 0, 1) if first else stacked
 
@@ -290,6 +290,11 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
     except ImportError as error:
         raise ImportError("agents need `pip install worldsim-sdk[rl]`") from error
     known = load_agent(out).model if out.is_file() else None
+    if known is not None and not isinstance(known, PPO):
+        raise ValueError(
+            f"only an agent of PPO learns on here, got one of {type(known).__name__} at {out}; "
+            "choose another `out`"
+        )
     steps = known.num_timesteps if known else 0
     rows = VecMonitor(GymVecEnv(envs, cfg.seed + steps))
     scaled = VecNormalize(rows, norm_obs=False, gamma=GAMMA)  # rewards alone, of whatever size

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 from torch import Tensor
 
-from worldsim.limits import check_choice
+from worldsim.limits import check_choice, check_counts
 from worldsim.spaces import flatten_action, null_action
 from worldsim.world import World
 
@@ -52,16 +52,17 @@ def read_mask(mask: Any, num_envs: int) -> list[int]:
 
 def read_seeds(seed: Any, num_envs: int) -> list[np.random.Generator | None]:
     """Return a new generator for each row that has a seed."""
-    if seed is None or isinstance(seed, int | np.integer):
-        seeds = [None if seed is None else int(seed) + row for row in range(num_envs)]
-    elif isinstance(seed, list | tuple | np.ndarray) and len(seed) == num_envs:
-        seeds = list(seed)
-    else:
-        seeds = [seed]
-    if not all(each is None or isinstance(each, int | np.integer) for each in seeds):
+    several = isinstance(seed, list | tuple | np.ndarray)
+    if several and len(seed) != num_envs:
         raise ValueError(
-            f"`seed` must be one whole number, or one per env in a list of {num_envs}, got {seed!r}"
+            f"`seed` must be one number, or one per env in a list of {num_envs}, got {seed!r}"
         )
+    for each in seed if several else [seed]:
+        check_counts(0, seed=each)
+    if several or seed is None:
+        seeds = seed if several else [None] * num_envs
+    else:
+        seeds = range(int(seed), int(seed) + num_envs)
     return [None if each is None else seeding.np_random(int(each))[0] for each in seeds]
 
 
@@ -74,6 +75,11 @@ def flatten_batch(single: Space, batched: Space, actions: Any, ended: np.ndarray
     except (TypeError, AttributeError, KeyError, IndexError) as error:
         raise TypeError(
             f"`actions` must be a batch in {batched}, got {type(actions).__name__}; "
+            "`envs.action_space.sample()` shows a valid one"
+        ) from error
+    except ValueError as error:  # parts of unequal length
+        raise ValueError(
+            f"`actions` must hold one action per env ({len(ended)}) in every part, got {error}; "
             "`envs.action_space.sample()` shows a valid one"
         ) from error
     if len(rows) != len(ended):

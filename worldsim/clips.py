@@ -6,6 +6,7 @@ random clips from it. Actions are moved from the transition to the frame they le
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -145,6 +146,12 @@ class LatentDataset:
         names = ("latents", "actions", "known", "rewards", "terminated", "caption", "edges")
         return {name: getattr(self, name) for name in names} | {"words": words, "lengths": lengths}
 
+    @cached_property
+    def usual(self) -> int:
+        """How many frames an episode has, at least, of those that hold half of all frames."""
+        lengths = self.edges.diff().sort(descending=True).values
+        return int(lengths[(2 * lengths.cumsum(0) < lengths.sum()).sum()])
+
     @classmethod
     def from_file(cls, tensors: dict[str, Tensor]) -> "LatentDataset":
         """Undo `to_file`."""
@@ -179,7 +186,7 @@ def sampler(
         long = torch.rand((), generator=g).item() < 0.2
         # of many lengths, else an ending is what stands behind so and so many frames
         some = int(torch.randint(context // 4, 3 * context // 4 + 1, (), generator=g))
-        t = min(2 * context if long else max(2, some), int(film.edges.diff().max()))
+        t = min(2 * context if long else max(2, some), film.usual)  # else a few fill the batches
         return Batch(film.sample(max(1, room // t), t, g), causal)
 
     return sample

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from worldsim.data import DatasetWriter, DiskDataset, open_dataset
 from worldsim.datasets.episodes import DatasetInfo, Episode
+from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.said import Fault
 from worldsim.datasets.takes import Take, read_folder, read_lerobot
 from worldsim.filmed import ENV_ID, STRIDE, choose_size
@@ -100,8 +101,8 @@ def convert(
         keys=_keys(space) if names else [],
         recording={"source": root.name, "names": names, "takes": _fingerprint(root, takes)},
     )
-    if is_lerobot and (own := open_dataset(root, video_key)).is_ours:
-        info = _as_recorded(info, own.info)
+    if is_lerobot and (own := LeRobotFolder(root, video_key).meta.get("worldsim")):
+        info = _as_recorded(info, DatasetInfo.from_json(own))
     jobs = [
         (take, first) for take in takes for first in range(0, _shown(take, rate) - 1, MOST_FRAMES)
     ]
@@ -125,8 +126,15 @@ def _as_recorded(info: DatasetInfo, own: DatasetInfo) -> DatasetInfo:
 
 def _fingerprint(root: Path, takes: Sequence[Take]) -> str:
     """Return what tells these takes from others, or from more of them."""
-    about = [(take.name, os.path.relpath(take.path, root), len(take.times)) for take in takes]
-    return f"{len(takes)} takes, {zlib.crc32(repr(about).encode()):08x}"
+    about = [
+        (take.name, os.path.relpath(take.path, root), len(take.times), take.captions)
+        for take in takes
+    ]
+    total = zlib.crc32(repr(about).encode())
+    for take in takes:
+        for labels in (take.actions, take.rewards, take.terminated, take.caption_index):
+            total = zlib.crc32(b"" if labels is None else np.ascontiguousarray(labels), total)
+    return f"{len(takes)} takes, {total:08x}"
 
 
 def action_space(takes: Sequence[Take], names: Sequence[str]) -> spaces.Space:
@@ -148,7 +156,7 @@ def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
 
     Frames are those shown nearest in time, so a picture that stands still comes twice. An action of
     the episode is the mean of the take's actions between two of its frames (of classes, the first),
-    its reward their sum.
+    its reward their sum. What is earned or ends after the last of them counts to the last action.
 
     Args:
         take: The recording.
@@ -160,6 +168,8 @@ def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
     at = np.searchsorted((take.times[1:] + take.times[:-1]) / 2, seconds)
     spans = [slice(a, b) for a, b in zip(at, at[1:], strict=False)]
     actions, known = _actions(take, info, spans)
+    if last == _shown(take, info.fps) - 1:
+        spans[-1] = slice(spans[-1].start, max(spans[-1].stop, len(take) - 1))
     captions = take.captions
     return Episode(
         frames=_frames(take, info, at),

@@ -8,7 +8,9 @@ takes every measure in `SECTIONS` and writes a report that opens without a serve
 
 import inspect
 import json
+import shlex
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,12 +91,13 @@ def evaluate(
     report = Report(_about(study))
     chosen = {name: f for name, f in SECTIONS.items() if not cfg.sections or name in cfg.sections}
     chosen |= extras
-    for name, measure in tqdm(chosen.items(), "evaluate", disable=not cfg.progress):
-        try:
-            report.figures[name] = measure(study)
-        except Skip as reason:
-            report.figures[name] = {"left out": str(reason)}
-        report.notes[name] = " ".join((inspect.getdoc(measure) or "").split())
+    with closing(study):
+        for name, measure in tqdm(chosen.items(), "evaluate", disable=not cfg.progress):
+            try:
+                report.figures[name] = measure(study)
+            except Skip as reason:
+                report.figures[name] = {"left out": str(reason)}
+            report.notes[name] = " ".join((inspect.getdoc(measure) or "").split())
     report.plots, report.strips = study.plots, study.strips
     report.card = card_table(report.to_json())
     doubt = report.figures.get("doubt", {})
@@ -128,6 +131,7 @@ def _keep(study: Study, folder: Path, report: Report) -> None:
         )
 
 
+PATHS = ("probe_data", "lpips", "fvd")
 NOT_ASKED = ("world", "data", "out", "device", "progress", "keep")  # settings that change no figure
 SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
     "tokenizer": measure_tokenizer,
@@ -183,7 +187,7 @@ def _about(study: Study) -> dict[str, Any]:
         "sampler_steps": study.steps or world.cfg.sampler_steps,
         "dtype": str(world.dtype).removeprefix("torch."),
         **about_machine(world),
-        "command": f"worldsim evaluate {' '.join(given)}",
+        "command": f"worldsim evaluate {shlex.join(given)}",
     }
 
 
@@ -196,7 +200,7 @@ def _overrides(cfg: Any, default: Any, prefix: str = "") -> list[str]:
             said += _overrides(value, usual, f"{name}.")
         elif value != usual and name not in NOT_ASKED:
             text = f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else value
-            said.append(f"{prefix}{name}={text}")
+            said.append(f"{prefix}{name}={_place(Path(text)) if name in PATHS else text}")
     return said
 
 

@@ -126,6 +126,18 @@ def open_env(name: str, **env_kwargs: Any) -> Env:
     return env
 
 
+def check_env(made: Any) -> None:
+    """Refuse what is no env.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(made, Env):
+        raise TypeError(
+            f"`env` must be an id, a gymnasium.Env or a callable that makes one, got {made!r}"
+        )
+
+
 def names_function(name: str) -> bool:
     """Return whether a name is `module:function`, not an id such as `module:Game-v0`."""
     return name not in gymnasium.registry and name.partition(":")[2].isidentifier()

@@ -19,7 +19,7 @@ from worldsim.data import DatasetWriter, DiskDataset, open_dataset, stage_episod
 from worldsim.datasets.episodes import DatasetInfo
 from worldsim.datasets.observing import describe
 from worldsim.files import write_text
-from worldsim.filmed import ENV_ID, Filmed, choose_size, open_env, open_filmed
+from worldsim.filmed import ENV_ID, Filmed, check_env, choose_size, open_env, open_filmed
 from worldsim.policies import choose_policy
 from worldsim.recording import record_episode
 from worldsim.spaces import Policy
@@ -214,11 +214,8 @@ class _Scene:
 def _open(env: str | Env | Callable[[], Env], env_kwargs: dict) -> Env:
     if isinstance(env, str):
         return open_env(env, **env_kwargs)
-    made = env if isinstance(env, Env) else env()
-    if not isinstance(made, Env):
-        raise TypeError(
-            f"`env` must be an id, a gymnasium.Env or a callable that makes one, got {made!r}"
-        )
+    made = env() if callable(env) else env
+    check_env(made)
     return made
 
 

@@ -149,7 +149,7 @@ def make_world(
     cfg = MakeConfig(env=_name(env), out=str(out), policy=_name(policy), **settings)
     device = str(choose_device(cfg.device))
     notes = Notes(cfg)
-    if notes.data.get("done"):
+    if notes.data.get("done") and (Path(cfg.out) / "config.json").exists():
         return load(cfg.out, device)
     most = 96 * 64 if device == "cpu" else 128 * 96
     usual = {"model": choose_model(device, cfg.minutes), "pixels": most}

@@ -79,4 +79,6 @@ def check_snapshot(snapshot: Any, rngs: Sequence, observation: Any, rollout: Any
 def _kind(rngs: Sequence, observation: Any, rollout: Any) -> dict[str, Any]:
     tensors = {"latents": rollout.latents, "actions": rollout.action, "keys": rollout.cache.keys}
     kinds = {name: (*x.shape, str(x.dtype), str(x.device)) for name, x in tensors.items()}
-    return {"rows": len(rngs), "sees": type(observation).__name__} | kinds
+    shape, dtype = (getattr(observation, name, None) for name in ("shape", "dtype"))
+    sees = (type(observation).__name__, *(shape or ()), str(dtype))
+    return {"rows": len(rngs), "sees": sees} | kinds

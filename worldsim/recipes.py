@@ -94,7 +94,8 @@ def train_tokenizer(
         init: World or run whose tokenizer's weights, and architecture, to start from.
         device: Where to train; CUDA if there is some, else the CPU.
         train: Budget and learning rates.
-        motion: Share of the loss's weight that goes to pixels that change, however few they are.
+        motion: Share of the loss's weight that goes to pixels that change (less where fewer than
+            one in a hundred does).
         progress: Told the share of the budget that is spent, in place of a bar.
         **overrides: Fields of `TrainConfig`, for short (`minutes=10`).
 
@@ -113,6 +114,7 @@ def train_tokenizer(
     train_on, held_out = hold_out(data, test)
     sets = with_more(train_on, more, Tokenizer(cfg))
     films = [torch.from_numpy(np.concatenate([e.frames for e in part])) for part in sets]
+    edges = [torch.tensor([0, *np.cumsum(np.array(part.lengths) + 1)]) for part in sets]
     seen = torch.from_numpy(np.concatenate([e.frames for e in held_out]))
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
     torch.manual_seed(train.seed)
@@ -121,9 +123,11 @@ def train_tokenizer(
         start_from(tokenizer, started.state_dict(), init)
 
     def sample(g: torch.Generator, _progress: float) -> _Pixels:
-        frames = films[draw_set([len(film) for film in films], g)]
+        which = draw_set([len(film) for film in films], g)
+        frames = films[which]
         index = torch.randint(len(frames), (train.batch_size,), generator=g)
-        return _Pixels(frames[index], pixel_weight(frames, index, motion) if motion else None)
+        weight = pixel_weight(frames, index, edges[which], motion) if motion else None
+        return _Pixels(frames[index], weight)
 
     @torch.no_grad()
     def evaluate(ema: Tokenizer) -> dict[str, float]:
@@ -152,19 +156,22 @@ class _Pixels:
     weight: Tensor | None
 
 
-def pixel_weight(frames: Tensor, index: Tensor, share: float) -> Tensor:
+def pixel_weight(frames: Tensor, index: Tensor, edges: Tensor, share: float) -> Tensor:
     """Weigh the pixels of some frames by whether they differ from the frame before or after.
 
     Args:
-        frames: `(n, h, w, 3)` uint8, in the order of time.
+        frames: `(n, h, w, 3)` uint8, episode after episode.
         index: `(b,)`, which of them to weigh.
-        share: Of the weight that goes by change; the rest is spread evenly.
+        edges: `(e + 1,)` int64, where episodes start and end.
+        share: Of the weight that goes by change, at most fifty times as much to a pixel as if all
+            changed; the rest is spread evenly.
 
     Returns:
         `(b, h, w)` of mean 1.
     """
     now = frames[index].short()
-    near = [frames[(index + lag).clamp(0, len(frames) - 1)].short() for lag in (-1, 1)]
+    own = torch.searchsorted(edges, index, right=True)
+    near = [frames[(index + lag).clamp(edges[own - 1], edges[own] - 1)].short() for lag in (-1, 1)]
     moving = torch.stack([(now - other).abs().amax(-1) > 8 for other in near]).any(0).float()
     boost = (moving / moving.mean().clamp(min=1e-9)).clamp(max=50)
     weight = 1 - share + share * boost

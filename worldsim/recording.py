@@ -32,7 +32,7 @@ from worldsim.datasets.observing import (
     observed_reward,
     observed_truth,
 )
-from worldsim.filmed import names_function, open_env
+from worldsim.filmed import check_env, names_function, open_env
 from worldsim.images import frame_of
 from worldsim.limits import check_counts
 from worldsim.spaces import Policy, afresh, flatten_action
@@ -228,11 +228,9 @@ def _open_env(env: str | Env | Callable[[], Env]) -> tuple[Env, Callable[[], Env
         return made, partial(open_env, env) if by_function else partial(gymnasium.make, made.spec)
     if isinstance(env, Env):
         return env, partial(gymnasium.make, env.spec) if env.spec else None
-    if callable(env):
-        return env(), env
-    raise TypeError(
-        f"`env` must be an id, a gymnasium.Env or a callable that makes one, got {env!r}"
-    )
+    made = env() if callable(env) else env
+    check_env(made)
+    return made, env
 
 
 def _chooser(env: Env, policy: str | Policy, seed: int) -> Callable[[Any], Any]:

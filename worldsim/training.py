@@ -292,7 +292,8 @@ def _train_step(run: Run, trained: nn.Module, sample: Sample, loss: Loss) -> dic
     if not torch.isfinite(norm):
         raise FloatingPointError(
             f"the gradient's norm must be finite, got {norm} at step {run.step}; lower `muon_lr` "
-            f"(now {run.cfg.muon_lr}) or look for broken frames with `worldsim data inspect`"
+            f"(now {run.cfg.muon_lr}), or look at frames with `worldsim data preview`, at rewards "
+            "and actions with `worldsim data inspect`"
         )
     run.optimizer.step(run.lr_scale)
     run.step += 1

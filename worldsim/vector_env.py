@@ -24,7 +24,7 @@ from worldsim.loading import as_world
 from worldsim.moments import EnvSnapshot, check_snapshot
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout
-from worldsim.spaces import unflatten_action
+from worldsim.spaces import space_from_json, unflatten_action
 from worldsim.viewing.screen import Screen, read_bindings
 from worldsim.world import World
 
@@ -100,7 +100,7 @@ class WorldVectorEnv(VectorEnv):
             self.single_observation_space = spaces.Box(-np.inf, np.inf, shape, np.float32)
         else:
             self.single_observation_space = spaces.Box(0, 255, (*self.frame_size, 3), np.uint8)
-        self.single_action_space = world.action_space
+        self.single_action_space = space_from_json(world.cfg.action_space)  # of its own: it draws
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.rngs: list[np.random.Generator | None] = [None] * self.num_envs

@@ -213,12 +213,9 @@ class Broadcast:
 
     def _rest(self) -> None:
         """Stop time while nobody watches."""
-        if self._resting and self.viewers:
-            self._resting = False
-            self.player.send("pause")
-        elif not self._resting and not self.viewers and not self.player.session.paused:
-            self._resting = True
-            self.player.send("pause")
+        if self._resting == bool(self.viewers):
+            self._resting = not self.viewers
+            self.player.send("rest", self._resting)
 
     def _post(self, message: dict[str, Any]) -> None:
         for viewer in self.viewers:

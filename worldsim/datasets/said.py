@@ -58,7 +58,8 @@ def _captions_of_table(path: Path, root: Path, paths: list[Path]) -> Said:
     for row in rows:
         at = (int(row.get("frame") or 0), str(row["caption"] or ""))
         said.setdefault(known[str(row["video"])], []).append(at)
-    return {video: sorted(parts) for video, parts in said.items()}
+    # nothing is said of what comes before the first frame that is named
+    return {video: [(0, "")] * (min(parts)[0] > 0) + sorted(parts) for video, parts in said.items()}
 
 
 def _whole_text(path: Path, root: Path, paths: list[Path]) -> Said:

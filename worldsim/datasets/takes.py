@@ -85,6 +85,11 @@ def read_folder(root: Path) -> tuple[list[Take], list[str], list[Fault]]:
             faults.append((name, str(error)))
             continue
         said = captions.get(path, [(0, "")])
+        astray = [frame for frame, _ in said if not 0 <= frame < len(times)]
+        if astray:
+            rule = f"has frames 0..{len(times) - 1}, a caption names frame {astray[0]}"
+            faults.append((name, rule))
+            continue
         of_frame = np.searchsorted([frame for frame, _ in said], np.arange(len(times)), "right") - 1
         texts = tuple(text for _, text in said)
         takes.append(Take(name, path, times, fps, size, *columns, texts, of_frame.clip(0)))

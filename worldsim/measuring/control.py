@@ -200,7 +200,7 @@ def measure_driving(study: Study, patience: int = 10) -> dict[str, Any]:
         raise Skip("the recordings hold no state.on_road for the probe to learn")
     starts = study.starts
     made = dream(
-        study.world, starts.given, starts.actions, n,
+        study.world, starts.given, starts.actions, n, known=starts.known,
         autopilot=True, sampler_steps=study.steps, seed=study.cfg.seed,
     )  # fmt: skip
     on = probe.read(made.frames).numbers["on_road"] > 0.5

@@ -29,6 +29,16 @@ class Simulator:
             self.env = open_env(info.env_id, **info.env_kwargs)
         except Exception as error:
             raise Skip(f"the simulator {info.env_id!r} cannot be made here: {error}") from error
+        try:
+            self._check(info)
+        except BaseException:
+            self.env.close()
+            raise
+        self.space = info.action_space
+        self.policy = choose_policy("", self.env)
+
+    def _check(self, info: Any) -> None:
+        """Refuse an env that is not the one that was recorded."""
         if self.env.action_space != info.action_space:
             raise Skip(f"the simulator {info.env_id!r} takes other actions than were recorded")
         frame = frame_of(self.env, self.env.reset(seed=0)[0])
@@ -37,8 +47,6 @@ class Simulator:
                 f"the simulator {info.env_id!r} shows frames of {frame.shape[:2]}, recorded were "
                 f"{tuple(info.frame_size)}: it was wrapped"
             )
-        self.space = info.action_space
-        self.policy = choose_policy("", self.env)
 
     def run(self, seed: int, actions: np.ndarray, keep: int) -> np.ndarray:
         """Reset with `seed`, act `(n, a)`; return the last `keep` frames `(keep, h, w, 3)`."""

@@ -157,6 +157,7 @@ class Study:
         """What the probe is made from and tested on."""
         sets = [self.data] if self.probe_data is None else [self.data, self.probe_data]
         sources = [f"{getattr(d, 'path', 'memory')} {fingerprint(d)}" for d in sets]
+        sources += ["every second episode"] if self._splits else []
         return probe_key(self.cfg.probe, self.data.info, ", ".join(sources))
 
     @cached_property
@@ -309,10 +310,29 @@ class Study:
         space = self.data.info.action_space
         return flatten_action(space, null_action(space))
 
+    @property
+    def simulator(self) -> Simulator:
+        """The env that the recordings come from.
+
+        Raises:
+            Skip: If it cannot be made here.
+        """
+        if isinstance(self._simulator, Skip):
+            raise self._simulator
+        return self._simulator
+
     @cached_property
-    def simulator(self) -> "Simulator":
-        """The env that the recordings come from."""
-        return Simulator(self.data.info)
+    def _simulator(self) -> Simulator | Skip:
+        try:
+            return Simulator(self.data.info)
+        except Skip as reason:
+            return reason
+
+    def close(self) -> None:
+        """Close the simulator, if one was made."""
+        made = vars(self).get("_simulator")
+        if isinstance(made, Simulator):
+            made.env.close()
 
 
 def hold(action: np.ndarray, rows: int, steps: int) -> np.ndarray:

@@ -55,8 +55,8 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     before = _before(study, starts, attributes)
     changed, later = _asked(study, attributes, cfg.prompts, rng, before)
     after = dream(
-        study.world, starts.given, starts.actions, HORIZON_TO_SHOW, prompts=list(starts.captions),
-        later_prompts=later, seed=cfg.seed, **settings,
+        study.world, starts.given, starts.actions, HORIZON_TO_SHOW, known=starts.known,
+        prompts=list(starts.captions), later_prompts=later, seed=cfg.seed, **settings,
     )  # fmt: skip
     after_change = _shown(study, after.frames[:, -9:], changed)
     table = {
@@ -161,7 +161,10 @@ def measure_drift(study: Study) -> dict[str, Any]:
     lead[:, 1:] = world.scale_actions(starts.actions[:, : cfg.context - 1])
     latents = torch.cat([encode(world, starts.given)] * len(ways))
     leads = torch.from_numpy(np.concatenate([lead] * len(ways))).to(world.device)
-    rollout.prefill(list(range(rows)), latents, leads)
+    known = np.pad(starts.known[:, : cfg.context - 1], ((0, 0), (1, 0)))
+    rollout.prefill(
+        list(range(rows)), latents, leads, torch.from_numpy(np.tile(known, (len(ways), 1)))
+    )
     given = world.scale_actions(_ways(study, n, k))  # (3 n, k, a)
     given = torch.from_numpy(given).to(world.device)
     statistics, seen = [], []
@@ -271,7 +274,9 @@ def measure_rewards(study: Study) -> dict[str, Any]:
 
 def _play(study: Study, clips: HeldOut) -> Dream:
     settings = {"sampler_steps": study.steps, "seed": study.cfg.seed}
-    return dream(study.world, clips.given, clips.actions, clips.horizon, **settings)
+    return dream(
+        study.world, clips.given, clips.actions, clips.horizon, known=clips.known, **settings
+    )
 
 
 def _endings(study: Study, frames: int, others: np.ndarray) -> dict[str, Any]:

@@ -111,7 +111,8 @@ def read_keys(text: str | None) -> Keys:
     keys = Keys()
     for name, job in data.items():
         if not isinstance(job, str):
-            names = (name,) if name in SOURCES else tuple(part.strip() for part in name.split("+"))
+            alone = name in SOURCES or name in key_codes()  # "+" is a key as well
+            names = (name,) if alone else tuple(part.strip() for part in name.split("+"))
             keys.actions[tuple(_known(part, SOURCES) for part in names)] = job
         elif name.removeprefix("pad ") in PAD_BUTTONS and name.startswith("pad "):
             keys.buttons[name] = key_codes()[_known(job)]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from worldsim.images import cut_to, read_image
+from worldsim.openings import has_starts
+from worldsim.spaces import afresh
 from worldsim.viewing.casting import Casting
 from worldsim.viewing.film import Film
 from worldsim.viewing.pilots import DRIVERS, Hands, Policy, load_pilot
@@ -57,11 +59,12 @@ class Session(Casting):
         self.agent, self.pilot = agent, None
         self.film: Film | None = None
         self.films: list[Path] = []
-        self.paused = self.rewinding = False
+        self.paused = self.rewinding = self.resting = False
         self.speed, self.slot = 1.0, 1
         self.gallery: list[Start] | None = None
         self.prompt, self.nothing = prompt, nothing
         self._fps, self._single = fps, False
+        self._flown: Stage | None = None  # where the agent has acted since it was last new
 
     @property
     def fps(self) -> float:
@@ -71,7 +74,7 @@ class Session(Casting):
     @property
     def idle(self) -> bool:
         """Whether time stands still."""
-        if self.gallery is not None:
+        if self.resting or self.gallery is not None:
             return True
         return self.paused and not self.rewinding and not self._single
 
@@ -113,6 +116,8 @@ class Session(Casting):
         elif self.stage.moment.ended:
             self.next_start()
         else:
+            if self.pilot and (self.stage is not self._flown or not self.stage.moment.step):
+                self.pilot, self._flown = afresh(self.pilot), self.stage
             self.scene.step(Hands(keys, axes), self.driver, self.pilot)
         self._shoot()
 
@@ -121,6 +126,10 @@ class Session(Casting):
     def pause(self) -> None:
         """Stop time, or let it go on."""
         self.paused = not self.paused
+
+    def rest(self, on: bool) -> None:
+        """Let time stand still while nobody watches, paused or not."""
+        self.resting = on
 
     def single_step(self) -> None:
         """Pause and take one step."""
@@ -132,6 +141,7 @@ class Session(Casting):
             alike = [stage.settle() for stage in self.scene.stages]
             if not all(alike):
                 self.notices.append(ASTRAY)
+            self._flown = None
         self.rewinding = on
 
     def change_speed(self, by: int) -> None:
@@ -145,7 +155,8 @@ class Session(Casting):
 
     def next_start(self) -> None:
         """Begin another episode."""
-        self.scene.begin(self.stage.moment.seed + 1, self._options)
+        options = self._options if self.stage.offers("set_prompt") else None
+        self.scene.begin(self.stage.moment.seed + 1, options)
 
     def save_slot(self) -> None:
         """Write the present moment of the stage in focus to disk."""
@@ -157,6 +168,7 @@ class Session(Casting):
         """Go to the moment that lies in the slot."""
         with self._excused("not loaded"):
             alike = read_slot(self._slot_path(), self.stage)
+            self._flown = None
             self._be_alone()
             self.notices.append(f"slot {self.slot}")
             if not alike:
@@ -197,8 +209,9 @@ class Session(Casting):
         """Return what `reset` is told of a prompt."""
         if not prompt:
             return None
-        starts = getattr(self.stage.world, "starts", None)
-        told = starts is not None and starts.words and not self.nothing
+        world = self.stage.world
+        told = not self.nothing and hasattr(world, "starts") and world.starts.words
+        told = told and has_starts(world, self.stage.env.unwrapped.frame_size)
         return {"prompt": prompt} | ({"start": "nearest"} if told else {})
 
     def choose_prompt(self, number: int) -> None:

@@ -21,7 +21,7 @@ from worldsim.openings import Opening, Wish
 from worldsim.viewing.stage import PAST_STEPS, Mark, Stage, limits_of
 from worldsim.viewing.tape import Moment, Tape
 
-FORMAT = 4
+FORMAT = 5
 KINDS = {c.__name__: c for c in (EnvSnapshot, Snapshot, KVCache, Wish, Opening, Moment)}
 
 
@@ -38,6 +38,8 @@ def write_slot(path: Path, stage: Stage) -> None:
         "observation": None if repeated else mark.observation,
         "moment": stage.moment,
         "options": stage.tape.options,
+        "lead": stage.tape.lead,
+        "scene": stage.tape.scene,
         "actions": stage.tape.actions if repeated else [],
     }
     tensors: dict[str, torch.Tensor] = {}
@@ -71,7 +73,7 @@ def read_slot(path: Path, stage: Stage) -> bool:
     if state is not None:
         state = _settle(state[0], stage.env.unwrapped.snapshot()), state[1]
     moment = content["moment"]
-    tape = Tape(moment, content["options"])
+    tape = Tape(moment, content["options"], tuple(content["lead"]), content["scene"])
     tape.actions = list(content["actions"])
     return stage.become(Mark(state, content["observation"], tape, deque(maxlen=PAST_STEPS)))
 

@@ -223,13 +223,14 @@ class Stage:
 
     def become(self, mark: Mark) -> bool:
         """Go to a moment of this env, or of another one like it; return whether it is the same."""
+        if self.has_snapshots:
+            self._restore(mark.state)  # may refuse it, and then nothing has changed
         self.observation, self.tape, self._past = (
             mark.observation,
             mark.tape.copy(),
             mark.past.copy(),
         )
         if self.has_snapshots:
-            self._restore(mark.state)
             return True
         self._behind = True
         return self.settle()
