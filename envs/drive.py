@@ -141,7 +141,7 @@ class DriveEnv(gym.Env):
             )
         self.action = np.clip(action, self.action_space.low, self.action_space.high)
         self._change_scene()
-        original, bumped, before = 0.0, False, self.arc
+        original, bumped, before, at = 0.0, False, self.arc, self.xy.copy()
         lapped = terminated = False
         for _ in range(PHYSICS_STEPS):
             _, r, _, _, _ = self.physics.step(self.action.astype(np.float64))
@@ -154,6 +154,8 @@ class DriveEnv(gym.Env):
         self.steps += 1
         lap = self.land.arc[-1]
         gained = (self.arc - before + lap / 2) % lap - lap / 2
+        most = 2 * np.hypot(*(self.xy - at)) + 1  # across the infield another stretch is nearest
+        gained = np.clip(gained, -most, most)
         reward = LAP_REWARD * gained / lap - 0.1 * PHYSICS_STEPS - COLLISION * bumped
         return self._observe(), float(reward), terminated, False, self._info(original, bumped)
 

@@ -165,7 +165,9 @@ def test_special_tokens_start_apart():
     assert torch.pdist(special).min() > 0
 
 
-@pytest.mark.parametrize("wrong", [{"heads": 3}, {"time_every": 3}, {"max_steps": 12}])
+@pytest.mark.parametrize(
+    "wrong", [{"heads": 3}, {"time_every": 3}, {"max_steps": 12}, {"max_steps": 2}]
+)
 def test_a_wrong_architecture_is_refused_with_a_way_out(wrong):
     with pytest.raises(ValueError, match="must be"):
         DynamicsConfig(**CONFIG | wrong)

@@ -11,6 +11,7 @@ from worldsim.completion import KNOWN_TAU, Look, PartialClip, complete, denoise,
 from worldsim.generate import edit, extend, image_to_video, infill, loop, text_to_video
 from worldsim.images import write_image
 from worldsim.loading import load
+from worldsim.rollout import Rollout
 from worldsim.video import read_video, write_video
 
 PROMPT = CAPTIONS[1]  # the tiny world knows its words without an encoder
@@ -312,6 +313,11 @@ def test_an_edit_begins_with_the_film_under_as_much_noise_as_it_is_strong(
     assert noise.mean() == pytest.approx(0, abs=0.1) and noise.std() == pytest.approx(1, abs=0.1)
 
 
+def test_a_weak_edit_in_one_step_changes_something(world, video):
+    still = edit(world, video, PROMPT, strength=0)
+    assert (edit(world, video, PROMPT, strength=0.3, sampler_steps=1) != still).any()
+
+
 def test_an_edit_of_full_strength_forgets_the_film(world, video):
     other = np.full_like(video, 200)
     assert (edit(world, video, PROMPT, strength=1) == edit(world, other, PROMPT, strength=1)).all()
@@ -327,6 +333,18 @@ def test_a_world_of_discrete_actions_makes_films(video):
     assert is_film(extend(world, video, after=2, actions=[0, 2], before=1), 13)
     with pytest.raises((TypeError, ValueError), match="must"):
         extend(world, video, after=2, actions=[0, 3])
+
+
+def test_a_film_takes_whole_actions_never_a_mean_of_choices(monkeypatch):
+    """A third of each of three choices is none that a world has seen."""
+    taken, step = [], Rollout.step
+    monkeypatch.setattr(
+        Rollout,
+        "step",
+        lambda self, action, *rest: (taken.append(action), step(self, action, *rest))[1],
+    )
+    text_to_video(make_tiny_world(spaces.Discrete(3)), PROMPT, frames=3)
+    assert taken and all(sorted(row) == [-1, -1, 1] for row in torch.cat(taken).tolist())
 
 
 FLOAT = np.zeros((4, 32, 32, 3), np.float32)

@@ -1,7 +1,10 @@
 """Prompts in words of their own are read in taught ones; all others stay as they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from conftest import make_tiny_world
 
 from worldsim.captions import EXAMPLE_PROMPTS, WORDS, caption
 from worldsim.rewording import Rewording
@@ -66,3 +69,12 @@ def test_prompts_of_people(drive, prompt, wanted):
 def test_other_worlds_read_prompts_as_they_are(encoder):
     for prompt in EXAMPLE_PROMPTS:
         assert Rewording("ALE/Breakout-v5", encoder)(prompt) == prompt
+
+
+def test_a_world_made_of_a_filmed_simulator_rewords_as_its_simulator_does(encoder):
+    world = make_tiny_world()
+    world.cfg = replace(
+        world.cfg, env_id="worldsim/Filmed-v0", env_kwargs={"env": "worldsim:worldsim/Drive-v0"}
+    )
+    world._encoder = encoder
+    assert "desert" in world.reworded("driving through the sahara at midnight")

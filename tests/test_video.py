@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import cv2
 import numpy as np
 import pytest
@@ -77,6 +79,36 @@ def test_what_is_no_video_is_refused_by_name(tmp_path):
         read_video(tmp_path / "b.mp4")
     with pytest.raises(ValueError, match="`quality` must be one of"):
         write_video(tmp_path / "c.mp4", smooth_frames(), 10, quality="best")
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_older_one_and_nothing_else(
+    tmp_path, monkeypatch
+):
+    """As on a full disk: the first error was covered by a second, and a part stayed behind."""
+    write_video(tmp_path / "a.mp4", smooth_frames(), 10)
+    was = (tmp_path / "a.mp4").read_bytes()
+    for broken in ("encode", "write"):
+        with (
+            pytest.raises(OSError, match="no room"),
+            VideoWriter(tmp_path / "a.mp4", 10, (48, 64)) as video,
+        ):
+            video.write(smooth_frames()[0])
+            stream = Mock(encode=Mock(side_effect=OSError("no room")))
+            if broken == "write":
+                video._container = Mock(close=Mock(side_effect=OSError("again")))
+            video._stream = stream
+            if broken == "write":
+                video.write(smooth_frames()[1])
+    assert (tmp_path / "a.mp4").read_bytes() == was
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_gif_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"must be \(t, h, w, 3\)"):
+        write_gif(tmp_path / "a.gif", smooth_frames()[0], 10)
+    with pytest.raises(Exception, match="."):
+        write_gif(tmp_path / "a.gif", smooth_frames().astype(np.float32), 10)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gif_shows_every_frame(tmp_path):

@@ -62,20 +62,24 @@ class DynamicsConfig:
         if self.dim % (2 * self.heads) or self.dim // self.heads % 4:
             raise ValueError(
                 "`dim / heads` must be a multiple of 4, "
-                f"got dim={self.dim}, heads={self.heads}; try heads={max(1, self.dim // 32)}"
+                f"got dim={self.dim}, heads={self.heads}; try dim="
+                f"{max(2, self.dim // (4 * self.heads)) * 4 * self.heads}"
             )
         if self.depth % self.time_every:
             raise ValueError(
                 "`depth` must be divisible by `time_every`, "
-                f"got depth={self.depth}, time_every={self.time_every}"
+                f"got depth={self.depth}, time_every={self.time_every}; try depth="
+                f"{max(1, self.depth // self.time_every) * self.time_every}"
             )
         if self.cells % self.group:
             raise ValueError(
                 f"`cells` must be a multiple of `group`, {self.group}, got {self.cells}; try "
                 f"{max(1, self.cells // self.group) * self.group}"
             )
-        if self.max_steps & (self.max_steps - 1) or self.max_steps < 1:
-            raise ValueError(f"`max_steps` must be a power of two, got {self.max_steps}; try 16")
+        if self.max_steps & (self.max_steps - 1) or self.max_steps < 4:
+            raise ValueError(
+                f"`max_steps` must be a power of two of at least 4, got {self.max_steps}; try 16"
+            )
 
     @property
     def kv_heads(self) -> int:

@@ -20,7 +20,7 @@ from worldsim.compiling import compiled
 from worldsim.limits import check_least
 from worldsim.loading import as_world, load
 from worldsim.machine import about_machine, matmul_rate, median_ms, memory_mib
-from worldsim.rollout import Rollout
+from worldsim.rollout import FEW, Rollout
 from worldsim.world import World
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -39,7 +39,8 @@ class BenchConfig:
     dtype: tuple[str, ...] = ()
     """Precisions of the weights, of fp32 and bf16; empty takes the world's default."""
     compile: bool = False
-    """Whether to time compiled steps beside eager ones; compiling takes half a minute or more."""
+    """Whether to time compiled steps beside eager ones, on a CPU those of a few worlds; compiling
+    takes half a minute or more."""
     long_frames: int = 2000
     """Compare frame 100 with this one; 0 leaves that out."""
     seconds: float = 0.6
@@ -196,7 +197,7 @@ def _jobs(world: World, cfg: BenchConfig) -> Iterable[tuple[str, int, int, Calla
         for k in cfg.sampler_steps:
             yield "env step, latents", b, k, lambda b=b, k=k: _step(world, b, k, pixels=False)
             yield "env step, pixels", b, k, lambda b=b, k=k: _step(world, b, k, pixels=True)
-            if cfg.compile:
+            if cfg.compile and (b < FEW or world.device.type != "cpu"):
                 yield (
                     "env step, compiled",
                     b,

@@ -74,7 +74,7 @@ COMMANDS = {
         "join data sets into a new one",
         "worldsim.commanding.data:MergeConfig",
         "worldsim.commanding.data:merge_data",
-        "paths=[data/a,data/b] out=data/both",
+        "paths=data/a,data/b out=data/both",
     ),
     "data split": Command(
         "part a data set: episodes to learn from, episodes to judge by",

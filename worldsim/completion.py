@@ -11,6 +11,7 @@ References:
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from worldsim.dynamics import Dynamics
 from worldsim.flow import advance, noise_latents, per_frame
 from worldsim.frames import Frames, Prompts, previous_frames
+from worldsim.limits import check_counts
 from worldsim.prompting import pad_prompts
 from worldsim.world import World
 
@@ -42,8 +44,14 @@ class Look:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if self.guidance is not None and not math.isfinite(self.guidance):
-            raise ValueError(f"`guidance` must be a finite number, got {self.guidance}; try 1 to 4")
+        if self.seed is None:
+            raise TypeError("`seed` must be a whole number, got None; leave it out for 0")
+        check_counts(0, seed=self.seed)
+        real = self.guidance is None or isinstance(self.guidance, Real)
+        if not real or not math.isfinite(self.guidance or 0):
+            raise ValueError(
+                f"`guidance` must be a finite number, got {self.guidance!r}; try 1 to 4"
+            )
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def denoise(
     labelled[:, 0] = False
     given = noise_latents(latents, noise, torch.full(known.shape, KNOWN_TAU, device=device))
     prompts = pad_prompts(world, [prompt], known.shape[1])
-    start = min(round(clip.keep * steps), steps)
+    start = min(round(clip.keep * steps), steps - (clip.keep < 1))
     tau_now = torch.full(known.shape, start / steps, device=device)
     x = noise_latents(latents, noise, tau_now)
     for k in range(start, steps):

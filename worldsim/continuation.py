@@ -29,7 +29,7 @@ def go_on(
 ) -> Tensor:
     """Add `count` frames to those of `past`, `(1, c, h, w)` each; return all `(t, c, h, w)`."""
     for i in tqdm(range(count), "imagine", disable=not look.progress):
-        action = rollout.policy if actions is None else actions[i : i + 1]
+        action = rollout.world.played(rollout.policy) if actions is None else actions[i : i + 1]
         past.append(rollout.step(action).latents)
     return torch.cat(past).float().cpu()
 
@@ -72,6 +72,12 @@ def film(world: World, latents: Tensor) -> np.ndarray:
     """Decode `(t, c, h, w)` to `(t, h, w, 3)` uint8."""
     parts = [world.decode(part.to(world.device)).cpu() for part in latents.split(64)]
     return torch.cat(parts).numpy()
+
+
+def read(world: World, video: np.ndarray) -> Tensor:
+    """Encode `(t, h, w, 3)` uint8 to `(t, c, h, w)` float32, on the CPU."""
+    parts = [video[i : i + 64] for i in range(0, len(video), 64)]
+    return torch.cat([world.encode(part).float().cpu() for part in parts])
 
 
 def lead(world: World, scaled: Tensor | None, t: int) -> Tensor:

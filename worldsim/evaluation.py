@@ -209,7 +209,7 @@ def _check_lengths(data: Any, cfg: EvaluateConfig) -> None:
     most = int(np.median(data.lengths or [0])) + 1 - cfg.context
     if max(cfg.horizons) > most:
         fit = [h for h in cfg.horizons if h <= most]
-        way = f"set horizons={fit}" if fit else "lower `context` and `horizons`"
+        way = f"set horizons={','.join(map(str, fit))}" if fit else "lower `context` and `horizons`"
         raise ValueError(
             f"`horizons` must lie within what half of the episodes go on for after "
             f"{cfg.context} given frames, {most} frames, got {max(cfg.horizons)}; {way} or record "

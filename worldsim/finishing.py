@@ -115,6 +115,7 @@ def train_decoder(
     best = fit(decoder, sample, loss, train, out, evaluate=evaluate, name="decoder")
     for weight, old in zip(best.parameters(), tokenizer.decoder.parameters(), strict=True):
         weight.lerp_(old, 0.5)
+    world.cfg.doubt = {}  # told by what the old decoder painted
     with_decoder(best).save(out / "world")
     return world
 

@@ -19,7 +19,15 @@ from einops import reduce
 from torch import Tensor
 
 from worldsim.completion import Look, PartialClip, complete
-from worldsim.continuation import continue_clip, continue_film, film, go_on, lead, start_rollout
+from worldsim.continuation import (
+    continue_clip,
+    continue_film,
+    film,
+    go_on,
+    lead,
+    read,
+    start_rollout,
+)
 from worldsim.flow import check_steps
 from worldsim.limits import check_choice, check_counts
 from worldsim.spaces import flatten_action
@@ -129,7 +137,7 @@ def extend(
     t = len(video)
     inside = _scaled(world, video_actions, t - 1, "video_actions")
     acts = _scaled(world, actions, after)
-    latents = world.encode(video).float()
+    latents = read(world, video)
     if before:
         padding = latents.new_zeros(before, *latents.shape[1:])
         known = torch.arange(before + t) >= before
@@ -179,7 +187,7 @@ def infill(
     blank = np.where(pixels[..., None], video, _fill_colour(video, pixels)).astype(np.uint8)
     acts = _scaled(world, actions, t - 1)
     clip = PartialClip(
-        world.encode(blank).float(), cells.flatten(1).all(1), lead(world, acts, t),
+        read(world, blank), cells.flatten(1).all(1), lead(world, acts, t),
         acts is not None, cells=cells,
     )  # fmt: skip
     made = film(world, complete(world, clip, prompt, settings))
@@ -206,7 +214,7 @@ def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: A
     gap = max(1, min(frames // 2, window // 2))
     rollout = start_rollout(world, settings, world.latent_size(_size(world, None)), prompt)
     open_end = go_on(rollout, [rollout.begin([0])], frames - gap - 1, None, settings)
-    edge = min(len(open_end), (window - gap) // 2)
+    edge = max(1, min(len(open_end), (window - gap) // 2))
     bridge = torch.cat(
         [open_end[-edge:], open_end.new_zeros(gap, *open_end.shape[1:]), open_end[:edge]]
     )
@@ -245,7 +253,7 @@ def edit(
     if not 0 <= strength <= 1:
         raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.6")
     acts = _scaled(world, actions, len(video) - 1)
-    latents = world.encode(video).float()
+    latents = read(world, video)
     clip = PartialClip(
         latents, torch.zeros(len(video)).bool(), lead(world, acts, len(video)),
         acts is not None, keep=1 - strength,

@@ -96,11 +96,11 @@ def _label(text: str, width: int) -> np.ndarray:
 def write_image(path: str | Path, frame: np.ndarray) -> None:
     """Write `frame (h, w, 3)` uint8 as PNG or JPEG, as the suffix says."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     suffix = path.suffix or ".png"
-    done, data = cv2.imencode(suffix, cv2.cvtColor(np.asarray(frame), cv2.COLOR_RGB2BGR))
-    if not done:
+    if not cv2.haveImageWriter(f"x{suffix}"):
         raise ValueError(f"an image ends in .png or .jpg, got {path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _, data = cv2.imencode(suffix, cv2.cvtColor(np.asarray(frame), cv2.COLOR_RGB2BGR))
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(data.tobytes())
     os.replace(partial, path)

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -66,7 +67,7 @@ def median_ms(call: Callable[[], Any], seconds: float, device) -> float:
     """Return the median milliseconds of a call on a `torch.device`, after three unmeasured ones."""
     import torch
 
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
     times, begin = [], time.perf_counter()
     with torch.inference_mode():
         for _ in range(3):

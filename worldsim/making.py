@@ -106,7 +106,7 @@ class MakeConfig:
         usual, words = MakeConfig(), []
         for name, value in vars(self).items():
             if name == "env_kwargs":
-                words += [f"{name}.{key}={part}" for key, part in value.items()]
+                words += _dotted(name, value)
             elif name == "minutes" or value != getattr(usual, name):
                 words.append(f"{name}={value:g}" if name == "minutes" else f"{name}={value}")
         return shlex.join(["worldsim", "make", *words])
@@ -224,6 +224,13 @@ def judge(world: World, test: DiskDataset, out: Path) -> Report:
         world, test, out, sections=("tokenizer", "fidelity", "actions"), horizons=horizons,
         clips=CLIPS, context=context, replays=0, progress=False,
     )  # fmt: skip
+
+
+def _dotted(name: str, value: Any) -> list[str]:
+    """Write a setting, which may hold others, as words of a command."""
+    if isinstance(value, dict):
+        return [word for key, part in value.items() for word in _dotted(f"{name}.{key}", part)]
+    return [f"{name}={'null' if value is None else value}"]
 
 
 def _name(given: Any) -> str:

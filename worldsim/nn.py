@@ -229,7 +229,7 @@ class Conv2d(nn.Conv2d):
         """Map `(b, in, h, w)` to `(b, out, h, w)`."""
         weight, how = self.weight, (self.padding, self.stride, self.dilation)
         rollout = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
-        fits = x.device.type == "cpu" and x.dtype == weight.dtype and _CAN_PACK
+        fits = x.device.type == "cpu" and x.dtype == weight.dtype in _PACKED
         if not rollout or not fits or torch.compiler.is_compiling():
             return super().forward(x)
         key = weight.data_ptr(), weight._version, weight.dtype  # training and loading change them
@@ -246,6 +246,8 @@ class Conv2d(nn.Conv2d):
         return {name: value for name, value in super().__getstate__().items() if name != "packed"}
 
 
-_CAN_PACK = torch.backends.mkldnn.is_available() and hasattr(
-    torch.ops.mkldnn, "_convolution_pointwise"
-)
+_PACKED: set[torch.dtype] = set()  # what oneDNN packs here
+if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+    _PACKED |= {torch.float32}
+    if torch.cpu._is_avx512_bf16_supported():
+        _PACKED |= {torch.bfloat16}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldsim import captions
 from worldsim.envs import doom_captions
-from worldsim.text import TextEncoder
+from worldsim.text import MAX_TOKENS, TextEncoder
 from worldsim.wordings import SYNONYMS, taught
 
 ALIKE = 0.65  # cosine from which two wordings say the same
@@ -54,7 +54,7 @@ class Rewording:
     """
 
     def __init__(self, env_id: str, encoder: TextEncoder) -> None:
-        words, others, self.looks = TAUGHT.get(env_id, ({}, {}, ()))
+        words, others, self.looks = TAUGHT.get(env_id.rpartition(":")[2], ({}, {}, ()))
         self.encoder = encoder
         self.wordings = [_Wording(text, taught=False) for text in BESIDE]
         for key, values in words.items():
@@ -67,7 +67,10 @@ class Rewording:
     def __call__(self, prompt: str) -> str:
         """Return the prompt with what it names in other words in those that were taught."""
         text, named = self._take_out(prompt)
-        spans = _spans(text) if len(self.wordings) > len(BESIDE) else []
+        ends = [word.end() for word in re.finditer(r"\S+", text)][
+            :MAX_TOKENS
+        ]  # the rest is not read
+        spans = _spans(text[: ends[-1]]) if ends and len(self.wordings) > len(BESIDE) else []
         if not spans:
             return prompt
         if self._meanings is None:
@@ -101,7 +104,9 @@ class Rewording:
 
     def _take_out(self, prompt: str) -> tuple[str, set[str]]:
         """Blank what is in taught words, the longest first; return the rest and what it names."""
-        text, named = prompt.lower(), set()
+        # letter by letter: a few become two
+        text = "".join(low if len(low := letter.lower()) == 1 else letter for letter in prompt)
+        named: set[str] = set()
         plain = [_Wording(look.lower()) for look in self.looks]
         plain += [one for one in self.wordings if one.key and one.taught]
         for one in sorted(plain, key=lambda one: -len(one.text)):

@@ -6,7 +6,7 @@ record into memory and train.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -106,16 +106,19 @@ class VideoWriter:
         if self._container is None:
             return
         container, self._container = self._container, None
+        keep = keep and self._count > 0
         try:
-            if keep and self._count:
-                container.mux(self._stream.encode(None))
-        finally:
-            container.close()
-            if keep and self._count:
+            try:
+                if keep:
+                    container.mux(self._stream.encode(None))
+            finally:
+                with nullcontext() if keep else suppress(Exception):  # what failed is known
+                    container.close()
+            if keep:
                 self.path = claim_path(self.path) if self.numbered else self.path
                 os.replace(self._partial, self.path)
-            else:
-                self._partial.unlink(missing_ok=True)
+        finally:
+            self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -133,17 +136,25 @@ def write_video(
     path: str | Path, frames: np.ndarray, fps: float, *, quality: str = "people"
 ) -> None:
     """Write `frames (t, h, w, 3)` uint8 as one MP4 file, whole or not at all."""
-    frames = np.asarray(frames)
-    if frames.ndim != 4 or not len(frames):
-        raise ValueError(f"`frames` must be (t, h, w, 3) with t > 0, got shape {frames.shape}")
+    frames = _checked(frames)
     with VideoWriter(path, fps, frames.shape[1:3], quality=quality) as video:
         for frame in frames:
             video.write(frame)
 
 
+def _checked(frames: np.ndarray) -> np.ndarray:
+    frames = np.asarray(frames)
+    if frames.ndim != 4 or not len(frames):
+        raise ValueError(f"`frames` must be (t, h, w, 3) with t > 0, got shape {frames.shape}")
+    return frames
+
+
 def read_video(path: str | Path) -> np.ndarray:
     """Read a whole video, `(t, h, w, 3)` uint8."""
-    return np.stack(list(iterate_video(path)))
+    frames = list(iterate_video(path))
+    if not frames:
+        raise ValueError(f"{path} must hold a frame that can be seen, got none; check the file")
+    return np.stack(frames)
 
 
 def read_frames(path: str | Path, start: float, count: int, fps: float) -> np.ndarray:
@@ -178,6 +189,8 @@ def iterate_video(path: str | Path, start: float = 0.0) -> Iterator[np.ndarray]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no video at {path}; check the path")
     with open_input(path) as container:
+        if not container.streams.video:
+            raise ValueError(f"{path} must hold a video, got a file without one; check the path")
         stream = container.streams.video[0]
         if stream.width * stream.height > 320 * 240:
             stream.thread_type = "AUTO"
@@ -215,9 +228,7 @@ def import_av() -> ModuleType:
 
 def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
     """Write `frames (t, h, w, 3)` uint8 as an endless GIF with one palette for all frames."""
-    av = import_av()
-    frames = np.asarray(frames)
-    path = Path(path)
+    av, frames, path = import_av(), _checked(frames), Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     t, h, w, _ = frames.shape
@@ -232,15 +243,18 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
     palette.link_to(use, 0, 1)
     use.link_to(sink)
     graph.configure()
-    with av.open(str(partial), "w", format="gif") as container:
-        stream = container.add_stream("gif", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = w, h, "pal8"
-        for i, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture.pts, picture.time_base = i, 1 / rate
-            graph.push(picture)
-        graph.push(None)
-        for _ in range(t):
-            container.mux(stream.encode(graph.pull()))
-        container.mux(stream.encode(None))
-    os.replace(partial, path)
+    try:
+        with av.open(str(partial), "w", format="gif") as container:
+            stream = container.add_stream("gif", rate=rate)
+            stream.width, stream.height, stream.pix_fmt = w, h, "pal8"
+            for i, frame in enumerate(frames):
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                picture.pts, picture.time_base = i, 1 / rate
+                graph.push(picture)
+            graph.push(None)
+            for _ in range(t):
+                container.mux(stream.encode(graph.pull()))
+            container.mux(stream.encode(None))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import renewed, write_tensors
-from worldsim.spaces import space_from_json
+from worldsim.spaces import flatten_action, space_from_json, unflatten_action
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
 # 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike;
@@ -140,6 +140,13 @@ class World:
             np.float32
         )
 
+    def played(self, policy: Tensor) -> Tensor:
+        """Return the scaled actions `(b, a)` nearest to what a policy expects, choices whole."""
+        flat = self.unscale_actions(policy.float().cpu().numpy())
+        space = self.action_space
+        real = [flatten_action(space, unflatten_action(space, row)) for row in flat]
+        return torch.from_numpy(self.scale_actions(np.stack(real))).to(policy.device)
+
     @torch.inference_mode()
     def encode(self, frames: np.ndarray | Tensor) -> Tensor:
         """Turn pixels `(..., h, w, 3)` uint8 into latents `(..., c, h, w)`."""
@@ -173,9 +180,11 @@ class World:
     def reworded(self, prompt: str) -> str:
         """Return what the world reads where a person writes `prompt` (see `worldsim.rewording`)."""
         if self._rewording is None:
+            from worldsim.filmed import ENV_ID
             from worldsim.rewording import Rewording
 
-            self._rewording = Rewording(self.cfg.env_id, self.encoder)
+            filmed = self.cfg.env_kwargs.get("env", "") if self.cfg.env_id == ENV_ID else ""
+            self._rewording = Rewording(str(filmed or self.cfg.env_id), self.encoder)
         return self._rewording(prompt)
 
     def nearest_start(self, prompt: str) -> int:
@@ -249,6 +258,8 @@ def choose_device(asked: str | torch.device | None = None) -> torch.device:
         ValueError: If it is not here.
     """
     asked = asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    if str(asked).startswith("mps"):
+        raise ValueError(f"`device` must have float64, got {asked}, which has none; try cpu")
     try:
         return torch.zeros(1, device=asked).device
     except (RuntimeError, AssertionError) as error:  # whatever a build of torch lacks

@@ -76,12 +76,17 @@ def real_env(world: World, horizon: int) -> Env | None:
     if not world.cfg.env_id:
         return None
     try:
-        made = open_env(world.cfg.env_id, max_episode_steps=horizon, **world.cfg.env_kwargs)
+        kwargs = world.cfg.env_kwargs | {"max_episode_steps": horizon}
+        made = open_env(world.cfg.env_id, **kwargs)
     except Exception as error:  # an env of others can fail in any way
         print(f"{world.cfg.env_id}, which the world was recorded from, is not here: {error}")
         return None
     env = Filmed(made, world.cfg.frame_size)
-    return env if env.action_space == world.action_space else None
+    if env.action_space == world.action_space:
+        return env
+    env.close()
+    print(f"{world.cfg.env_id} takes {env.action_space} here, the world {world.action_space}")
+    return None
 
 
 def table(figures: dict[str, dict[str, float]]) -> str:

@@ -45,7 +45,8 @@ class GenerateConfig:
     expand: bool = False
     """Whether to put the prompt into the style of the captions that the world learned from."""
     sampler_steps: int | None = None
-    """Denoising steps per frame; null takes the world's own."""
+    """Denoising steps per frame; null takes the world's own, or 16 where frames are imagined all at
+    once."""
     guidance: float | None = None
     """How strongly the prompt is followed; 1 is as learned, null the world's own."""
     seed: int = 0
@@ -116,8 +117,8 @@ def generate(cfg: GenerateConfig) -> None:
         "guidance": cfg.guidance,
         "progress": True,
     }
-    frames = TASKS[cfg.task][1](world, cfg, source, look)
     Path(cfg.out).parent.mkdir(parents=True, exist_ok=True)
+    frames = TASKS[cfg.task][1](world, cfg, source, look)
     write = write_gif if cfg.out.endswith(".gif") else write_video
     write(cfg.out, frames, world.cfg.fps)
     print(f"{cfg.out}: {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}")

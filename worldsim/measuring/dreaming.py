@@ -103,7 +103,7 @@ def dream(
         rollout.set_prompts(rows, list(later_prompts))
     for i in range(horizon - len(made)):
         own = autopilot or scaled is None
-        action = rollout.policy if own else scaled[:, t - 1 + i]
+        action = world.played(rollout.policy) if own else scaled[:, t - 1 + i]
         now = rollout.step(action, None if own else labelled[:, t - 1 + i])
         made.append(now.latents)
         shown.append(rollout.frames().cpu())

@@ -169,7 +169,7 @@ def measure_drift(study: Study) -> dict[str, Any]:
     given = torch.from_numpy(given).to(world.device)
     statistics, seen = [], []
     for i in range(k):
-        now = rollout.step(torch.cat([given[:, i], rollout.policy[3 * n :]]))
+        now = rollout.step(torch.cat([given[:, i], world.played(rollout.policy[3 * n :])]))
         if i % EVERY == 0:
             statistics.append(_statistics(study, now.latents))
         if i % max(1, k // 12) == 0:
