@@ -363,7 +363,7 @@ def no_work(monkeypatch):
         ({"sections": ("fidelity", "beauty")}, "`sections` must be among tokenizer.*got beauty"),
         (
             {"horizons": (1, 4, 64)},
-            r"`horizons` must lie.*21 frames, got 64; set horizons=\[1, 4\]",
+            r"`horizons` must lie.*21 frames, got 64; set horizons=1,4",
         ),
         ({"horizons": (1,), "context": 40}, "lower `context` and `horizons`"),
         ({"horizons": (0, 1)}, "`horizons` must name frames from 1 on"),
