@@ -141,7 +141,7 @@ class DriveEnv(gym.Env):
             )
         self.action = np.clip(action, self.action_space.low, self.action_space.high)
         self._change_scene()
-        original, bumped, before, at = 0.0, False, self.arc, self.xy.copy()
+        original, bumped, before, at = 0.0, False, self.arc, self.xy
         lapped = terminated = False
         for _ in range(PHYSICS_STEPS):
             _, r, _, _, _ = self.physics.step(self.action.astype(np.float64))

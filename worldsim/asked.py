@@ -59,11 +59,9 @@ def read_seeds(seed: Any, num_envs: int) -> list[np.random.Generator | None]:
         )
     for each in seed if several else [seed]:
         check_counts(0, seed=each)
-    if several or seed is None:
-        seeds = seed if several else [None] * num_envs
-    else:
-        seeds = range(int(seed), int(seed) + num_envs)
-    return [None if each is None else seeding.np_random(int(each))[0] for each in seeds]
+    if not several:
+        seed = [None if seed is None else int(seed) + row for row in range(num_envs)]
+    return [None if each is None else seeding.np_random(int(each))[0] for each in seed]
 
 
 def flatten_batch(single: Space, batched: Space, actions: Any, ended: np.ndarray) -> np.ndarray:
