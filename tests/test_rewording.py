@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import make_tiny_world
+from worldsim.envs import doom_captions
 
+from worldsim import captions, load
 from worldsim.captions import EXAMPLE_PROMPTS, WORDS, caption
 from worldsim.rewording import Rewording
 from worldsim.text import TextEncoder, find_weights
@@ -76,5 +78,29 @@ def test_a_world_made_of_a_filmed_simulator_rewords_as_its_simulator_does(encode
     world.cfg = replace(
         world.cfg, env_id="worldsim/Filmed-v0", env_kwargs={"env": "worldsim:worldsim/Drive-v0"}
     )
-    world._encoder = encoder
+    world.encoder = encoder
     assert "desert" in world.reworded("driving through the sahara at midnight")
+
+
+@pytest.mark.parametrize(
+    "name, place, attributes",
+    [("drive", "biome", captions.attributes), ("doom", "theme", doom_captions.attributes)],
+)
+def test_the_nearest_start_is_at_the_place_that_a_prompt_names(name, place, attributes, encoder):
+    """Words in common chose a wooden house for a lava cave, as both had imps."""
+    world = load(name)
+    world.encoder = encoder
+    asked = [attributes(world.reworded(prompt)) for prompt in world.cfg.prompts]
+    starts = [world.starts.captions[world.nearest_start(prompt)] for prompt in world.cfg.prompts]
+    assert sum(place in one for one in asked) >= 7
+    for one, start in zip(asked, starts, strict=True):
+        assert attributes(start)[place] == one.get(place, attributes(start)[place]), start
+
+
+def test_the_nearest_start_to_a_caption_of_a_start_is_that_start():
+    world = load("drive")
+    assert world.nearest_start(world.starts.captions[7]) == 7
+
+
+def test_an_open_sky_is_no_darkness(encoder):
+    assert "dark" not in Rewording("worldsim/Doom-v0", encoder)("a temple under the open sky")

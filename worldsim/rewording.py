@@ -10,6 +10,7 @@ References:
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,12 +30,9 @@ BESIDE = (  # what captions say beside the attributes, or fits two of them: noth
     "a red car", "the small red car", "red car", "car", "the car drives along", "the road",
     "driving through", "rolls down the road", "takes a left bend", "curves to the right",
     "drives off-road", "the camera follows", "another car is close by", "brakes", "the player",
-    "in summer", "in spring", "a forest", "forest", "woods", "a forest road",
+    "in summer", "in spring", "a forest", "forest", "woods", "a forest road", "under the open sky",
 )  # fmt: skip
-TAUGHT = {
-    "worldsim/Drive-v0": (captions.WORDS, SYNONYMS, tuple(captions.LOOKS.values())),
-    "worldsim/Doom-v0": (doom_captions.WORDS, {}, tuple(doom_captions.LOOKS.values())),
-}
+TAUGHT = {"worldsim/Drive-v0": (captions, SYNONYMS), "worldsim/Doom-v0": (doom_captions, {})}
 
 
 @dataclass(frozen=True)
@@ -49,12 +47,13 @@ class Rewording:
     """What turns prompts into the words that worlds of one simulator were taught.
 
     Args:
-        env_id: Of the simulator; prompts for others than `TAUGHT` stay as they are.
+        env_id: Of the simulator; prompts for others than those of `TAUGHT` stay as they are.
         encoder: Says what wordings mean.
     """
 
     def __init__(self, env_id: str, encoder: TextEncoder) -> None:
-        words, others, self.looks = TAUGHT.get(env_id.rpartition(":")[2], ({}, {}, ()))
+        self.simulator, others = TAUGHT.get(env_id.rpartition(":")[2], (None, {}))
+        words = self.simulator.WORDS if self.simulator else {}
         self.encoder = encoder
         self.wordings = [_Wording(text, taught=False) for text in BESIDE]
         for key, values in words.items():
@@ -66,11 +65,11 @@ class Rewording:
 
     def __call__(self, prompt: str) -> str:
         """Return the prompt with what it names in other words in those that were taught."""
+        if self.simulator is None:
+            return prompt
         text, named = self._take_out(prompt)
-        ends = [word.end() for word in re.finditer(r"\S+", text)][
-            :MAX_TOKENS
-        ]  # the rest is not read
-        spans = _spans(text[: ends[-1]]) if ends and len(self.wordings) > len(BESIDE) else []
+        ends = [word.end() for word in re.finditer(r"\S+", text)]
+        spans = _spans(text[: ends[:MAX_TOKENS][-1]]) if ends else []  # the rest is not read
         if not spans:
             return prompt
         if self._meanings is None:
@@ -94,6 +93,19 @@ class Rewording:
             prompt = prompt[:start] + wording + prompt[end:]
         return prompt
 
+    def in_common(self, prompt: str, captions: Sequence[str]) -> list[float]:
+        """Return how much each caption names of what a prompt does: the place counts for most.
+
+        Each attribute counts for more than all after it, in the order of the simulator's `WORDS`; a
+        whole agreement is below 2. What is beside these attributes counts for nothing.
+        """
+        if self.simulator is None:
+            return [0.0] * len(captions)
+        asked = self.simulator.attributes(prompt)
+        weights = {key: 2.0**-i for i, key in enumerate(self.simulator.WORDS) if key in asked}
+        told = [self.simulator.attributes(caption).items() for caption in captions]
+        return [sum(w for key, w in weights.items() if (key, asked[key]) in said) for said in told]
+
     def _as_taught(self, near: _Wording, alike: Tensor) -> str:
         """Return the nearest of the wordings in which the same was taught."""
         same = [
@@ -107,7 +119,7 @@ class Rewording:
         # letter by letter: a few become two
         text = "".join(low if len(low := letter.lower()) == 1 else letter for letter in prompt)
         named: set[str] = set()
-        plain = [_Wording(look.lower()) for look in self.looks]
+        plain = [_Wording(look.lower()) for look in self.simulator.LOOKS.values()]
         plain += [one for one in self.wordings if one.key and one.taught]
         for one in sorted(plain, key=lambda one: -len(one.text)):
             pattern = rf"\b{re.escape(re.sub('^(a|an|the) ', '', one.text))}(?!\w)"

@@ -13,6 +13,7 @@ On disk it is
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,6 @@ class World:
         self._low = np.asarray(cfg.action_low, np.float32)
         self._high = np.asarray(cfg.action_high, np.float32)
         self._known = dict(zip(starts.captions, starts.words, strict=bool(starts.words)))
-        self._encoder = self._rewording = None
 
     @property
     def device(self) -> torch.device:
@@ -159,14 +159,12 @@ class World:
         """Turn latents `(..., c, h, w)` into pixels `(..., h, w, 3)` uint8."""
         return self.tokenizer.decode(latents.to(self.device))
 
-    @property
+    @cached_property
     def encoder(self):
         """The text encoder; its first use loads it."""
-        if self._encoder is None:
-            from worldsim.text import TextEncoder
+        from worldsim.text import TextEncoder
 
-            self._encoder = TextEncoder()
-        return self._encoder
+        return TextEncoder()
 
     def words(self, prompt: str) -> Tensor:
         """Return token embeddings `(l, text_dim)` of a prompt, reworded as the world was taught.
@@ -179,28 +177,37 @@ class World:
 
     def reworded(self, prompt: str) -> str:
         """Return what the world reads where a person writes `prompt` (see `worldsim.rewording`)."""
-        if self._rewording is None:
-            from worldsim.filmed import ENV_ID
-            from worldsim.rewording import Rewording
-
-            filmed = self.cfg.env_kwargs.get("env", "") if self.cfg.env_id == ENV_ID else ""
-            self._rewording = Rewording(str(filmed or self.cfg.env_id), self.encoder)
         return self._rewording(prompt)
+
+    @cached_property
+    def _rewording(self):
+        from worldsim.filmed import ENV_ID
+        from worldsim.rewording import Rewording
+
+        filmed = self.cfg.env_kwargs.get("env", "") if self.cfg.env_id == ENV_ID else ""
+        return Rewording(str(filmed or self.cfg.env_id), self.encoder)
 
     def nearest_start(self, prompt: str) -> int:
         """Return the start clip whose caption says most nearly what `prompt` does.
 
-        Each word of the prompt looks for the caption's word that is nearest to it, so that long
-        captions are not further away than short ones.
+        Where the captions' attributes are known, the one that shows most of what is asked for, the
+        place first, which a prompt changes least. Then each word of the prompt looks for the
+        caption's word that is nearest to it, so that long captions are not further away than short
+        ones.
 
         Reference:
             Late interaction, Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832
         """
+        captions = self.starts.captions
+        if prompt in captions:
+            return captions.index(prompt)
         asked, *told = (
             F.normalize(words.float().cpu(), dim=-1)
             for words in (self.words(prompt), *self.starts.words)
         )
-        return int(torch.stack([(asked @ words.T).amax(1).mean() for words in told]).argmax())
+        alike = torch.stack([(asked @ words.T).amax(1).mean() for words in told])
+        shown = self._rewording.in_common(self.reworded(prompt), captions)
+        return int((torch.tensor(shown) + alike / 16).argmax())  # below what any attribute counts
 
     def save(self, folder: str | Path, card: str = "") -> Path:
         """Write the world's folder: the old one stays until the new one is whole.
