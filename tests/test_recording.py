@@ -200,8 +200,13 @@ def test_an_interrupt_leaves_a_recording_that_can_be_resumed(tmp_path):
     assert_same_data(list(whole)[:3], record(Dot, episodes=3, max_steps=9, progress=False))
 
 
+def wander(observation, rng):
+    return rng.uniform(-1, 1, 2)
+
+
 @pytest.mark.parametrize(
-    "policy", ["random", "sticky", "keys", lambda obs, rng: rng.uniform(-1, 1, 2)]
+    "policy",
+    ["random", "sticky", "keys", "test_recording:wander", wander],
 )
 def test_every_policy_records_the_same_for_the_same_seed(policy):
     one, other = (

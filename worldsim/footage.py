@@ -21,7 +21,7 @@ from worldsim.datasets.observing import describe
 from worldsim.files import write_text
 from worldsim.filmed import ENV_ID, Filmed, check_env, choose_size, open_env, open_filmed
 from worldsim.policies import choose_policy
-from worldsim.recording import record_episode
+from worldsim.recording import Scene, record_episode
 from worldsim.spaces import Policy
 from worldsim.workers import run_parallel
 
@@ -184,13 +184,13 @@ class _Shot:
             if not here:
                 scene.close()
 
-    def open(self) -> "_Scene":
+    def open(self) -> Scene:
         return self._staged(self.footage.reopen(self.size))
 
-    def _staged(self, env: Filmed) -> "_Scene":
-        return _Scene(env, choose_policy(self.footage.policy, env))
+    def _staged(self, env: Filmed) -> Scene:
+        return Scene(env, choose_policy(self.footage.policy, env))
 
-    def run(self, scene: "_Scene", index: int) -> int:
+    def run(self, scene: Scene, index: int) -> int:
         """Record episode `index` to disk and return its length."""
         episode = record_episode(scene.env, scene.acting, self.seed + index, self.max_steps)
         stage_episode(self.staging, self.info, index, episode)
@@ -198,17 +198,6 @@ class _Shot:
 
     def name(self, index: int) -> str:
         return f"episode {index}, seed {self.seed + index}"
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """An env, and who acts in it."""
-
-    env: Filmed
-    acting: str | Policy
-
-    def close(self) -> None:
-        self.env.close()
 
 
 def _open(env: str | Env | Callable[[], Env], env_kwargs: dict) -> Env:

@@ -1,5 +1,7 @@
 """Who acts while an env is recorded: by name, by a function, or an agent trained elsewhere."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +10,11 @@ from gymnasium import Env, spaces
 
 from worldsim.agents import SavedAgent, load_agent
 from worldsim.filmed import load_function
-from worldsim.recording import DRAWN, own_driver
 from worldsim.spaces import Policy, afresh
 
+DRAWN = ("random", "sticky", "keys")  # policies that look at nothing
 NAMES = ("scripted", *DRAWN)
+ANYTHING = 0.25  # share of what "keys" holds that no key stands for
 HANDS = 3  # numbers of an action that a player steers at once
 
 
@@ -37,21 +40,30 @@ def choose_policy(policy: str | Policy, env: Env) -> str | Policy:
         space = env.action_space
         few = isinstance(space, spaces.Box) and np.prod(space.shape) <= HANDS
         return "keys" if few else "sticky"
-    if isinstance(policy, str):
-        if policy == "scripted":
-            own_driver(env)  # refuses an env that has none
-        if policy in NAMES:
-            return policy
-        if policy.endswith(".zip"):
-            policy = load_agent(policy, greedy=False)
-        elif ":" in policy:
-            policy = load_function(policy, "policy")
-        else:
-            raise ValueError(
-                f"`policy` must be {', '.join(NAMES)}, module:function or a Stable-Baselines3 "
-                f".zip, got {policy!r}"
-            )
-    return Onlooker(policy, env)
+    found = find_policy(policy, env)
+    return found if isinstance(found, str) else Onlooker(found, env)
+
+
+def find_policy(policy: str | Policy, env: Env) -> str | Policy:
+    """Return a policy of this name: itself if it is one of `NAMES`, else what it is the address of.
+
+    Raises:
+        ValueError: If there is no such policy, or the env has no driver of its own.
+    """
+    if not isinstance(policy, str):
+        return policy
+    if policy == "scripted":
+        own_driver(env)  # refuses an env that has none
+    if policy in NAMES:
+        return policy
+    if policy.endswith(".zip"):
+        return load_agent(policy, greedy=False)
+    if ":" in policy:
+        return load_function(policy, "policy")
+    raise ValueError(
+        f"`policy` must be {', '.join(NAMES)}, module:function or a Stable-Baselines3 .zip, got "
+        f"{policy!r}"
+    )
 
 
 @dataclass(frozen=True)
@@ -72,3 +84,68 @@ class Onlooker:
         """Choose an action."""
         seen, agent = self.env.observed, isinstance(self.policy, SavedAgent)
         return self.policy(frame if agent and not self.policy.takes(seen) else seen, rng)
+
+
+def own_driver(env: Env) -> Callable[[np.random.Generator], Any]:
+    """Return what chooses an env's actions under the policy "scripted".
+
+    Raises:
+        ValueError: If the env has no such driver.
+    """
+    drive = getattr(env.unwrapped, "scripted_action", None)
+    if drive is None:
+        raise ValueError(
+            "`policy=scripted` needs an env with scripted_action(rng), which "
+            f"{type(env.unwrapped).__name__} lacks; use {', '.join(DRAWN)} or a callable"
+        )
+    return drive
+
+
+def chooser(env: Env, policy: str | Policy, seed: int) -> Callable[[Any], Any]:
+    """Return `choose(observation) -> action` for one episode, of a policy that `find_policy` found.
+
+    Raises:
+        ValueError: If the policy is a name that does not fit the env.
+    """
+    rng = np.random.default_rng(seed)
+    if callable(policy):
+        policy = afresh(policy)
+        return lambda observation: policy(observation, rng)
+    if policy == "scripted":
+        drive = own_driver(env)
+        return lambda observation: drive(rng)
+    space = copy.deepcopy(env.action_space)
+    space.seed(seed)
+    draw = _presser(env, rng, space.sample) if policy == "keys" else space.sample
+    held = draw()
+
+    def choose(observation: Any) -> Any:
+        nonlocal held
+        if policy == "random" or rng.random() < 0.1:
+            held = draw()
+        return held
+
+    return choose
+
+
+def _presser(env: Env, rng: np.random.Generator, sample: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what draws a player's actions: each episode likes some keys better than others."""
+    from worldsim.viewing.keyboard import action_from_keys, key_bindings
+
+    bindings = key_bindings(env)
+    keys = sorted(frozenset().union(*bindings))
+    if not keys:
+        raise ValueError(
+            f'`policy="keys"` needs an action space that keys can stand for, got {env.action_space}'
+            '; use policy="sticky" or a callable'
+        )
+    liking = rng.dirichlet(np.ones(len(keys)))
+
+    def draw() -> Any:
+        if rng.random() < ANYTHING:
+            return sample()
+        few = min(int(rng.integers(3)), len(keys))
+        held = rng.choice(keys, few, replace=False, p=liking).tolist()
+        return action_from_keys(held, bindings, env.action_space)
+
+    return draw

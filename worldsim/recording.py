@@ -6,15 +6,12 @@ them. Episode `i` is recorded with seed `seed + i`, so neither the number of wor
 interruption changes the data.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import Env
 from tqdm import tqdm
 
@@ -35,12 +32,11 @@ from worldsim.datasets.observing import (
 from worldsim.filmed import check_env, names_function, open_env
 from worldsim.images import frame_of
 from worldsim.limits import check_counts
-from worldsim.spaces import Policy, afresh, flatten_action
+from worldsim.policies import chooser, find_policy
+from worldsim.spaces import Policy, flatten_action
 from worldsim.workers import run_parallel
 
 STEP_LIMIT = 100_000  # an env that never ends is a mistake, not a long episode
-DRAWN = ("random", "sticky", "keys")  # policies that look at nothing
-ANYTHING = 0.25  # share of what "keys" holds that no key stands for
 
 
 def record(
@@ -65,7 +61,8 @@ def record(
         episodes: Episodes that the data set holds in the end.
         policy: "scripted" (`env.unwrapped.scripted_action(rng)`), "random", "sticky" (random,
             held for some ten steps), "keys" (what up to two random keys stand for, held as long,
-            now and then any action), or `policy(observation, rng) -> action`.
+            now and then any action), `policy(observation, rng) -> action`, `module:function` that
+            is one, or a file of Stable-Baselines3.
         workers: Processes that record; 1 records in this process.
         seed: Episode `i` is recorded with `seed + i`.
         max_steps: Truncate episodes after so many steps; None leaves it to the env.
@@ -86,18 +83,19 @@ def record(
     check_counts(0, seed=seed)
     probe, make = _open_env(env)
     try:
-        _chooser(probe, policy, seed)  # refuses a policy that this env does not know
+        acting = find_policy(policy, probe)
+        chooser(probe, acting, seed)  # refuses a policy that does not fit this env
         info = describe(probe, policy, seed, max_steps, quality)
-        job = _Job(make, policy, seed, max_steps)
+        job, here = _Job(make, policy, seed, max_steps), Scene(probe, acting)
         if out is None:
             todo = list(range(episodes))
-            done = dict(_run(job, probe, todo, workers, episodes, progress))
+            done = dict(_run(job, here, todo, workers, episodes, progress))
             return MemoryDataset(info, [done[i] for i in todo])
         writer = DatasetWriter(out, info)
         job = replace(job, staging=(writer.staging, info))
         try:
             todo = writer.missing(episodes)
-            for _ in _run(job, probe, todo, workers, episodes, progress):
+            for _ in _run(job, here, todo, workers, episodes, progress):
                 pass
         except BaseException as error:
             error.add_note(
@@ -125,7 +123,7 @@ def record_episode(
     Raises:
         ValueError: If the policy makes no sense, or the episode never ends.
     """
-    choose = _chooser(env, policy, seed)
+    choose = chooser(env, find_policy(policy, env), seed)
     observation, info = env.reset(seed=seed)
     scene = info.get("scene", {})
     frames, truths = [frame_of(env, observation)], [observed_truth(info)]
@@ -147,19 +145,16 @@ def record_episode(
     return build_episode(frames, actions, transitions, truths, scene=scene, seed=seed)
 
 
-def own_driver(env: Env) -> Callable[[np.random.Generator], Any]:
-    """Return what chooses an env's actions under the policy "scripted".
+@dataclass(frozen=True)
+class Scene:
+    """An env, and who acts in it, as `record_episode` takes them."""
 
-    Raises:
-        ValueError: If the env has no such driver.
-    """
-    drive = getattr(env.unwrapped, "scripted_action", None)
-    if drive is None:
-        raise ValueError(
-            "`policy=scripted` needs an env with scripted_action(rng), which "
-            f"{type(env.unwrapped).__name__} lacks; use {', '.join(DRAWN)} or a callable"
-        )
-    return drive
+    env: Env
+    acting: str | Policy
+
+    def close(self) -> None:
+        """Close the env."""
+        self.env.close()
 
 
 @dataclass(frozen=True)
@@ -172,14 +167,15 @@ class _Job:
     max_steps: int | None
     staging: tuple[Path, DatasetInfo] | None = None
 
-    def open(self) -> Env:
+    def open(self) -> Scene:
         assert self.make is not None
-        return self.make()
+        env = self.make()
+        return Scene(env, find_policy(self.policy, env))
 
-    def run(self, env: Env, index: int) -> Episode | int:
+    def run(self, scene: Scene, index: int) -> Episode | int:
         """Record episode `index`; return it, or its length if it went to disk."""
         try:
-            episode = record_episode(env, self.policy, self.seed + index, self.max_steps)
+            episode = record_episode(scene.env, scene.acting, self.seed + index, self.max_steps)
             if self.staging is None:
                 return episode
             stage_episode(*self.staging, index, episode)
@@ -193,7 +189,7 @@ class _Job:
 
 
 def _run(
-    job: _Job, env: Env, todo: list[int], workers: int, total: int, progress: bool
+    job: _Job, here: Scene, todo: list[int], workers: int, total: int, progress: bool
 ) -> Iterator[tuple[int, Episode | int]]:
     """Yield the index and the result of each episode as it gets done."""
     if min(workers, len(todo)) > 1:
@@ -204,7 +200,7 @@ def _run(
             )
         results = run_parallel(job, todo, workers)
     else:
-        results = ((index, job.run(env, index)) for index in todo)
+        results = ((index, job.run(here, index)) for index in todo)
     frames = 0
     with tqdm(
         total=total,
@@ -231,53 +227,3 @@ def _open_env(env: str | Env | Callable[[], Env]) -> tuple[Env, Callable[[], Env
     made = env() if callable(env) else env
     check_env(made)
     return made, env
-
-
-def _chooser(env: Env, policy: str | Policy, seed: int) -> Callable[[Any], Any]:
-    """Return `choose(observation) -> action` for one episode."""
-    rng = np.random.default_rng(seed)
-    if callable(policy):
-        policy = afresh(policy)
-        return lambda observation: policy(observation, rng)
-    if policy == "scripted":
-        drive = own_driver(env)
-        return lambda observation: drive(rng)
-    if policy not in DRAWN:
-        raise ValueError(
-            f"`policy` must be scripted, {', '.join(DRAWN)} or a callable, got {policy!r}"
-        )
-    space = copy.deepcopy(env.action_space)
-    space.seed(seed)
-    draw = _presser(env, rng, space.sample) if policy == "keys" else space.sample
-    held = draw()
-
-    def choose(observation: Any) -> Any:
-        nonlocal held
-        if policy == "random" or rng.random() < 0.1:
-            held = draw()
-        return held
-
-    return choose
-
-
-def _presser(env: Env, rng: np.random.Generator, sample: Callable[[], Any]) -> Callable[[], Any]:
-    """Return what draws a player's actions: each episode likes some keys better than others."""
-    from worldsim.viewing.keyboard import action_from_keys, key_bindings
-
-    bindings = key_bindings(env)
-    keys = sorted(frozenset().union(*bindings))
-    if not keys:
-        raise ValueError(
-            f'`policy="keys"` needs an action space that keys can stand for, got {env.action_space}'
-            '; use policy="sticky" or a callable'
-        )
-    liking = rng.dirichlet(np.ones(len(keys)))
-
-    def draw() -> Any:
-        if rng.random() < ANYTHING:
-            return sample()
-        few = min(int(rng.integers(3)), len(keys))
-        held = rng.choice(keys, few, replace=False, p=liking).tolist()
-        return action_from_keys(held, bindings, env.action_space)
-
-    return draw

@@ -22,8 +22,9 @@ class RecordConfig:
     episodes: int = 100
     """Episodes that the data set holds in the end."""
     policy: str = "scripted"
-    """scripted (the env's own driver), random, sticky (random, held for some ten steps), or keys
-    (what up to two random keys stand for, held as long)."""
+    """scripted (the env's own driver), random, sticky (random, held for some ten steps), keys
+    (what up to two random keys stand for, held as long), module:function, or a Stable-Baselines3
+    .zip."""
     workers: int = 1
     """Processes that record."""
     seed: int = 0
