@@ -67,7 +67,8 @@ def make_tiny_world(
         )  # fmt: skip
         clips = torch.randn(3, 6, 8, 8, 8).bfloat16(), 2 * torch.rand(3, 6, len(low)) - 1
         words = tuple(torch.randn(length, 384).bfloat16() for length in (4, 9, 6))
-        return World(cfg, *models, Starts(*clips, CAPTIONS, words))
+        known = torch.ones(3, 6, dtype=torch.bool)
+        return World(cfg, *models, Starts(*clips, known, CAPTIONS, words))
 
 
 def action_scale(space: spaces.Space) -> tuple[list[float], list[float]]:

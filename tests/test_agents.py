@@ -103,7 +103,8 @@ def test_an_agent_learns_on_in_a_dream_and_plays_in_the_viewer(world, tmp_path):
     for steps in (4, 8):  # the second goes on from the first
         worldsim.train_agent(WorldVectorEnv(world, 4, horizon=8), out, steps=steps, **settings)
     model = sb3.PPO.load(out)
-    assert model.observation_space.shape == (6, 32, 32) and model.num_timesteps == 12
+    assert model.observation_space.shape == (6, 32, 32) and model.num_timesteps == 16
+    assert model._n_updates == 2 * model.n_epochs  # every frame that was played was learned from
     assert [path.name for path in out.parent.iterdir()] == ["tiny.zip"]
     with pytest.raises(ValueError, match="same number of frames"):
         worldsim.train_agent(WorldVectorEnv(world, 4), out, steps=4, **QUIET)

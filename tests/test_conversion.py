@@ -129,6 +129,17 @@ def test_what_is_earned_and_ends_after_the_last_kept_frame_is_kept(tmp_path):
     assert episode.terminated.tolist() == [False, True]
 
 
+def test_a_row_for_the_last_frame_tells_how_it_ends(tmp_path):
+    """A table of a row per frame once told of no end at all."""
+    write_foreign(tmp_path / "videos/a.mp4", ramp(4), 10)
+    (tmp_path / "videos/a.csv").write_text(
+        "action,reward,terminated\n0,1,false\n1,1,false\n0,1,false\n1,5,true\n"
+    )
+    (episode,) = convert(tmp_path / "videos", tmp_path / "set", progress=False)
+    assert episode.rewards.tolist() == [1, 1, 6]
+    assert episode.terminated.tolist() == [False, False, True]
+
+
 def test_captions_hold_from_the_frame_that_is_named(tmp_path):
     write_foreign(tmp_path / "videos/a.mp4", ramp(6), 10)
     table = tmp_path / "videos/captions.csv"

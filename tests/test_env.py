@@ -388,7 +388,21 @@ def test_the_nearest_start_has_the_caption_that_means_what_the_prompt_does(world
     options = {"start": "nearest", "prompt": CAPTIONS[2]}
     assert_frames(env.reset(options=options)[0], starts[2], 0)
     options["prompt"] = [CAPTIONS[2], CAPTIONS[0], CAPTIONS[1]]
-    assert_frames(WorldVectorEnv(world, 3).reset(options=options)[0], starts[[2, 0, 1]], 0)
+    envs = WorldVectorEnv(world, 3)
+    assert_frames(envs.reset(options=options)[0], starts[[2, 0, 1]], 0)
+    options |= {"prompt": [CAPTIONS[1], None, None], "reset_mask": np.array([True, False, False])}
+    assert_frames(envs.reset(options=options)[0], starts[[1, 0, 1]], 0)
+
+
+def test_what_an_env_on_a_device_has_shown_can_be_given_back(world):
+    envs = WorldVectorEnv(world, 2, obs="torch")
+    frames = torch.stack([envs.reset(seed=0)[0], envs.step(ACTIONS[:2])[0]], 1)
+    assert frames.shape == (2, 2, 32, 32, 3)
+    given = [
+        WorldVectorEnv(world, 2).reset(options={"frames": each})[0]
+        for each in (frames, frames.numpy(), list(frames))
+    ]
+    assert (given[0] == given[1]).all() and (given[0] == given[2]).all()
 
 
 def test_a_start_clip_is_read_under_its_own_caption_and_goes_on_under_the_prompt(env):
@@ -710,6 +724,8 @@ def test_a_reset_that_cannot_be_is_refused_and_changes_nothing(world, env, optio
     with pytest.raises(error) as caught:
         env.reset(seed=2, options=options)
     assert all(word in str(caught.value) for word in words), caught.value
+    with pytest.raises(TypeError, match="`options` must be a dict"):
+        env.reset(seed=2, options="start")
     assert_frames(env.render(), untouched.render(), 0)
     assert_frames(env.step(ACTIONS[2])[0], untouched.step(ACTIONS[2])[0], 0)
     assert env.np_random_seed == 1

@@ -212,6 +212,16 @@ def test_missing_frames_depend_on_what_comes_after_them(world, video):
     assert (infill(world, video, known)[4] != infill(world, other, known)[4]).any()
 
 
+def test_a_gap_at_a_windows_end_depends_on_what_the_next_window_sees(world, video):
+    """Of 20 frames in windows of 16 the first once settled a gap that ends with it."""
+    long = np.concatenate([video, video])
+    known = (np.arange(20) < 14) | (np.arange(20) > 15)
+    other = long.copy()
+    other[16:] = 255 - other[16:]
+    made, changed = (infill(world, each, known)[14:16] for each in (long, other))
+    assert (made != changed).any()
+
+
 def test_missing_regions_are_imagined_and_given_pixels_kept(world, video):
     known = np.ones((10, 32, 32), bool)
     known[2:, 8:21, 8:24] = False  # not only whole cells of 8 pixels
@@ -258,12 +268,15 @@ def test_given_cells_come_back_when_a_region_is_infilled(world, video):
 
 @pytest.mark.parametrize("t, length", [(5, 16), (16, 16), (17, 16), (100, 16), (33, 2)])
 def test_windows_cover_all_frames_and_overlap_by_a_quarter(t, length):
-    parts = windows(t, length)
+    pairs = windows(t, length)
+    parts, own = zip(*pairs, strict=True)
     assert parts[0].start == 0 and parts[-1].stop == t
     assert all(part.stop - part.start == min(t, length) for part in parts)
     for part, after in zip(parts, parts[1:], strict=False):
         assert part.stop - after.start >= max(1, length // 4)
-    assert windows(t, length, backwards=True) == parts[::-1]
+    assert [i for mine in own for i in range(t)[mine]] == list(range(t))
+    assert all(p.start <= mine.start and mine.stop <= p.stop for p, mine in pairs)
+    assert windows(t, length, backwards=True) == pairs[::-1]
 
 
 @pytest.fixture

@@ -107,15 +107,15 @@ def test_a_frame_is_committed_under_the_prompt_it_followed(world, actions):
 
 @pytest.mark.parametrize("steps, guidance", [(1, 1.0), (4, 1.0), (2, 1.7)])
 def test_a_batch_of_worlds_equals_the_worlds_run_singly(world, actions, steps, guidance):
-    """Also where one row has no prompt and the others' prompts differ in length."""
+    """Also where one row has no prompt and the others' new prompts differ in length."""
     settings = {"sampler_steps": steps, "guidance": guidance}
+    later = [CAPTIONS[2], None, CAPTIONS[1]]
     batch = start(world, [0, 1, 2], **settings)
-    batch.set_prompts([1], [None])
+    batch.set_prompts([0, 1, 2], later)
     together = film(batch, actions[:10])
     for row in range(3):
         single = start(world, [row], **settings)
-        if row == 1:
-            single.set_prompts([0], [None])
+        single.set_prompts([0], [later[row]])
         same(film(single, actions[:10, row : row + 1])[:, 0], together[:, row])
 
 

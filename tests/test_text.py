@@ -171,5 +171,8 @@ def test_the_start_nearest_to_a_prompt_may_have_a_long_caption(encoder):
     prompt, world = "a snowy forest at dusk, falling snow", make_tiny_world()
     *told, asked = encoder.encode([short, long, prompt])
     none = torch.zeros(0)
-    world.starts, world._known = Starts(none, none, (short, long), tuple(told)), {prompt: asked}
+    world.starts, world._known = (
+        Starts(none, none, none, (short, long), tuple(told)),
+        {prompt: asked},
+    )
     assert world.nearest_start(prompt) == 1

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from copy import copy, deepcopy
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -411,6 +412,28 @@ def test_frames_that_patches_do_not_fill_are_refused_before_work_starts(trained,
     model.dynamics.patch = 8
     with pytest.raises(ValueError, match="multiples of 32, got 16x16"):
         worldsim.train_dynamics(toy_data(), trained / "tok", tmp_path / "x", model=model)
+    odd = toy_data()
+    odd = worldsim.MemoryDataset(
+        replace(odd.info, frame_size=(12, 18)),
+        [replace(e, frames=e.frames.repeat(2, 1)[:, :12].repeat(2, 2)[:, :, :18]) for e in odd],
+    )
+    dynamics = partial(worldsim.train_dynamics, tokenizer=trained / "tok")
+    for train in (worldsim.train_tokenizer, dynamics):
+        with pytest.raises(ValueError, match="got 18x12"):
+            train(toy_data(), out=tmp_path / "x", model="tiny", test=odd)
+    assert not (tmp_path / "x").exists()
+
+
+def test_captions_without_an_encoder_are_refused_before_work_starts(trained, tmp_path, monkeypatch):
+    def missing():
+        raise FileNotFoundError("run `make text`")
+
+    monkeypatch.setattr("worldsim.text.find_weights", missing)
+    data = toy_data()
+    told = [replace(e, captions=("a road",)) for e in data]
+    told = worldsim.MemoryDataset(data.info, told)
+    with pytest.raises(FileNotFoundError, match="make text"):
+        worldsim.train_dynamics(told, trained / "tok", tmp_path / "x", model="tiny")
     assert not (tmp_path / "x").exists()
 
 
@@ -464,6 +487,22 @@ def test_a_decoder_learns_from_what_its_world_imagines(trained, tmp_path):
         worldsim.train_decoder(*call, out, clips=5, **quick)
     with pytest.raises(ValueError, match="stage=decoder needs a world"):
         LaunchConfig(stage="decoder", data="data/drive")
+
+
+@pytest.mark.parametrize(
+    "stage, unread",
+    [
+        ("decoder", {"more": ["data/wide"]}),
+        ("decoder", {"tokenizer": "runs/tok"}),
+        ("decoder", {"objective": ObjectiveConfig(motion=0.5)}),
+        ("tokenizer", {"tokenizer": "runs/tok"}),
+        ("tokenizer", {"objective": ObjectiveConfig(lone=0.0)}),
+    ],
+)
+def test_what_a_stage_does_not_read_is_refused(stage, unread):
+    LaunchConfig(stage=stage, data="d", init="drive", objective=ObjectiveConfig())
+    with pytest.raises(ValueError, match=next(iter(unread))):
+        LaunchConfig(stage=stage, data="data/drive", init="drive", **unread)
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, 90.0, -1e6])

@@ -18,6 +18,7 @@ from urllib.request import urlopen
 
 import cv2
 import numpy as np
+import pygame
 import pytest
 
 pytest.importorskip("websockets")
@@ -319,6 +320,21 @@ def test_prompts_change_the_scene_or_begin_one(tmp_path):
             assert page.about["step"] == 0
 
     play(tmp_path, scenario)
+
+
+def test_a_key_does_what_another_one_does(tmp_path):
+    async def scenario(broadcast):
+        async with page_of(broadcast) as page:
+            rows = {row["command"]: row["keys"] for row in page.told["hello"]["commands"]}
+            assert "x" in rows["next_driver"] and "q" in page.told["stage"]["bound"]
+            assert "d" not in page.told["stage"]["bound"]
+            await page.tap("x")
+            await page.until(lambda: page.state("pilot") == "autopilot")
+            await page.press("q")
+            await page.until(lambda: page.about["action"] == [-1, 0, 0])
+
+    aliases = {pygame.K_x: pygame.K_o, pygame.K_q: pygame.K_LEFT, pygame.K_d: pygame.K_RETURN}
+    play(tmp_path, scenario, aliases=aliases)
 
 
 def test_keys_command_the_session(tmp_path):

@@ -103,10 +103,10 @@ def test_a_world_survives_the_disk(tmp_path, options):
 
 def test_a_world_without_start_clips_or_captions_survives_the_disk(tmp_path, tiny_world):
     """Uncaptioned recordings once gave worlds that could be saved but not loaded."""
-    starts = tiny_world.starts
+    starts, none = tiny_world.starts, torch.zeros(0)
     for name, each in {
-        "bare": Starts(torch.zeros(0), torch.zeros(0), (), ()),
-        "mute": Starts(starts.latents, starts.actions, ("",) * 3, ()),
+        "bare": Starts(none, none, none, (), ()),
+        "mute": Starts(starts.latents, starts.actions, starts.known, ("",) * 3, ()),
     }.items():
         world = make_tiny_world()
         world.starts = each
@@ -413,8 +413,34 @@ def test_an_uncaptioned_data_set_gives_a_world_without_words(tmp_path):
 
 
 def test_short_episodes_make_short_start_clips():
-    world = built(make_dataset(make_episode((CAPTIONS[0],), [0] * 9)))
-    assert world.starts.latents.shape[:2] == (1, 9) == world.starts.actions.shape[:2]
+    """As long as half of the episodes are, not as the longest is."""
+    lengths = 5, 9, 9, 14
+    dataset = make_dataset(*(make_episode((CAPTIONS[0],), [0] * length) for length in lengths))
+    world = built(dataset)
+    assert world.starts.latents.shape[:2] == (3, 8) == world.starts.actions.shape[:2]
+
+
+def test_no_start_clip_shows_the_end_of_an_episode():
+    """A reset once showed a finished game."""
+    episodes = [make_episode((CAPTIONS[0],), [0] * 9, 0, 40 * i) for i in range(2)]
+    episodes[1].terminated[-1] = True
+    world = built(make_dataset(*episodes), frames=8)
+    assert world.starts.latents.shape[:2] == (2, 8)
+    with pytest.MonkeyPatch.context() as patch:  # a stretch that only its last frame completes
+        patch.setattr(worldsim.building.np, "median", lambda _: 9)
+        assert len(built(make_dataset(*episodes), frames=9).starts.latents) == 1
+
+
+def test_a_world_of_unlabelled_film_reads_no_actions(tmp_path):
+    """What a player does once went through layers that had learned nothing."""
+    episodes = [make_episode((CAPTIONS[0],), [0] * 9) for _ in range(2)]
+    for episode in episodes:
+        episode.action_known[:] = False
+    world = load(built(make_dataset(*episodes), frames=4).save(tmp_path / "film"), "cpu")
+    assert not world.cfg.labelled and not world.starts.known.any()
+    env = WorldEnv(world)
+    left, right = ((env.reset(seed=0), env.step(np.float32([x, 0, 0])))[1][0] for x in (-1, 1))
+    assert (left == right).all()
 
 
 @pytest.mark.parametrize("major, fast", [(7, False), (8, True)])

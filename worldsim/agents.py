@@ -38,6 +38,7 @@ AGENTS = {
 }
 GAMMA = 0.98  # half of what counts lies within 34 steps
 BATCH = 256
+ROLLOUT = 1024  # frames of all episodes together, after which it learns
 SAVE_SECONDS = 120.0
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
 
@@ -49,7 +50,8 @@ class LearnConfig:
     minutes: float = 10.0
     """Of learning; 0 leaves the budget to `steps`."""
     steps: int = 0
-    """Of learning, in frames of all episodes together; 0 leaves the budget to `minutes`."""
+    """Of learning, in frames of all episodes together, rounded up to whole rollouts of at most
+    1,024; 0 leaves the budget to `minutes`."""
     frames: int = 3
     """Frames that the agent sees: one alone shows no motion."""
     seed: int = 0
@@ -92,7 +94,8 @@ def train_agent(
     learner = _learner(envs, cfg, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        learner.learn(2**40, _within(cfg, out, learner), reset_num_timesteps=False)
+        most = cfg.steps or 2**40
+        learner.learn(most, _within(cfg, out, learner), reset_num_timesteps=False)
     except KeyboardInterrupt:
         _save(learner, out)
         raise KeyboardInterrupt(
@@ -296,6 +299,8 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
             "choose another `out`"
         )
     steps = known.num_timesteps if known else 0
+    few = max(2, min(ROLLOUT, cfg.steps or ROLLOUT) // envs.num_envs)
+    often = {"n_steps": few, "batch_size": min(BATCH, few * envs.num_envs)}
     rows = VecMonitor(GymVecEnv(envs, cfg.seed + steps))
     scaled = VecNormalize(rows, norm_obs=False, gamma=GAMMA)  # rewards alone, of whatever size
     seen = VecFrameStack(scaled, cfg.frames)
@@ -306,8 +311,8 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
         learner = PPO(
             "CnnPolicy", seen, seed=cfg.seed, device=cfg.device or "auto",
             policy_kwargs={"features_extractor_class": Eye} | spread,
-            n_steps=max(2, 1024 // envs.num_envs), batch_size=BATCH, n_epochs=4, gamma=GAMMA,
-            gae_lambda=0.95, ent_coef=0.0 if real else 0.01, learning_rate=3e-4,
+            n_epochs=4, gamma=GAMMA, gae_lambda=0.95, ent_coef=0.0 if real else 0.01,
+            learning_rate=3e-4, **often,
         )  # fmt: skip
     else:
         channels = envs.single_observation_space.shape[-1] * cfg.frames
@@ -317,7 +322,7 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
                 f"the agent at {out} sees observations of shape {had}, got frames={cfg.frames}; "
                 "use the same number of frames, or another `out`"
             )
-        learner = PPO.load(out, seen, device=cfg.device or "auto")
+        learner = PPO.load(out, seen, device=cfg.device or "auto", **often)
         # else its values would mean something else; PPO by itself does not scale
         scaled.ret_rms = getattr(learner, "reward_scale", scaled.ret_rms)
     learner.reward_scale = scaled.ret_rms
@@ -350,6 +355,6 @@ def _within(cfg: LearnConfig, out: Path, learner: Any) -> Callable[..., bool]:
         bar.update(min(100, 100 * share) - bar.n)
         if share >= 1:
             bar.close()
-        return share < 1
+        return by_time < 1 or learner.rollout_buffer.pos > 0  # what was played is learned from
 
     return step

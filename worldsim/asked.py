@@ -52,7 +52,7 @@ def read_mask(mask: Any, num_envs: int) -> list[int]:
 
 def read_seeds(seed: Any, num_envs: int) -> list[np.random.Generator | None]:
     """Return a new generator for each row that has a seed."""
-    several = isinstance(seed, list | tuple | np.ndarray)
+    several = isinstance(seed, list | tuple) or np.ndim(seed) > 0
     if several and len(seed) != num_envs:
         raise ValueError(
             f"`seed` must be one number, or one per env in a list of {num_envs}, got {seed!r}"

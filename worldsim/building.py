@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,27 +32,45 @@ def build_world(
         starts: Number of start clips, at most.
         frames: Frames in each.
     """
+    world = assemble(dataset, tokenizer, dynamics, name=name)
+    usual = max(1, int(np.median(dataset.lengths)))
+    clips = _start_clips(dataset, starts, min(frames, usual))
+    latents = torch.stack([world.encode(clip.frames) for clip in clips]).cpu()
+    actions = torch.stack([torch.from_numpy(world.scale_actions(c.actions)) for c in clips])
+    known = torch.from_numpy(np.stack([clip.known for clip in clips]))
+    captions = tuple(clip.caption for clip in clips)
+    words = tuple(world.words(c).cpu() for c in captions) if any(captions) else ()
+    return World(world.cfg, tokenizer, dynamics, Starts(latents, actions, known, captions, words))
+
+
+def assemble(dataset, tokenizer: Tokenizer, dynamics: Dynamics, *, name: str) -> World:
+    """Put a world together that has no start clips yet; arguments as for `build_world`."""
     low, high = action_scaling(dataset)
+    every = (dataset.outline(i).action_known for i in range(len(dataset)))
     cfg = WorldConfig(
         name=name, fps=dataset.info.fps, frame_size=dataset.info.frame_size,
         action_space=dataset.info.to_json()["action_space"],
         action_low=low.tolist(), action_high=high.tolist(),
         env_id=dataset.info.env_id, env_kwargs=dict(dataset.info.env_kwargs),
         keys=dataset.info.keys, tokenizer=tokenizer.cfg, dynamics=dynamics.cfg,
+        labelled=any(known.any() for known in every),
     )  # fmt: skip
-    clips = _start_clips(dataset, starts, min(frames, max(dataset.lengths) + 1))
-    empty = Starts(torch.zeros(0), torch.zeros(0), (), ())
-    world = World(cfg, tokenizer, dynamics, empty)
-    latents = torch.stack([world.encode(f) for f, _, _ in clips]).cpu()
-    actions = torch.stack([torch.from_numpy(world.scale_actions(a)) for _, a, _ in clips])
-    captions = tuple(c for _, _, c in clips)
-    words = tuple(world.words(c).cpu() for c in captions) if any(captions) else ()
-    world.starts = Starts(latents, actions, captions, words)
-    return world
+    none = torch.zeros(0)
+    return World(cfg, tokenizer, dynamics, Starts(none, none, none, (), ()))
 
 
-def _start_clips(dataset, count: int, frames: int) -> list[tuple[np.ndarray, np.ndarray, str]]:
-    """Cut one clip each, with one caption, from `count` episodes.
+@dataclass(frozen=True)
+class _Clip:
+    """Frames `(t, h, w, 3)`, the actions `(t, a)` that led to them, which are known, a caption."""
+
+    frames: np.ndarray
+    actions: np.ndarray
+    known: np.ndarray
+    caption: str
+
+
+def _start_clips(dataset, count: int, frames: int) -> list[_Clip]:
+    """Cut one clip each, with one caption and an episode to come, from `count` episodes.
 
     Every caption gets a clip before one gets a second, and cleanly driven episodes go first; among
     these the next is the one whose scene has been shown least.
@@ -59,7 +78,8 @@ def _start_clips(dataset, count: int, frames: int) -> list[tuple[np.ndarray, np.
     found, scenes = [], {}
     for i in range(len(dataset)):
         episode = dataset.outline(i)
-        at = _steady(episode.caption_index, frames)
+        going = len(episode.caption_index) - bool(episode.terminated[-1:].any())
+        at = _steady(episode.caption_index[:going], frames)
         if at is not None:
             clean = "style" not in episode.state or float(episode.state["style"].flat[0]) == 0
             found.append((not clean, i, at, episode.captions[episode.caption_index[at]]))
@@ -81,8 +101,12 @@ def _start_clips(dataset, count: int, frames: int) -> list[tuple[np.ndarray, np.
         _, _, i, at, caption = one
         shown.update(scenes[i])
         episode = dataset[i]
-        led = np.concatenate([np.zeros_like(episode.actions[:1]), episode.actions])
-        clips.append((episode.frames[at : at + frames], led[at : at + frames], caption))
+        part = slice(at, at + frames)
+        led, known = (
+            np.concatenate([np.zeros_like(values[:1]), values])[part]
+            for values in (episode.actions, episode.action_known)
+        )
+        clips.append(_Clip(episode.frames[part], led, known, caption))
     return clips
 
 

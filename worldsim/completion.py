@@ -83,26 +83,33 @@ def complete(world: World, clip: PartialClip, prompt: str | None, look: Look) ->
     g = torch.Generator().manual_seed(int(look.seed))
     noise = torch.randn(clip.latents.shape, generator=g)
     latents, known = clip.latents.cpu().clone(), clip.known.clone()
-    for part in tqdm(windows(t, 2 * context, clip.backwards), "imagine", disable=not look.progress):
-        if known[part].all():
+    parts = windows(t, 2 * context, clip.backwards)
+    for part, mine in tqdm(parts, "imagine", disable=not look.progress):
+        if known[mine].all():
             continue
         window = replace(
             clip, latents=latents[part], known=known[part], actions=clip.actions[part],
             cells=None if clip.cells is None else clip.cells[part],
         )  # fmt: skip
-        latents[part] = denoise(world, window, noise[part], prompt, look)
-        known[part] = True
+        made = denoise(world, window, noise[part], prompt, look)
+        latents[mine] = made[mine.start - part.start : mine.stop - part.start]
+        known[mine] = True
     return latents
 
 
-def windows(t: int, length: int, backwards: bool = False) -> list[slice]:
-    """Cut `t` frames into windows of at most `length` that overlap by a quarter of it or more."""
-    if t <= length:
-        return [slice(0, t)]
-    count = -(-(t - length) // (length - max(1, length // 4))) + 1
-    starts = [round(i * (t - length) / (count - 1)) for i in range(count)]
-    parts = [slice(start, start + length) for start in starts]
-    return parts[::-1] if backwards else parts
+def windows(t: int, length: int, backwards: bool = False) -> list[tuple[slice, slice]]:
+    """Cut `t` frames into windows of at most `length` that overlap by a quarter of it or more.
+
+    Beside each window stands the part that it settles, up to the middle of each overlap: what is
+    nearer to its end than to its neighbour's sees more of what is around it there.
+    """
+    count = max(1, -(-(t - length) // (length - max(1, length // 4))) + 1)
+    starts = [round(i * (t - length) / (count - 1)) for i in range(count)] if count > 1 else [0]
+    parts = [slice(start, min(t, start + length)) for start in starts]
+    middles = [(a.stop + b.start) // 2 for a, b in zip(parts, parts[1:], strict=False)]
+    own = [slice(*ends) for ends in zip([0, *middles], [*middles, t], strict=True)]
+    pairs = list(zip(parts, own, strict=True))
+    return pairs[::-1] if backwards else pairs
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from worldsim.completion import Look
+from worldsim.openings import Opening
 from worldsim.rollout import Rollout
 from worldsim.world import World
 
@@ -32,6 +33,20 @@ def go_on(
         action = rollout.world.played(rollout.policy) if actions is None else actions[i : i + 1]
         past.append(rollout.step(action).latents)
     return torch.cat(past).float().cpu()
+
+
+def go_on_from(
+    world: World, opening: Opening, count: int, actions: Tensor | None, look: Look
+) -> Tensor:
+    """Go on from a clip as an episode does: read under its own caption, then under the prompt.
+
+    Returns the clip's last frame and `count` more, `(1 + count, c, h, w)`.
+    """
+    rollout = start_rollout(world, look, opening.latents.shape[-2:], opening.caption)
+    given = opening.latents, opening.actions, opening.known
+    rollout.prefill([0], *(part[None] for part in given))
+    rollout.set_prompts([0], [opening.prompt])
+    return go_on(rollout, [rollout.latents], count, actions, look)
 
 
 def continue_clip(

@@ -169,7 +169,7 @@ def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
     spans = [slice(a, b) for a, b in zip(at, at[1:], strict=False)]
     actions, known = _actions(take, info, spans)
     if last == _shown(take, info.fps) - 1:
-        spans[-1] = slice(spans[-1].start, max(spans[-1].stop, len(take) - 1))
+        spans[-1] = slice(spans[-1].start, len(take))
     captions = take.captions
     return Episode(
         frames=_frames(take, info, at),

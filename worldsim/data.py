@@ -18,6 +18,7 @@ from gymnasium import spaces
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.lerobot_writer import Part, describe_column, image_stats, write_layout
+from worldsim.files import write_text
 from worldsim.spaces import flatten_action, null_action
 from worldsim.video import QUALITIES, import_av, write_video
 
@@ -178,7 +179,7 @@ class DatasetWriter:
         if self._staged():
             _check_same(DatasetInfo.from_json(json.loads(note.read_text())), info, self.staging)
         self.staging.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(info.to_json()))
+        write_text(note, json.dumps(info.to_json()))
 
     def _staged(self) -> list[int]:
         names = self.staging.glob("episode-*.npz")
@@ -190,6 +191,11 @@ class DatasetWriter:
         """Return how many episodes the data set would hold if it were closed now."""
         most = len(self.existing or ()) + len(self._staged())
         return self.missing(most + 1)[0]  # workers that were stopped may have left gaps
+
+    @property
+    def reach(self) -> int:
+        """Return one more than the highest index that is written."""
+        return max(len(self.existing or ()), *(i + 1 for i in self._staged()), 0)
 
     def missing(self, episodes: int) -> list[int]:
         """Return the indices below `episodes` that are not written yet."""

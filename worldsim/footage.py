@@ -141,9 +141,11 @@ def _record(
     done = json.loads(tally.read_text()) if tally.exists() else {"frames": 0, "seconds": 0.0}
     spent = lambda: max(done["frames"] / most, done["seconds"] / (share * seconds))  # noqa: E731
 
+    begun = max(LEAST_EPISODES, writer.reach)  # a gap before what is there would cost it
+
     def pieces() -> Iterator[int]:
         for index in writer.missing(most + LEAST_EPISODES):
-            if spent() >= 1 and index >= LEAST_EPISODES:
+            if spent() >= 1 and index >= begun:
                 return
             yield index
 

@@ -24,12 +24,14 @@ from worldsim.continuation import (
     continue_film,
     film,
     go_on,
+    go_on_from,
     lead,
     read,
     start_rollout,
 )
 from worldsim.flow import check_steps
 from worldsim.limits import check_choice, check_counts
+from worldsim.openings import Wish, open_row, read_starts
 from worldsim.spaces import flatten_action
 from worldsim.world import World
 
@@ -42,6 +44,7 @@ def text_to_video(
     size: tuple[int, int] | None = None,
     actions: Sequence[Any] | None = None,
     mode: str = "causal",
+    start: int | str | None = None,
     **look: Any,
 ) -> np.ndarray:
     """Make a video of what `prompt` says.
@@ -54,6 +57,8 @@ def text_to_video(
         actions: `frames - 1` actions; None leaves them to the world's own policy.
         mode: "causal" imagines a first frame and goes on from it; "full" imagines the first
             `2 * context` frames at once and goes on from those.
+        start: Number of a recorded start, or "nearest" for the one whose caption is nearest to the
+            prompt: its last frame is the first one. None imagines that too.
         **look: How to sample, see the module.
 
     Returns:
@@ -62,8 +67,15 @@ def text_to_video(
     settings = _look(world, look, prompt)
     check_counts(frames=frames)
     check_choice("mode", mode, ("causal", "full"))
+    if start is not None and mode == "full":
+        raise ValueError(f'`start` is for mode="causal", got start={start!r} with mode="full"')
     acts = _scaled(world, actions, frames - 1)
-    grid = world.latent_size(_size(world, size))
+    size = _size(world, size)
+    grid = world.latent_size(size)
+    if start is not None:
+        [number] = read_starts(world, start, [prompt], size, [0])
+        wish = open_row(world, Wish(prompt, number), np.random.default_rng(0), size)
+        return film(world, go_on_from(world, wish, frames - 1, acts, settings))
     if mode == "causal":
         rollout = start_rollout(world, settings, grid, prompt)
         first = rollout.begin([0])
@@ -194,7 +206,14 @@ def infill(
     return np.where(pixels[..., None], video, made)
 
 
-def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: Any) -> np.ndarray:
+def loop(
+    world: World,
+    prompt: str | None = None,
+    *,
+    frames: int = 48,
+    size: tuple[int, int] | None = None,
+    **look: Any,
+) -> np.ndarray:
     """Make a video whose last frame leads back to its first.
 
     A clip is imagined, then the gap between its end and its beginning.
@@ -203,6 +222,7 @@ def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: A
         world: The world.
         prompt: What to see; None for no prompt.
         frames: Length, at least 4.
+        size: `(h, w)` in pixels; None is the world's frame size.
         **look: How to sample, see the module.
 
     Returns:
@@ -212,7 +232,7 @@ def loop(world: World, prompt: str | None = None, *, frames: int = 48, **look: A
     check_counts(4, frames=frames)
     window = 2 * world.dynamics.cfg.context
     gap = max(1, min(frames // 2, window // 2))
-    rollout = start_rollout(world, settings, world.latent_size(_size(world, None)), prompt)
+    rollout = start_rollout(world, settings, world.latent_size(_size(world, size)), prompt)
     open_end = go_on(rollout, [rollout.begin([0])], frames - gap - 1, None, settings)
     edge = max(1, min(len(open_end), (window - gap) // 2))
     bridge = torch.cat(

@@ -24,7 +24,13 @@ from worldsim.frames import Frames, previous_frames, rows_of
 
 @torch.no_grad()
 def imagine_past(
-    teacher: Dynamics, clips: Clips, c: Corruption, fog: Tensor, start: int, local: bool
+    teacher: Dynamics,
+    clips: Clips,
+    c: Corruption,
+    noise: Tensor,
+    fog: Tensor,
+    start: int,
+    local: bool,
 ) -> Clips:
     """Let a teacher roll the clips marked in `c.own` on from frame `start`, as a world is played.
 
@@ -32,7 +38,8 @@ def imagine_past(
         teacher: Takes single steps from noise, on a cache.
         clips: The batch, `t` frames long.
         c: Which rows to imagine, and the signal levels at which frames are committed.
-        fog: `(b, t, c, h, w)`, noise in which to commit them.
+        noise: `(b, t, c, h, w)`, noise that the steps begin with.
+        fog: The same shape, noise in which to commit the frames.
         start: First frame to imagine, `1 <= start < t`.
         local: Whether its convolutions go on alone.
 
@@ -41,6 +48,7 @@ def imagine_past(
     """
     own, made = c.own, clips.latents.float().clone()
     x, fog, tau, text = made[own], fog[own], c.past[own], rows_of(clips.prompts, own)
+    noise = noise[own]
     actions, known = clips.actions[own], clips.known[own]
     level = torch.full_like(tau, teacher.cfg.finest, dtype=torch.int64)
     fed = noise_latents(x, fog, tau)
@@ -53,7 +61,7 @@ def imagine_past(
     text = teacher.read_prompts(text, tau)
     for i in range(start, x.shape[1]):
         pair, near = slice(i - 1, i + 1), slice(max(0, i - 1 - recent), i + 1)
-        fed[:, i], levels = torch.randn_like(x[:, i]), level[:, pair].clone()
+        fed[:, i], levels = noise[:, i], level[:, pair].clone()
         taus = tau[:, near].clone()
         taus[:, -1], levels[:, -1] = 0, 0
         before = previous_frames(fed[:, near], taus, recent)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -54,6 +54,17 @@ class LaunchConfig(TrainConfig):
         self.more = tuple(self.more)
         if self.stage == "decoder" and self.more:
             raise ValueError(f"stage=decoder learns from `data` alone, got more={list(self.more)}")
+        if self.stage != "dynamics" and self.tokenizer:
+            raise ValueError(
+                f"`tokenizer` is for stage=dynamics, got tokenizer={self.tokenizer} with "
+                f"stage={self.stage}; weights to start from are named by `init`"
+            )
+        unread = {"motion": 0.0} if self.stage == "tokenizer" else {}
+        if self.stage != "dynamics" and replace(self.objective, **unread) != ObjectiveConfig():
+            raise ValueError(
+                f"`objective` is for stage=dynamics (`objective.motion` for stage=tokenizer, too), "
+                f"got {self.objective} with stage={self.stage}; leave it out"
+            )
         self.out = self.out or f"runs/{self.stage}"
 
     @property

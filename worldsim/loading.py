@@ -167,7 +167,9 @@ def _read_starts(path: Path) -> Starts:
     try:
         captions, lengths = (json.loads(meta[key]) for key in ("captions", "lengths"))
         words = tensors["words"].split(lengths) if lengths else ()
-        return Starts(tensors["latents"], tensors["actions"], tuple(captions), words)
+        latents, actions = tensors["latents"], tensors["actions"]
+        known = tensors.get("known", torch.ones(actions.shape[:2], dtype=torch.bool))
+        return Starts(latents, actions, known, tuple(captions), words)
     except KeyError as error:
         raise ValueError(
             f"{path} must hold start clips, got a file without {error}; copy the world again"

@@ -30,6 +30,7 @@ from worldsim.measuring.report import Report
 from worldsim.model_card import save_with_card
 from worldsim.notes import Notes
 from worldsim.objective import ObjectiveConfig
+from worldsim.preparing import check_text
 from worldsim.recipes import model_config, train_dynamics, train_tokenizer
 from worldsim.spaces import Policy
 from worldsim.world import World, choose_device
@@ -154,8 +155,9 @@ def make_world(
     most = 96 * 64 if device == "cpu" else 128 * 96
     usual = {"model": choose_model(device, cfg.minutes), "pixels": most}
     chosen = notes.data.setdefault("chosen", usual)  # a make goes on with what it was begun with
-    footage = look_at(env, cfg, policy, chosen["pixels"])
     model = cfg.model_size or chosen["model"]
+    model_config(model)  # refuses what there is none of
+    footage = look_at(env, cfg, policy, chosen["pixels"])
     with notes.bar(progress):
         try:
             with notes.stage("recording") as (minutes, show):
@@ -183,6 +185,7 @@ def train(
     out: Path, notes: Notes, data: DiskDataset, more: list[DiskDataset], model: str, device: str
 ) -> Path:
     """Train tokenizer and dynamics, or what of it is not done yet; return the world's folder."""
+    check_text(data, *more)
     shared = {
         "more": more,
         "model": model_config(model),

@@ -82,7 +82,7 @@ def dynamics_loss(
         latest = min(x.shape[1] // 2, config_of(model).context)
         start = int(torch.randint(1, latest + 1, (), generator=g))
         with torch.autocast(x.device.type, enabled=False):  # the teacher has a dtype of its own
-            told = imagine_past(teacher, told, c, fog, start, local)
+            told = imagine_past(teacher, told, c, noise, fog, start, local)
     past = noise_latents(told.latents, fog, c.past)
     frames = feed(told, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts
@@ -218,7 +218,8 @@ def _latent_loss(
         missed = torch.einsum("btchw,cd->btdhw", missed, eye)
     square = missed.square().mean(2)  # (b, t, h, w)
     error = square.mean((2, 3))  # (b, t)
-    weighted = (motion_weight(x, cfg.motion) * square).mean((2, 3)) if cfg.motion else error
+    moves = cfg.motion > 0 and x.shape[1] > 1  # nothing does in a single frame
+    weighted = (motion_weight(x, cfg.motion) * square).mean((2, 3)) if moves else error
     loss = _mean((0.5 * c.tau + 0.5) * weighted, c.imagined)
     metrics = {"x_loss": loss.item()}
     guessed = (c.tau < 0.25) & ~c.isolated[:, None] & ~c.move & (c.past >= CLEAN)

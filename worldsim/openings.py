@@ -53,7 +53,11 @@ class Wish:
 
 
 def read_wishes(
-    world: World, options: dict[str, Any], prompts: list[str | None], frame_size: tuple[int, int]
+    world: World,
+    options: dict[str, Any],
+    prompts: list[str | None],
+    frame_size: tuple[int, int],
+    rows: Sequence[int],
 ) -> list[Wish]:
     """Check `reset`'s options and return a wish per row.
 
@@ -62,6 +66,7 @@ def read_wishes(
         options: `prompt`, `start`, `frames`, `actions`, all optional.
         prompts: Each row's prompt where the options name none.
         frame_size: `(h, w)` in pixels.
+        rows: Those that are to begin; what the others would begin with does not matter.
 
     Raises:
         TypeError: If an option is of the wrong kind.
@@ -84,7 +89,7 @@ def read_wishes(
     if frames is not None:
         clips = _read_clips(world, frames, actions, n, frame_size)
         return [Wish(prompt, clip=clip) for prompt, clip in zip(prompts, clips, strict=True)]
-    starts = _read_starts(world, start, prompts, frame_size)
+    starts = read_starts(world, start, prompts, frame_size, rows)
     return [Wish(prompt, at) for prompt, at in zip(prompts, starts, strict=True)]
 
 
@@ -130,8 +135,7 @@ def open_row(
         start = int(rng.integers(len(starts.latents)))
     caption = (starts.captions[start] if starts.words else None) or None
     latents, actions = starts.latents[start].float(), starts.actions[start].float()
-    known = torch.ones(len(latents), dtype=torch.bool)
-    return Opening(wish.prompt or caption, caption, latents, actions, known)
+    return Opening(wish.prompt or caption, caption, latents, actions, starts.known[start])
 
 
 def has_starts(world: World, frame_size: tuple[int, int]) -> bool:
@@ -140,9 +144,19 @@ def has_starts(world: World, frame_size: tuple[int, int]) -> bool:
     return latents.dim() == 5 and latents.shape[-2:] == world.latent_size(frame_size)
 
 
-def _read_starts(
-    world: World, start: Any, prompts: list[str | None], frame_size: tuple[int, int]
+def read_starts(
+    world: World,
+    start: Any,
+    prompts: list[str | None],
+    frame_size: tuple[int, int],
+    rows: Sequence[int],
 ) -> Sequence[int | None]:
+    """Return the number of a start clip per row, None where none is asked for.
+
+    Raises:
+        TypeError: If `start` is neither a whole number nor "nearest".
+        ValueError: If there is no such start clip, or no prompt to compare captions with.
+    """
     if start is None:
         return [None] * len(prompts)
     count = len(world.starts.latents) if has_starts(world, frame_size) else 0
@@ -160,12 +174,15 @@ def _read_starts(
                 f'`start="nearest"` needs captions, and the start clips of {world.cfg.name!r} have '
                 f"none; choose one by its number, below {count}"
             )
-        if not all(prompts):
+        if not all(prompts[row] for row in rows):
             raise ValueError(
                 f'`start="nearest"` compares captions with a prompt, got prompt={prompts}; '
                 "pass `prompt` with it"
             )
-        return [world.nearest_start(prompt) for prompt in prompts]
+        return [
+            world.nearest_start(prompt) if row in rows else None
+            for row, prompt in enumerate(prompts)
+        ]
     chosen = list(start) if isinstance(start, list | tuple | np.ndarray) else [start] * len(prompts)
     if len(chosen) != len(prompts):
         raise ValueError(
@@ -183,6 +200,7 @@ def _read_clips(
     world: World, frames: Any, actions: Any, n: int, frame_size: tuple[int, int]
 ) -> list[Opening]:
     """Read one clip for all rows, or a sequence of one per row, which may differ in length."""
+    frames = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
     each = isinstance(frames, list | tuple | np.ndarray) and len(frames) and np.ndim(frames[0]) == 4
     if not each:
         return [_read_clip(world, frames, actions, frame_size)] * n
@@ -197,7 +215,8 @@ def _read_clips(
 
 def _read_clip(world: World, frames: Any, actions: Any, frame_size: tuple[int, int]) -> Opening:
     """Encode frames and the actions between them; what no context can hold is dropped."""
-    frames, (h, w) = np.asarray(frames), frame_size
+    frames = frames.cpu().numpy() if isinstance(frames, Tensor) else np.asarray(frames)
+    h, w = frame_size
     if frames.dtype != np.uint8:
         raise TypeError(f"`frames` must be uint8 pixels in [0, 255], got {frames.dtype}")
     if frames.ndim not in (3, 4) or frames.shape[-3:] != (h, w, 3) or 0 in frames.shape:

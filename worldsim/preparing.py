@@ -99,16 +99,28 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -
         ) from error
 
 
-def with_more(train_on, more: Sequence, tokenizer: Tokenizer, patch: int = 1) -> list:
-    """Return all data sets to learn from, once patches are known to fill their frames.
+def with_more(train_on, held_out, more: Sequence, tokenizer: Tokenizer, patch: int = 1) -> list:
+    """Return all data sets to learn from, once patches are known to fill all frames.
 
     Raises:
         ValueError: If they do not, or if `more` are recordings of another kind.
     """
     sets = [train_on, *(opened_like(train_on, other, "more") for other in more)]
-    for part in sets:
+    for part in (*sets, held_out):
         tokenizer.latent_size(part.info.frame_size, patch)
     return sets
+
+
+def check_text(*sets) -> None:
+    """Refuse recordings with captions where there is nothing to read them with.
+
+    Raises:
+        FileNotFoundError: If the text encoder's weights are nowhere.
+    """
+    from worldsim.text import find_weights
+
+    if any(any(part.outline(i).captions) for part in sets for i in range(len(part))):
+        find_weights()
 
 
 def fingerprint(episodes) -> str:

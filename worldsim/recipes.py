@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldsim.building import build_world
+from worldsim.building import assemble, build_world
 from worldsim.clips import action_scaling, draw_set, sampler
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import write_tensors, write_text
 from worldsim.objective import ObjectiveConfig, dynamics_loss
 from worldsim.preparing import (
+    check_text,
     dynamics_like,
     dynamics_weights,
     fingerprint,
@@ -112,7 +113,7 @@ def train_tokenizer(
     cfg = going_on(cfg, started.cfg) if started else cfg
     train = _budget(train, overrides, "tokenizer")
     train_on, held_out = hold_out(data, test)
-    sets = with_more(train_on, more, Tokenizer(cfg))
+    sets = with_more(train_on, held_out, more, Tokenizer(cfg))
     films = [torch.from_numpy(np.concatenate([e.frames for e in part])) for part in sets]
     edges = [torch.tensor([0, *np.cumsum(np.array(part.lengths) + 1)]) for part in sets]
     seen = torch.from_numpy(np.concatenate([e.frames for e in held_out]))
@@ -144,8 +145,8 @@ def train_tokenizer(
     some = torch.randperm(len(films[0]), generator=torch.Generator().manual_seed(0))[:4096]
     best.fit_statistics(films[0][some].to(device))
     if rank() == 0:
-        write_tensors(out / "tokenizer.safetensors", best.state_dict())
         write_text(out / "tokenizer.json", json.dumps(asdict(cfg), indent=2))
+        write_tensors(out / "tokenizer.safetensors", best.state_dict())
     wait()
     return best
 
@@ -228,7 +229,8 @@ def train_dynamics(
     arch = replace(arch, channels=tokenizer.cfg.channels, action_dim=len(scaling[0]))
     if init and not arch.apart:  # one painter for all: what it learns alone would cost it the rest
         objective = replace(objective, local_until=0.0)
-    sets = with_more(train_on, more, tokenizer, arch.patch)
+    sets = with_more(train_on, held_out, more, tokenizer, arch.patch)
+    check_text(*sets)
     torch.manual_seed(train.seed)
     dynamics = Dynamics(arch).to(device)
     if init:
@@ -238,7 +240,7 @@ def train_dynamics(
         tokenised(part, tokenizer, path, device, not progress, scaling)
         for part, path in zip(sets, paths, strict=True)
     ]
-    evaluate, pictures, world_of = judge(train_on, held_out, tokenizer, out.name)
+    evaluate, pictures = judge(train_on, held_out, tokenizer)
     eye = sensitivity_of(tokenizer, films[0].latents, device)
     settled = objective.settled and arch.apart and (bool(init) or objective.local_until > 0)
     best = fit(
@@ -247,7 +249,7 @@ def train_dynamics(
         anew=objective.local_until, evaluate=evaluate, pictures=pictures, name="dynamics",
         progress=progress,
     )  # fmt: skip
-    world = world_of(best)
+    world = build_world(train_on, *played(tokenizer, best), name=out.name)
     if rank() == 0:
         world.save(out / "world")
     wait()
@@ -273,8 +275,8 @@ def _loss(dynamics: Dynamics, objective: ObjectiveConfig, eye: Tensor, settled: 
     return loss
 
 
-def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable, ...]:
-    """Return functions that score, picture and assemble the world around a dynamics model.
+def judge(train_on, held_out, tokenizer: Tokenizer) -> tuple[Callable, Callable]:
+    """Return functions that score and picture a dynamics model.
 
     The score is the gain over copy-the-last-frame, in dB, of rollouts on held-out clips: weights
     are chosen by what they are for, never by loss.
@@ -286,9 +288,7 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
     horizon = clips.horizon
 
     def world_of(ema: Dynamics):
-        device = ema.agent.weight.device  # the tokenizer of a resumed run need not be there
-        parts = [deepcopy(model).to(device, fast_dtype(device)) for model in (tokenizer, ema)]
-        return build_world(train_on, *parts, name=name)
+        return assemble(train_on, *played(tokenizer, ema), name="in training")
 
     def evaluate(ema: Dynamics) -> dict[str, float]:
         return rollout_quality(world_of(ema), clips)
@@ -299,7 +299,13 @@ def judge(train_on, held_out, tokenizer: Tokenizer, name: str) -> tuple[Callable
         rows = [video for pair in zip(some.future, made, strict=True) for video in pair]
         return torch.from_numpy(film_strip(rows))
 
-    return evaluate, pictures, world_of
+    return evaluate, pictures
+
+
+def played(tokenizer: Tokenizer, dynamics: Dynamics) -> list:
+    """Return copies of both where `dynamics` is, in the dtype that worlds are played in."""
+    device = dynamics.agent.weight.device  # the tokenizer of a resumed run need not be there
+    return [deepcopy(model).to(device, fast_dtype(device)) for model in (tokenizer, dynamics)]
 
 
 def _budget(train: TrainConfig | None, overrides: dict, stage: str) -> TrainConfig:

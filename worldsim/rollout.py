@@ -88,8 +88,8 @@ class Rollout:
         # the last frame, which may wait to be committed, and those before it that it looks at
         self.fed = torch.zeros(rows, cfg.recent + 1, *self.latents.shape[1:], device=self.device)
         self.fed_tau = torch.zeros(rows, cfg.recent + 1, device=self.device)
-        self.action = torch.zeros(rows, cfg.recent, cfg.action_dim, device=self.device)
-        self.known = torch.zeros(rows, cfg.recent, dtype=torch.bool, device=self.device)
+        self.action = torch.zeros(rows, cfg.action_dim, device=self.device)
+        self.known = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.pending = False
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.age = torch.full((rows,), GUIDED, device=self.device)  # frames since a prompt was new
@@ -148,9 +148,8 @@ class Rollout:
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
         self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
         self.latents[at] = latents[:, -1]
-        given = {"action": frames.actions, "known": frames.known, "fed": fed, "fed_tau": tau}
-        for name, values in given.items():
-            kept = getattr(self, name)
+        self.action[at], self.known[at] = frames.actions[:, -1], frames.known[:, -1]
+        for kept, values in ((self.fed, fed), (self.fed_tau, tau)):
             last = min(t, kept.shape[1])
             kept[at] = 0
             kept[at, -last:] = values[:, -last:]
@@ -179,7 +178,7 @@ class Rollout:
 
         Args:
             actions: `(b, a)`, scaled.
-            known: `(b,)` bool, False for "no action label".
+            known: `(b,)` bool, False for "no action label"; None is all, if the world knows labels.
         """
         with _threads(self.rows, self.device):
             return self._advance(actions, known, self.steps)
@@ -212,10 +211,9 @@ class Rollout:
     def _advance(
         self, actions: Tensor, known: Tensor | None, steps: int, renoise: bool = False
     ) -> Step:
-        known = torch.ones(self.rows, dtype=torch.bool) if known is None else known
+        known = torch.tensor(self.world.cfg.labelled) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
-        actions = torch.cat([self.action[:, 1:], actions.to(self.action)[:, None]], 1)
-        known = torch.cat([self.known[:, 1:], known[:, None]], 1)
+        actions = actions.to(self.action, copy=True)
         x, said = self._denoise(actions, known, steps, renoise)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
         self.fed = torch.cat([self.fed[:, 1:], self.tau * x], 1)
@@ -233,8 +231,8 @@ class Rollout:
     ) -> tuple[Tensor, Prediction]:
         """Walk from noise to the next frame in equal steps; the first pass commits the last one.
 
-        `actions` and `known` are those of the last few frames and of the new one. With `renoise`,
-        each step ends in new noise; else in what is left of the first one.
+        `actions` `(b, a)` and `known` `(b,)` lead to the new frame. With `renoise`, each step ends
+        in new noise; else in what is left of the first one.
         """
         d = torch.full((self.rows, 1), 1 / steps, device=self.device)
         level = torch.full((self.rows, 1), steps.bit_length() - 1, device=self.device)
@@ -262,7 +260,7 @@ class Rollout:
         self, x: Tensor, tau: Tensor, level: Tensor, actions: Tensor, known: Tensor, before: slice
     ) -> Frames:
         previous = self.fed[:, None, before], self.fed_tau[:, None, before]
-        return Frames(x, tau, level, *previous, actions[:, -1:], known[:, -1:])
+        return Frames(x, tau, level, *previous, actions[:, None], known[:, None])
 
     def _pass(
         self, draft: Frames, single: bool, agent: bool = False, prompted: bool = True

@@ -57,8 +57,9 @@ class GymVecEnv(VecEnv):
         setattr(self.envs, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list:
-        """Call a method of the env once."""
-        return [getattr(self.envs, method_name)(*args, **kwargs)]
+        """Call a method of the env once; every row gets its result."""
+        result = getattr(self.envs, method_name)(*args, **kwargs)
+        return [result] * len(list(self._get_indices(indices)))
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """Say that no row has a wrapper."""

@@ -4,7 +4,7 @@ An action moves the world by one frame. The prompt is no part of the action: it 
 with `reset(options={"prompt": ...})` or by `set_prompt` in mid-episode.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,13 +129,15 @@ class WorldVectorEnv(VectorEnv):
             TypeError: If an option is of the wrong kind.
             ValueError: If an option does not fit.
         """
+        if not isinstance(options, Mapping | None):
+            raise TypeError(f"`options` must be a dict such as {{'start': 3}}, got {options!r}")
         options = dict(options or {})
         rows = read_mask(options.pop("reset_mask", None), self.num_envs)
         if self._seen is None and len(rows) < self.num_envs:
             raise ResetNeeded("the first `reset` begins every row; call it without `reset_mask`")
         rngs = read_seeds(seed, self.num_envs)
-        wishes = read_wishes(self.world, options, self.prompts, self.frame_size)
-        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
+        wishes = read_wishes(self.world, options, self.prompts, self.frame_size, rows)
+        super().reset(seed=int(seed) if np.ndim(seed) == 0 and seed is not None else None)
         for row in rows:
             if rngs[row] is not None:
                 self.rngs[row] = rngs[row]

@@ -175,6 +175,7 @@ def play(
             pixels=cfg.pixels,
             hud=cfg.hud,
             record=cfg.record,
+            aliases=keys.aliases,
         ).run()
     if not has_display():
         return [film_session(open_session(), cfg)]

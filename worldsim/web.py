@@ -11,7 +11,7 @@ import itertools
 import json
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,7 @@ class Broadcast:
         pixels: How frames are enlarged at first, one of `film.PIXELS`.
         hud: Whether to show the HUD at first.
         record: Whether to start filming at the first frame.
+        aliases: The key whose job another takes over, by pygame's codes.
     """
 
     def __init__(
@@ -90,9 +91,11 @@ class Broadcast:
         pixels: str = PIXELS[0],
         hud: bool = True,
         record: bool = False,
+        aliases: Mapping[int, int] | None = None,
     ) -> None:
         self.open_session, self.title, self.host, self.port = open_session, title, host, port
         self.pixels, self.hud, self.record_first = pixels, hud, record
+        self.aliases = dict(aliases or {})
         self.door, self.url = Door(host), ""
         self.viewers: list[Viewer] = []  # the first one drives
         self.sessions: list[Session] = []
@@ -199,7 +202,8 @@ class Broadcast:
             if self._shown is None and self.record_first:
                 self.player.send("record", self.hud)
             if self._shown is None or latest[0] is not self._shown[0]:
-                self._stage = stage_message(latest[0], session.fps)
+                bound = self._named(frozenset().union(*latest[0].bindings))
+                self._stage = stage_message(latest[0], session.fps, bound)
                 self._post(self._stage)
             self._shown, self._frames = latest, self._frames + 1
             jpeg = self._jpeg.encode(latest[1].frame)
@@ -224,7 +228,7 @@ class Broadcast:
     def _hello(self, viewer: Viewer) -> dict[str, Any]:
         commands = [
             {
-                "keys": key_names(keys),
+                "keys": key_names(self._named(keys)),
                 "text": text,
                 "command": SESSIONS.get(command, (command,))[0],
             }
@@ -234,6 +238,12 @@ class Broadcast:
             "type": "hello", "version": 1, "you": viewer.number, "title": self.title,
             "pixels": self.pixels, "hud": self.hud, "commands": commands,
         }  # fmt: skip
+
+    def _named(self, keys: Collection[int]) -> list[int]:
+        """Return the keys that do what these do: themselves, unless they do something else here."""
+        own = sorted(keys) if isinstance(keys, frozenset) else keys
+        others = [key for key, job in self.aliases.items() if job in keys]
+        return [*(key for key in own if key not in self.aliases), *others]
 
     def _describe(self) -> dict[str, Any]:
         """Say how the session stands."""
@@ -277,6 +287,7 @@ class Broadcast:
         key = None if name is None else key_codes().get(name)
         if name is not None and key is None:
             raise ValueError("`key` must be a name that pygame has for a key: left, a, space, …")
+        key = self.aliases.get(key, key)
         if kind == "press":
             self._press(key)
         else:

@@ -60,6 +60,8 @@ class WorldConfig:
     """Signal level at which finished frames are fed back."""
     prompts: list[str] = field(default_factory=list)
     """Examples of what to ask for."""
+    labelled: bool = True
+    """Whether its recordings say what was done; else a player's actions are not read."""
     horizon: int = 1000
     """Imagined steps before truncation."""
     doubt: dict = field(default_factory=dict)
@@ -81,12 +83,14 @@ class Starts:
     Attributes:
         latents: `(s, t, c, h, w)`.
         actions: `(s, t, a)`, scaled; `actions[:, i]` leads to frame `i`.
+        known: `(s, t)` bool, False where there is no action label.
         captions: One per clip.
         words: Token embeddings `(l, text_dim)` of each caption; none if all captions are empty.
     """
 
     latents: Tensor
     actions: Tensor
+    known: Tensor
     captions: tuple[str, ...]
     words: tuple[Tensor, ...]
 
@@ -240,6 +244,7 @@ class World:
         write_tensors(folder / "dynamics.safetensors", _half(self.dynamics.state_dict()))
         s = self.starts
         tensors = {"latents": s.latents.bfloat16(), "actions": s.actions.float()}
+        tensors["known"] = s.known
         tensors["words"] = torch.cat(s.words).bfloat16() if s.words else torch.zeros(0, 0)
         lengths = [len(w) for w in s.words]
         meta = {"captions": json.dumps(list(s.captions)), "lengths": json.dumps(lengths)}

@@ -125,14 +125,14 @@ def generate(cfg: GenerateConfig) -> None:
 
 
 def _from_words(world: "World", cfg: GenerateConfig, look: dict[str, Any]) -> np.ndarray:
-    """Go on from the last frame of the recorded start that a prompt is nearest to."""
-    starts, size = world.starts, cfg.frame_size or world.cfg.frame_size
-    if cfg.nothing or not starts.words or size != world.cfg.frame_size:
-        return worldsim.text_to_video(world, cfg.prompt, frames=cfg.frames, size=size, **look)
-    start = starts.latents[world.nearest_start(cfg.prompt)].float()
-    clip = world.decode(start).cpu().numpy()
-    made = worldsim.extend(world, clip, after=cfg.frames - 1, prompt=cfg.prompt, **look)
-    return made[len(clip) - 1 :]
+    """Begin with the recorded start that a prompt is nearest to, where there is one."""
+    from worldsim.openings import has_starts
+
+    size = cfg.frame_size or world.cfg.frame_size
+    told = not cfg.nothing and world.starts.words and has_starts(world, size)
+    return worldsim.text_to_video(
+        world, cfg.prompt, frames=cfg.frames, size=size, start="nearest" if told else None, **look
+    )
 
 
 # what each task cannot do without, and how it is done: world, config, given frames, `Look`
@@ -161,7 +161,9 @@ TASKS = {
     ),
     "loop": (
         (),
-        lambda world, cfg, _, look: worldsim.loop(world, cfg.prompt, frames=cfg.frames, **look),
+        lambda world, cfg, _, look: worldsim.loop(
+            world, cfg.prompt, frames=cfg.frames, size=cfg.frame_size, **look
+        ),
     ),
     "edit": (
         ("video", "prompt"),

@@ -44,7 +44,7 @@ class Gallery:
         if event.type in (pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN):
             hit = next((i for i, r in enumerate(self._rects) if r.collidepoint(event.pos)), None)
             self.chosen = self.chosen if hit is None else hit
-            return event.type == pygame.MOUSEBUTTONDOWN and hit is not None
+            return getattr(event, "button", 0) == 1 and hit is not None  # a wheel has others
         return False
 
     def _move(self, key: int) -> None:

@@ -21,7 +21,7 @@ from worldsim.openings import Opening, Wish
 from worldsim.viewing.stage import PAST_STEPS, Mark, Stage, limits_of
 from worldsim.viewing.tape import Moment, Tape
 
-FORMAT = 5
+FORMAT = 6
 KINDS = {c.__name__: c for c in (EnvSnapshot, Snapshot, KVCache, Wish, Opening, Moment)}
 
 

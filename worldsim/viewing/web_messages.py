@@ -62,8 +62,8 @@ def read_message(data: str | bytes) -> dict[str, Any]:
     return read
 
 
-def stage_message(stage: Stage, fps: float) -> dict[str, Any]:
-    """Say what is played: what stays the same from frame to frame."""
+def stage_message(stage: Stage, fps: float, bound: Iterable[int]) -> dict[str, Any]:
+    """Say what is played, by which keys: what stays the same from frame to frame."""
     h, w = stage.moment.frame.shape[:2]
     layout = lay_out_keys(stage.bindings)
     return {
@@ -80,7 +80,7 @@ def stage_message(stage: Stage, fps: float) -> dict[str, Any]:
             {"names": key_names(codes), "label": label, "column": column, "row": row}
             for codes, label, column, row in layout
         ],
-        "bound": key_names(frozenset().union(*stage.bindings)),
+        "bound": key_names(bound),
     }
 
 
