@@ -42,7 +42,7 @@ clean:  ## remove what this file and the tests made
 	$(PIP) --no-deps vizdoom  # it asks for pygame, whose place pygame-ce has taken
 	@touch $@
 
-# without the weights everything works but prompts; `worldsim doctor` says so too
+# without the weights there are no prompts, and no training on captions; `worldsim doctor` says so
 .venv/ready: .venv/installed
-	@$(MAKE) --no-print-directory text || echo "no text weights: prompts need them, try make text"
+	@$(MAKE) --no-print-directory text || echo "no text weights: prompts and captions need them, try make text"
 	@touch $@

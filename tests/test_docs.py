@@ -30,12 +30,13 @@ def test_every_link_leads_to_a_file(page):
     assert [link for link in links if "://" not in link and not (here / link).exists()] == []
 
 
-def test_the_snippets_of_the_concepts_run_one_after_another(tmp_path):
+@pytest.mark.parametrize("page", ["concepts", "environments", "films"])
+def test_the_snippets_of_a_page_run_one_after_another(page, tmp_path):
     snippets = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "docs/concepts.md").read_text(), re.M | re.S
+        r"^```python\n(.*?)^```", (ROOT / f"docs/{page}.md").read_text(), re.M | re.S
     )
-    (tmp_path / "concepts.py").write_text("\n".join(snippets))
-    run_python(["concepts.py"], tmp_path)
+    (tmp_path / "page.py").write_text("\n".join(snippets))
+    run_python(["page.py"], tmp_path)
 
 
 def test_the_reference_holds_every_public_name_and_warns_of_nothing(tmp_path):

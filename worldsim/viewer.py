@@ -9,7 +9,7 @@ A window and a browser show what a thread plays; a film is played where it is as
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class PlayConfig:
     """Shipped world, folder, or Hub id."""
     env: str | None = None
     """Id of an env to play instead of a world, such as `CartPole-v1`, or module:function."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of that env, such as env_kwargs.scene.biome=desert."""
     prompt: str | None = None
     """What to begin with: the recorded start whose caption is nearest, under this prompt."""
     nothing: bool = False
@@ -99,6 +101,10 @@ class PlayConfig:
                     f"{getattr(self, name)!r} for {self.title}; leave it out, or give it to the "
                     "`gymnasium.make` of a world and play that env"
                 )
+        if self.env_kwargs and not self.env:
+            raise ValueError(
+                f"`env_kwargs` are arguments of `env`, got {self.env_kwargs} and no env; name it"
+            )
         if not 0 <= self.web_port < 2**16:
             raise ValueError(
                 f"`web_port` must be from 0 (a free one) to 65535, got {self.web_port}"
@@ -201,7 +207,7 @@ def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -
     if isinstance(source, gymnasium.Env):
         return Stage(source, cfg.title, world_of(source) is not None, actions)
     if cfg.env:
-        env = open_env(cfg.env)
+        env = open_env(cfg.env, **cfg.env_kwargs)
         return Stage(env, cfg.title, world_of(env) is not None, actions)
     chosen = {name: getattr(cfg, name) for name in WORLD_SETTINGS if getattr(cfg, name) is not None}
     env = gymnasium.make(
