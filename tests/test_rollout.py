@@ -287,3 +287,31 @@ def test_a_compiled_world_imagines_the_same(world, actions, steps, guidance):
         films.append(torch.cat([*frames, film(rollout, actions[4:8])]))
     same(*films, atol=2e-3)
     assert "step" not in vars(world.dynamics)
+
+
+def test_what_is_fed_back_is_nearer_to_what_is_seen(actions):
+    world = make_tiny_world(refresh=0.5)
+    rollout = start(world, [0, 1, 2])
+    made = rollout.step(actions[0]).latents
+    seen = world.encode(world.decode(made))
+    same(rollout.fed[:, -1], rollout.tau * (made + seen) / 2)
+    plain = start(make_tiny_world(), [0, 1, 2])
+    same(plain.step(actions[0]).latents, made)  # the frame itself is as it was
+    assert not torch.allclose(plain.step(actions[1]).latents, rollout.step(actions[1]).latents)
+
+
+def test_the_picture_is_always_that_of_the_newest_frames(actions):
+    """It is painted in a step already, and must not outlive what replaces its frame."""
+    world = make_tiny_world(refresh=0.5)
+    rollout = start(world, [0, 1, 2])
+    rollout.step(actions[0])
+    here = rollout.snapshot()
+    for change in (
+        lambda: rollout.step(actions[1]),
+        lambda: rollout.prefill([1], world.starts.latents[:1].float(), world.starts.actions[:1]),
+        lambda: (rollout.step(actions[2]), rollout.begin([2])),
+        lambda: (rollout.step(actions[3]), rollout.restore(here)),
+    ):
+        change()
+        assert torch.equal(rollout.frames(), world.decode(rollout.latents))
+        assert torch.equal(rollout.frames([1]), world.decode(rollout.latents)[[1]])

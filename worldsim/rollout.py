@@ -91,6 +91,7 @@ class Rollout:
         self.action = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.known = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.pending = False
+        self.picture: Tensor | None = None  # of the latents, where a step has painted them
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.age = torch.full((rows,), GUIDED, device=self.device)  # frames since a prompt was new
         self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
@@ -147,7 +148,7 @@ class Rollout:
         said = self.model(frames, prompts, fill=(self.cache, at))
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
         self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
-        self.latents[at] = latents[:, -1]
+        self.latents[at], self.picture = latents[:, -1], None
         self.action[at], self.known[at] = frames.actions[:, -1], frames.known[:, -1]
         for kept, values in ((self.fed, fed), (self.fed_tau, tau)):
             last = min(t, kept.shape[1])
@@ -170,6 +171,7 @@ class Rollout:
         self.cache.copy_rows_(at, part.cache)
         for name in STATE:
             getattr(self, name)[at] = getattr(part, name)
+        self.picture = None
         return part.latents
 
     @torch.inference_mode()
@@ -186,7 +188,7 @@ class Rollout:
     @torch.inference_mode()
     def frames(self, rows: Sequence[int] | slice = slice(None)) -> Tensor:
         """Return the newest frames of some rows, `(r, h, w, 3)` uint8."""
-        return self.world.decode(self.latents[rows])
+        return self.world.decode(self.latents[rows]) if self.picture is None else self.picture[rows]
 
     def snapshot(self) -> Snapshot:
         """Copy the whole state."""
@@ -199,7 +201,7 @@ class Rollout:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot, which stays usable."""
-        self.cache, self.pending = snapshot.cache.clone(), snapshot.pending
+        self.cache, self.pending, self.picture = snapshot.cache.clone(), snapshot.pending, None
         for name in STATE:
             setattr(self, name, getattr(snapshot, name).clone())
         for g, state in zip(self.generators, snapshot.generators, strict=True):
@@ -216,7 +218,11 @@ class Rollout:
         actions = actions.to(self.action, copy=True)
         x, said = self._denoise(actions, known, steps, renoise)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
-        self.fed = torch.cat([self.fed[:, 1:], self.tau * x], 1)
+        self.picture, kept, share = None, x, self.world.cfg.refresh
+        if share:
+            self.picture = self.world.decode(x[:, 0])
+            kept = self.world.tokenizer.refresh(x, self.picture[:, None], share)
+        self.fed = torch.cat([self.fed[:, 1:], self.tau * kept], 1)
         self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
         self.action, self.known, self.pending = actions, known, True
         self.latents = x[:, 0]

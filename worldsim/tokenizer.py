@@ -155,6 +155,19 @@ class Tokenizer(nn.Module):
         x = self.to_uint8(self.paint(latents.reshape(-1, *latents.shape[-3:])))
         return x.reshape(*latents.shape[:-3], *x.shape[1:])
 
+    def refresh(self, latents: Tensor, picture: Tensor, share: float) -> Tensor:
+        """Move latents a share of the way to those of their own picture.
+
+        What is imagined may hold more than a picture can show. Nobody sees that, but a rollout
+        that is fed back its own frames lets it grow until it shows.
+
+        Args:
+            latents: `(..., c, h, w)`, imagined.
+            picture: `(..., stride * h, stride * w, 3)` uint8, what they decode to.
+            share: 0 leaves them as they are, 1 leaves nothing but what is seen.
+        """
+        return latents.lerp(self.encode(picture).to(latents.dtype), share)
+
     def read(self, x: Tensor) -> Tensor:
         """Turn pixels `(b, 3, h, w)` in [-1, 1] into latents `(b, c, h / s, w / s)`."""
         z = self._encode(x.to(self.latent_mean.dtype, memory_format=torch.channels_last))

@@ -58,6 +58,9 @@ class WorldConfig:
     """How strongly a new prompt is followed, by default; 1 is as learned."""
     commit_tau: float = 0.9
     """Signal level at which finished frames are fed back."""
+    refresh: float = 0.0
+    """How far finished frames are moved towards what their own picture encodes to before that; see
+    `Tokenizer.refresh`."""
     prompts: list[str] = field(default_factory=list)
     """Examples of what to ask for."""
     labelled: bool = True
