@@ -316,13 +316,20 @@ def test_an_edit_of_no_strength_is_the_tokenizers_round_trip(world, video):
 
 
 def test_an_edit_begins_with_the_film_under_as_much_noise_as_it_is_strong(
-    world, video, full_passes
+    world, video, monkeypatch
 ):
     """On the straight path at signal level 0.75, with the last quarter of the 16 steps to go."""
+    drafts, run = [], Rollout._pass
+    monkeypatch.setattr(
+        Rollout,
+        "_pass",
+        lambda self, draft, *a, **k: drafts.append(draft) or run(self, draft, *a, **k),
+    )
     edit(world, video, PROMPT, strength=0.25)
-    first = full_passes[0]
-    assert len(full_passes) == 4 and first.tau.unique().tolist() == [0.75]
-    noise = (first.x[0] - 0.75 * world.encode(video)) / 0.25
+    assert len(drafts) == 4 * len(video)
+    assert [draft.tau.item() for draft in drafts[:4]] == [12 / 16, 13 / 16, 14 / 16, 15 / 16]
+    first = torch.cat([draft.x[0] for draft in drafts[::4]])
+    noise = (first - 0.75 * world.encode(video)) / 0.25
     assert noise.mean() == pytest.approx(0, abs=0.1) and noise.std() == pytest.approx(1, abs=0.1)
 
 
@@ -394,7 +401,7 @@ WRONG = {
     ),
     "short loop": (lambda w: loop(w, frames=3), "`frames` must be at least 4, got 3"),
     "strength": (lambda w: edit(w, OK, "", strength=1.5), r"`strength` must lie in \[0, 1\]"),
-    "strength, percent": (lambda w: edit(w, OK, "", strength=60), "got 60; try 0.6"),
+    "strength, percent": (lambda w: edit(w, OK, "", strength=60), "got 60; try 0.8"),
     "sampler steps": (lambda w: loop(w, frames=4, sampler_steps=32), "power of two up to 16"),
     "guidance": (lambda w: edit(w, OK, "", guidance=float("nan")), "`guidance` must be"),
 }  # fmt: skip

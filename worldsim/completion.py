@@ -6,7 +6,6 @@ frames enter nearly clean, as in training; longer clips are made in windows that
 References:
     Diffusion forcing, Chen et al. 2024, https://arxiv.org/abs/2407.01392
     RePaint (given regions while denoising), Lugmayr et al. 2022, https://arxiv.org/abs/2201.09865
-    SDEdit (editing from a partly noised clip), Meng et al. 2021, https://arxiv.org/abs/2108.01073
 """
 
 import math
@@ -59,12 +58,11 @@ class PartialClip:
     """A clip to be completed in full mode.
 
     Attributes:
-        latents: `(t, c, h, w)` float32; where unknown, only `keep` gives them meaning.
+        latents: `(t, c, h, w)` float32; what stands where unknown does not matter.
         known: `(t,)` bool, frames that are given whole.
         actions: `(t, a)` scaled; `actions[i]` leads to frame `i`.
         labelled: Whether the actions are meant.
         cells: `(t, h, w)` bool, latent cells that are given.
-        keep: Signal level to which unknown frames keep their latents; 0 starts from noise.
         backwards: Whether windows walk from the end to the beginning.
     """
 
@@ -73,7 +71,6 @@ class PartialClip:
     actions: Tensor
     labelled: bool
     cells: Tensor | None = None
-    keep: float = 0.0
     backwards: bool = False
 
 
@@ -131,10 +128,8 @@ def denoise(
     labelled[:, 0] = False
     given = noise_latents(latents, noise, torch.full(known.shape, KNOWN_TAU, device=device))
     prompts = pad_prompts(world, [prompt], known.shape[1])
-    start = min(round(clip.keep * steps), steps - (clip.keep < 1))
-    tau_now = torch.full(known.shape, start / steps, device=device)
-    x = noise_latents(latents, noise, tau_now)
-    for k in range(start, steps):
+    x = noise
+    for k in range(steps):
         tau = torch.where(known, KNOWN_TAU, k / steps)
         level = torch.where(known, model.cfg.finest, steps.bit_length() - 1)
         fed = torch.where(per_frame(known), given, x)

@@ -49,6 +49,20 @@ def go_on_from(
     return go_on(rollout, [rollout.latents], count, actions, look)
 
 
+def draw_over(
+    rollout: Rollout, latents: Tensor, done: int, actions: Tensor | None, look: Look
+) -> Tensor:
+    """Draw over each of `latents` `(t, c, h, w)`, in their order, where `done` steps are left out.
+
+    `actions` are the `t - 1` scaled actions between them, if known.
+    """
+    led, made = lead(rollout.world, actions, len(latents)), []
+    known = torch.tensor([actions is not None])
+    for frame, action in zip(tqdm(latents, "edit", disable=not look.progress), led, strict=True):
+        made.append(rollout.redraw(frame[None], done, action[None], known).latents)
+    return torch.cat(made).float().cpu()
+
+
 def continue_clip(
     world: World,
     latents: Tensor,

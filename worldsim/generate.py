@@ -11,6 +11,7 @@ bar).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from worldsim.completion import Look, PartialClip, complete
 from worldsim.continuation import (
     continue_clip,
     continue_film,
+    draw_over,
     film,
     go_on,
     go_on_from,
@@ -250,19 +252,20 @@ def edit(
     video: np.ndarray,
     prompt: str,
     *,
-    strength: float = 0.6,
+    strength: float = 0.8,
     actions: Sequence[Any] | None = None,
     **look: Any,
 ) -> np.ndarray:
     """Make a video look as `prompt` says.
 
-    The video is drowned in noise to a degree and denoised under the prompt.
+    Frame after frame is drowned in noise to a degree and denoised under the prompt, each after the
+    edited ones before it.
 
     Args:
         world: The world.
         video: `(t, h, w, 3)` uint8.
         prompt: What to see.
-        strength: How much may change: 0 is nothing, 1 is everything.
+        strength: How much may change: 0 is nothing, 1 is everything; light changes from 0.7 on.
         actions: The `t - 1` actions, if known.
         **look: How to sample, see the module.
 
@@ -271,14 +274,16 @@ def edit(
     """
     settings, video = _look(world, look, prompt), _checked(world, video)
     if not 0 <= strength <= 1:
-        raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.6")
+        raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.8")
     acts = _scaled(world, actions, len(video) - 1)
     latents = read(world, video)
-    clip = PartialClip(
-        latents, torch.zeros(len(video)).bool(), lead(world, acts, len(video)),
-        acts is not None, keep=1 - strength,
-    )  # fmt: skip
-    return film(world, complete(world, clip, prompt, settings))
+    steps = settings.sampler_steps or world.dynamics.cfg.max_steps
+    done = min(round((1 - strength) * steps), steps - (strength > 0))
+    if done == steps:
+        return film(world, latents)
+    settings = replace(settings, sampler_steps=steps)
+    rollout = start_rollout(world, settings, latents.shape[-2:], prompt)
+    return film(world, draw_over(rollout, latents, done, acts, settings))
 
 
 def _look(world: World, look: dict[str, Any], prompt: str | None) -> Look:

@@ -186,6 +186,22 @@ class Rollout:
             return self._advance(actions, known, self.steps)
 
     @torch.inference_mode()
+    def redraw(self, latents: Tensor, done: int, actions: Tensor, known: Tensor) -> Step:
+        """Advance every row by one frame that is drawn over a given one.
+
+        Args:
+            latents: `(b, c, h, w)`, the frame to draw over; it is drowned in noise first.
+            done: Of the sampler's steps, how many count as done then; below `sampler_steps`.
+            actions: `(b, a)`, scaled.
+            known: `(b,)` bool, False for "no action label".
+
+        Reference:
+            SDEdit, Meng et al. 2021, https://arxiv.org/abs/2108.01073
+        """
+        with _threads(self.rows, self.device):
+            return self._advance(actions, known, self.steps, over=(latents, done))
+
+    @torch.inference_mode()
     def frames(self, rows: Sequence[int] | slice = slice(None)) -> Tensor:
         """Return the newest frames of some rows, `(r, h, w, 3)` uint8."""
         return self.world.decode(self.latents[rows]) if self.picture is None else self.picture[rows]
@@ -211,12 +227,17 @@ class Rollout:
             self.text = read_text(self.world, self.prompts)
 
     def _advance(
-        self, actions: Tensor, known: Tensor | None, steps: int, renoise: bool = False
+        self,
+        actions: Tensor,
+        known: Tensor | None,
+        steps: int,
+        renoise: bool = False,
+        over: tuple[Tensor, int] | None = None,
     ) -> Step:
         known = torch.tensor(self.world.cfg.labelled) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
         actions = actions.to(self.action, copy=True)
-        x, said = self._denoise(actions, known, steps, renoise)
+        x, said = self._denoise(actions, known, steps, renoise, over)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
         self.picture, kept, share = None, x, self.world.cfg.refresh
         if share:
@@ -233,21 +254,30 @@ class Rollout:
         return self._step(said)
 
     def _denoise(
-        self, actions: Tensor, known: Tensor, steps: int, renoise: bool
+        self,
+        actions: Tensor,
+        known: Tensor,
+        steps: int,
+        renoise: bool,
+        over: tuple[Tensor, int] | None = None,
     ) -> tuple[Tensor, Prediction]:
         """Walk from noise to the next frame in equal steps; the first pass commits the last one.
 
         `actions` `(b, a)` and `known` `(b,)` lead to the new frame. With `renoise`, each step ends
-        in new noise; else in what is left of the first one.
+        in new noise; else in what is left of the first one. `over` is a frame to draw over, and how
+        many steps are done by that.
         """
         d = torch.full((self.rows, 1), 1 / steps, device=self.device)
         level = torch.full((self.rows, 1), steps.bit_length() - 1, device=self.device)
-        x = self._noise()
+        x, first = self._noise(), 0
+        if over:
+            latents, first = over
+            x = noise_latents(latents.to(x)[:, None], x, first * d)
         asked = torch.tensor([prompt is not None for prompt in self.prompts], device=self.device)
         fresh = (1 - self.age / GUIDED).clamp(min=0) * asked
         strength = (1 + (self.guidance - 1) * fresh)[:, None, None, None, None]
         guided, single = bool((strength != 1).any()), steps == 1
-        for k in range(steps):
+        for k in range(first, steps):
             tau, final = k * d, k == steps - 1
             draft = self._frame(x, tau, level, actions, known, slice(1, None))
             if guided:  # first without the prompt, so that the cache keeps what came with it

@@ -40,7 +40,7 @@ class GenerateConfig:
     """Frames to imagine after the film (extend)."""
     hide: str = ""
     """Frames to imagine anew, such as 16:32 (infill)."""
-    strength: float = 0.6
+    strength: float = 0.8
     """How much may change, from 0 to 1 (edit)."""
     expand: bool = False
     """Whether to put the prompt into the style of the captions that the world learned from."""
