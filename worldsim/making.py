@@ -36,6 +36,7 @@ from worldsim.spaces import Policy
 from worldsim.world import World, choose_device
 
 CLIPS = 64  # to judge by
+DREAM = 256  # frames for which a dream is asked to last
 MOTION = 0.5  # half of each loss belongs to what moves, however small it is
 # what a frame earns, and whether it is the last one, has less time than in a long training
 OBJECTIVE = ObjectiveConfig(motion=MOTION, reward_weight=0.2, termination_weight=0.5)
@@ -224,8 +225,8 @@ def judge(world: World, test: DiskDataset, out: Path) -> Report:
     context = max(2, min(16, longest // 2))
     horizons = tuple(h for h in (1, 4, 16) if h <= longest - context)
     return evaluate(
-        world, test, out, sections=("tokenizer", "fidelity", "actions"), horizons=horizons,
-        clips=CLIPS, context=context, replays=0, progress=False,
+        world, test, out, sections=("tokenizer", "fidelity", "actions", "drift"), horizons=horizons,
+        clips=CLIPS, context=context, replays=0, drift_frames=DREAM, progress=False,
     )  # fmt: skip
 
 
