@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from worldsim.clips import action_scaling
-from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.dynamics import Dynamics
 from worldsim.tokenizer import Tokenizer
 from worldsim.world import Starts, World, WorldConfig
 
-REFRESH = 0.5
+REFRESH = 0.5  # of a new world: less does not keep its dreams among pictures for long
 
 
 def build_world(
@@ -55,16 +55,11 @@ def assemble(dataset, tokenizer: Tokenizer, dynamics: Dynamics, *, name: str) ->
         action_low=low.tolist(), action_high=high.tolist(),
         env_id=dataset.info.env_id, env_kwargs=dict(dataset.info.env_kwargs),
         keys=dataset.info.keys, tokenizer=tokenizer.cfg, dynamics=dynamics.cfg,
-        refresh=refresh_share(dynamics.cfg),
+        refresh=REFRESH,
         labelled=any(known.any() for known in every),
     )  # fmt: skip
     none = torch.zeros(0)
     return World(cfg, tokenizer, dynamics, Starts(none, none, none, (), ()))
-
-
-def refresh_share(cfg: DynamicsConfig) -> float:
-    """Return `WorldConfig.refresh` of a new world; older kinds were not taught with it."""
-    return REFRESH if cfg.apart else 0.0
 
 
 @dataclass(frozen=True)

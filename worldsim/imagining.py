@@ -10,7 +10,6 @@ References:
     https://arxiv.org/abs/2506.08009
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -32,7 +31,6 @@ def imagine_past(
     fog: Tensor,
     start: int,
     local: bool,
-    refresh: Callable[[Tensor], Tensor] = torch.clone,
 ) -> Clips:
     """Let a teacher roll the clips marked in `c.own` on from frame `start`, as a world is played.
 
@@ -44,7 +42,6 @@ def imagine_past(
         fog: The same shape, noise in which to commit the frames.
         start: First frame to imagine, `1 <= start < t`.
         local: Whether its convolutions go on alone.
-        refresh: What the world does to an imagined frame `(b, c, h, w)` before it feeds it back.
 
     Returns:
         The clips with those frames replaced.
@@ -77,7 +74,6 @@ def imagine_past(
             positions = torch.tensor([[i - 1, i]], device=x.device).expand(len(x), -1)
             said = teacher.step(now, positions, cache, text.during(pair), single=True)
             x[:, i] = said.latents[:, 0]
-        x[:, i] = refresh(x[:, i])
         fed[:, i] = noise_latents(x[:, [i]], fog[:, [i]], tau[:, [i]])[:, 0]
     made[own] = x
     return replace(clips, latents=made)

@@ -20,7 +20,6 @@ References:
     Two-hot regression in symlog space, Hafner et al. 2023, https://arxiv.org/abs/2301.04104, eq. 9
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -52,7 +51,6 @@ def dynamics_loss(
     progress: float,
     g: torch.Generator,
     eye: Tensor | None = None,
-    refresh: Callable[[Tensor], Tensor] = torch.clone,
 ) -> tuple[Tensor, dict[str, float]]:
     """Compute the loss of one batch.
 
@@ -67,7 +65,6 @@ def dynamics_loss(
         g: Source of noise, on the CPU.
         eye: `(c, c)`, a Cholesky factor of `Tokenizer.sensitivity`: errors count by what they do to
             pixels; None lets all channels count alike.
-        refresh: What the world does to imagined frames before it feeds them back.
 
     Returns:
         The scalar loss, and metrics by name.
@@ -85,7 +82,7 @@ def dynamics_loss(
         latest = min(x.shape[1] // 2, config_of(model).context)
         start = int(torch.randint(1, latest + 1, (), generator=g))
         with torch.autocast(x.device.type, enabled=False):  # the teacher has a dtype of its own
-            told = imagine_past(teacher, told, c, noise, fog, start, local, refresh)
+            told = imagine_past(teacher, told, c, noise, fog, start, local)
     past = noise_latents(told.latents, fog, c.past)
     frames = feed(told, c, view, draft, past, finest)
     prompts = twice(clips.prompts) if view.drafts else clips.prompts

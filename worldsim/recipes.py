@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldsim.building import assemble, build_world, refresh_share
+from worldsim.building import assemble, build_world
 from worldsim.clips import action_scaling, draw_set, sampler
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
@@ -25,7 +25,6 @@ from worldsim.preparing import (
     check_text,
     dynamics_like,
     dynamics_weights,
-    fast,
     fingerprint,
     going_on,
     load_tokenizer,
@@ -246,7 +245,7 @@ def train_dynamics(
     settled = objective.settled and arch.apart and (bool(init) or objective.local_until > 0)
     best = fit(
         dynamics, sampler(films, train.batch_size, arch.context, objective),
-        _loss(dynamics, fast(tokenizer, device), objective, eye, settled), train, out,
+        _loss(dynamics, objective, eye, settled), train, out,
         anew=objective.local_until, evaluate=evaluate, pictures=pictures, name="dynamics",
         progress=progress,
     )  # fmt: skip
@@ -257,13 +256,10 @@ def train_dynamics(
     return world
 
 
-def _loss(
-    dynamics: Dynamics, tokenizer: Tokenizer, objective: ObjectiveConfig, eye: Tensor, settled: bool
-) -> Loss:
+def _loss(dynamics: Dynamics, objective: ObjectiveConfig, eye: Tensor, settled: bool) -> Loss:
     """Return what `dynamics` learns from, with a teacher that plays as a world will."""
     device, joined = dynamics.agent.weight.device, []
     teacher = Dynamics(dynamics.cfg).to(device, fast_dtype(device)).requires_grad_(False)
-    share = refresh_share(dynamics.cfg)
 
     def loss(model, ema, batch, progress, g):  # noqa: ANN001
         if progress >= objective.local_until and not joined:
@@ -274,7 +270,6 @@ def _loss(
         return dynamics_loss(
             model, teacher, batch.clips, objective,
             causal=batch.causal, progress=progress, g=g, eye=eye,
-            refresh=lambda x: tokenizer.refresh(x, tokenizer.decode(x), share) if share else x,
         )  # fmt: skip
 
     return loss
