@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from copy import copy, deepcopy
 from dataclasses import replace
 from functools import partial
@@ -21,11 +22,14 @@ from torch import nn
 import worldsim
 from worldsim.clips import Batch, Clips, action_scaling
 from worldsim.datasets.episodes import Episode
+from worldsim.datasets.parts import hold_out
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import read_tensors, write_tensors
+from worldsim.finishing import between
 from worldsim.launch import LaunchConfig
 from worldsim.logs import WandbConfig
-from worldsim.measuring.dreaming import dream
+from worldsim.measuring.dreaming import dream, rollout_quality
+from worldsim.measuring.heldout import cut_short
 from worldsim.objective import ObjectiveConfig
 from worldsim.optim import MuonAdamW, orthogonalise
 from worldsim.preparing import dynamics_weights, start_from
@@ -474,12 +478,17 @@ def test_a_decoder_learns_from_what_its_world_imagines(trained, tmp_path):
     before = worldsim.load(str(trained / "dyn/world"))
     quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "steps": 3, "batch_size": 6}
     out, call = tmp_path / "fin", (toy_data(), str(trained / "dyn/world"))
-    worldsim.train_decoder(*call, out, clips=4, **quick)
+    with warnings.catch_warnings(record=True) as said:
+        worldsim.train_decoder(*call, out, clips=4, **quick)
     after = worldsim.load(str(out / "world"))
     frames = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
     assert torch.equal(after.encode(frames), before.encode(frames))
     decoded = [world.decode(before.starts.latents[0]) for world in (before, after)]
-    assert not torch.equal(*decoded)
+    kept = any("stays as it was" in str(each.message) for each in said)
+    assert torch.equal(*decoded) is kept
+    judged = cut_short(hold_out(toy_data(), None)[1], 64)
+    worse, better = (rollout_quality(world, judged)["score"] for world in (before, after))
+    assert better >= worse - 1e-6
     dreams, _ = read_tensors(out / "dreams.safetensors")
     assert dreams["imagined"].shape == dreams["real"].shape
     assert not torch.equal(dreams["imagined"], dreams["real"])
@@ -487,6 +496,28 @@ def test_a_decoder_learns_from_what_its_world_imagines(trained, tmp_path):
         worldsim.train_decoder(*call, out, clips=5, **quick)
     with pytest.raises(ValueError, match="stage=decoder needs a world"):
         LaunchConfig(stage="decoder", data="data/drive")
+
+
+def test_a_decoder_that_gains_nothing_stays_as_it_was(trained, tmp_path):
+    before = worldsim.load(str(trained / "dyn/world"))
+    quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "steps": 1, "batch_size": 6}
+    with pytest.warns(UserWarning, match="stays as it was"):
+        after = worldsim.train_decoder(
+            toy_data(),
+            str(trained / "dyn/world"),
+            tmp_path,
+            clips=4,
+            muon_lr=0.0,
+            adam_lr=0.0,
+            **quick,
+        )
+    assert torch.equal(before.decode(before.starts.latents), after.decode(after.starts.latents))
+
+
+def test_half_way_between_two_decoders_lies_their_mean():
+    one, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    mixed = between(one, other, 0.5)
+    assert torch.allclose(mixed.weight, (one.weight + other.weight) / 2) and mixed is not one
 
 
 @pytest.mark.parametrize(
