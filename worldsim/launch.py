@@ -109,8 +109,9 @@ def _decoder(cfg: LaunchConfig, shared: dict) -> str:
         raise ValueError(
             "stage=decoder runs in one process, got several by torchrun; start it alone"
         )
-    train_decoder(cfg.data, out=cfg.out, **shared)
-    return _made(cfg)
+    world = train_decoder(cfg.data, out=cfg.out, **shared)
+    anew = f"worldsim evaluate world={cfg.out}/world data=HELD_OUT sections=doubt keep=true"
+    return _made(cfg) + ("" if world.cfg.doubt else f"\nits alarm is to be calibrated: {anew}")
 
 
 def _made(cfg: LaunchConfig) -> str:
