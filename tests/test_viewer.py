@@ -27,6 +27,7 @@ from playing import (  # noqa: F401
     until,
 )
 
+from worldsim.cli import main
 from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, has_display, open_stage, play
 from worldsim.viewing.brush import Brush
@@ -509,6 +510,16 @@ def test_any_registered_env_can_be_played(env_id, tmp_path):
     assert len(read_video(out)) == 5
 
 
+def test_an_env_is_played_with_its_arguments(tmp_path):
+    lit = []
+    for time in ("day", "night"):
+        out = tmp_path / f"{time}.mp4"
+        words = [f"env_kwargs.scene.time={time}", "frames=2", f"out={out}"]
+        assert main(["play", "env=worldsim/Drive-v0", *words]) == 0
+        lit.append(read_video(out).mean())
+    assert lit[0] > 1.5 * lit[1]
+
+
 def test_a_prompt_reaches_any_env_that_takes_one_and_others_refuse_it(tmp_path):
     """It was ignored for every env that was not made here, and so were settings of a world."""
     env, settings = Dream(), {"frames": 2, "out": str(tmp_path / "x.mp4")}
@@ -523,7 +534,14 @@ def test_a_prompt_reaches_any_env_that_takes_one_and_others_refuse_it(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"frames": 0}, {"fps": 0.0}, {"scale": -1.0}, {"out": "film.gif"}, {"pixels": "soft"}],
+    [
+        {"frames": 0},
+        {"fps": 0.0},
+        {"scale": -1.0},
+        {"out": "film.gif"},
+        {"pixels": "soft"},
+        {"env_kwargs": {"scene": {"biome": "desert"}}},
+    ],
     ids=str,
 )
 def test_a_wrong_setting_is_refused_before_anything_starts(wrong):
