@@ -512,9 +512,9 @@ def test_any_registered_env_can_be_played(env_id, tmp_path):
 
 def test_an_env_is_played_with_its_arguments(tmp_path):
     lit = []
-    for time in ("day", "night"):
-        out = tmp_path / f"{time}.mp4"
-        words = [f"env_kwargs.scene.time={time}", "frames=2", f"out={out}"]
+    for hour in ("day", "night"):
+        out = tmp_path / f"{hour}.mp4"
+        words = [f"env_kwargs.scene.time={hour}", "frames=2", f"out={out}"]
         assert main(["play", "env=worldsim/Drive-v0", *words]) == 0
         lit.append(read_video(out).mean())
     assert lit[0] > 1.5 * lit[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from worldsim.clips import action_scaling
+from worldsim.clips import action_scaling, lead
 from worldsim.dynamics import Dynamics
 from worldsim.tokenizer import Tokenizer
 from worldsim.world import Starts, World, WorldConfig
@@ -105,10 +105,7 @@ def _start_clips(dataset, count: int, frames: int) -> list[_Clip]:
         shown.update(scenes[i])
         episode = dataset[i]
         part = slice(at, at + frames)
-        led, known = (
-            np.concatenate([np.zeros_like(values[:1]), values])[part]
-            for values in (episode.actions, episode.action_known)
-        )
+        led, known = lead(episode.actions)[part], lead(episode.action_known)[part]
         clips.append(_Clip(episode.frames[part], led, known, caption))
     return clips
 

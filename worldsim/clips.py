@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from worldsim.corruption import ObjectiveConfig
 from worldsim.frames import Prompts
-from worldsim.spaces import action_bounds
+from worldsim.spaces import action_bounds, scale_actions
 from worldsim.tokenizer import Tokenizer
 
 
@@ -237,11 +237,14 @@ def encode_dataset(
         frames = torch.from_numpy(episode.frames)
         latents = [tokenizer.encode(part.to(device)).bfloat16().cpu() for part in frames.split(64)]
         parts["latents"].extend(latents)
-        scaled = 2 * (episode.actions - low) / (high - low) - 1
-        parts["actions"].append(_lead(scaled.astype(np.float32)))
-        parts["known"].append(_lead(episode.action_known))
-        parts["rewards"].append(_lead(episode.rewards))
-        parts["terminated"].append(_lead(episode.terminated))
+        led = {
+            "actions": scale_actions(episode.actions, low, high),
+            "known": episode.action_known,
+            "rewards": episode.rewards,
+            "terminated": episode.terminated,
+        }
+        for name, values in led.items():
+            parts[name].append(torch.from_numpy(lead(values)))
         ids = [captions.setdefault(c, len(captions)) if c else -1 for c in episode.captions]
         parts["caption"].append(torch.tensor(ids)[torch.from_numpy(episode.caption_index)])
     lengths = torch.tensor([0] + [len(a) for a in parts["known"]])
@@ -252,6 +255,6 @@ def encode_dataset(
     return LatentDataset(**columns, words=[w.bfloat16() for w in words], edges=lengths.cumsum(0))
 
 
-def _lead(values: np.ndarray) -> Tensor:
-    """Shift per-transition values to the frames they lead to; the first frame gets zero."""
-    return torch.from_numpy(np.concatenate([np.zeros_like(values[:1]), values]))
+def lead(values: np.ndarray) -> np.ndarray:
+    """Shift values of `t` transitions to the frames they lead to; the first frame gets zero."""
+    return np.concatenate([np.zeros_like(values[:1]), values])

@@ -97,6 +97,11 @@ def flatten_action(space: Space, action: Any) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
+def scale_actions(actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Scale flattened actions `(..., a)`: `low` becomes -1, `high` becomes 1."""
+    return (2 * (actions - low) / (high - low) - 1).astype(np.float32)
+
+
 def unflatten_action(space: Space, vector: np.ndarray) -> Any:
     """Turn a float vector into the nearest action: argmax, 0.5 threshold, clip to the bounds.
 

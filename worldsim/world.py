@@ -23,7 +23,7 @@ from torch import Tensor
 
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import renewed, write_tensors
-from worldsim.spaces import flatten_action, space_from_json, unflatten_action
+from worldsim.spaces import flatten_action, scale_actions, space_from_json, unflatten_action
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
 # 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike;
@@ -138,8 +138,7 @@ class World:
 
     def scale_actions(self, actions: np.ndarray) -> np.ndarray:
         """Scale flattened actions `(..., a)` to [-1, 1]."""
-        scaled = 2 * (actions - self._low) / (self._high - self._low) - 1
-        return scaled.astype(np.float32)
+        return scale_actions(actions, self._low, self._high)
 
     def unscale_actions(self, actions: np.ndarray) -> np.ndarray:
         """Undo `scale_actions`."""
