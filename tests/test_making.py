@@ -85,6 +85,7 @@ def few():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(footage, "MOST_FRAMES", 150)
         patch.setattr(making, "CLIPS", 4)
+        patch.setattr(making, "DREAM", 6)
         yield
 
 
@@ -110,7 +111,7 @@ def test_the_card_says_what_was_measured_how_and_how_to_play(made):
     _, out = made
     card = (out / "README.md").read_text()
     for part in ("learned from | ", "pixels that changed", "another clip's actions",
-                 "dreams of 256 frames that last, idle / random",
+                 "dreams of 6 frames that last, idle / random",
                  f"worldsim evaluate world={out} data={out}.making/test",
                  f"out={out} minutes=0.02 ", "model_size=tiny",
                  f"worldsim play world={out}"):  # fmt: skip

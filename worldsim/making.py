@@ -224,8 +224,9 @@ def judge(world: World, test: DiskDataset, out: Path) -> Report:
     longest = usual_frames(test)
     context = max(2, min(16, longest // 2))
     horizons = tuple(h for h in (1, 4, 16) if h <= longest - context)
+    drift = ("drift",) if longest > DREAM else ()  # after an ending nothing is right or wrong
     return evaluate(
-        world, test, out, sections=("tokenizer", "fidelity", "actions", "drift"), horizons=horizons,
+        world, test, out, sections=("tokenizer", "fidelity", "actions", *drift), horizons=horizons,
         clips=CLIPS, context=context, replays=0, drift_frames=DREAM, progress=False,
     )  # fmt: skip
 

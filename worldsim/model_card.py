@@ -21,7 +21,8 @@ def save_with_card(
     Args:
         world: The world.
         out: Its folder.
-        report: Its evaluation, of the sections "tokenizer", "fidelity", "actions" and "drift".
+        report: Its evaluation, of the sections "tokenizer", "fidelity", "actions" and
+            perhaps "drift".
         data: What it learned from.
         notes: "settings" and "command" of the make, the "model"'s size, seconds "spent" by stage.
     """
@@ -60,8 +61,7 @@ def _what(world: World, data: list[DiskDataset], notes: dict[str, Any]) -> str:
 def _measures(report: Report, out: Path) -> str:
     fidelity, actions = report.figures["fidelity"], report.figures["actions"]
     frame, acted = fidelity["frame"], actions.get("frame", {})
-    drift = report.figures.get("drift", {})
-    ways, long = drift.get("way", {}), drift.get("frames", 0)
+    drift = report.figures.get("drift")
     horizons = " / ".join(map(str, frame))
 
     def row(what: str, table: dict, key: str, sign: str = "+", scale: float = 1.0) -> str:
@@ -77,13 +77,16 @@ def _measures(report: Report, out: Path) -> str:
         row("PSNR under the true actions, dB", acted, "true dB", ""),
         row("under another clip's actions, dB", acted, "shuffled dB", ""),
         row("clips nearer to the truth than under those, %", acted, "nearer", "", 100),
-        row(f"dreams of {long} frames that last, {' / '.join(ways)}, %", ways, "survived", "", 100),
     ]
+    if drift:
+        what = f"dreams of {drift['frames']} frames that last, {' / '.join(drift['way'])}, %"
+        lines.append(row(what, drift["way"], "survived", "", 100))
     sections = ",".join(report.figures)
     command = shlex.join(
         ["worldsim", "evaluate", f"world={out}", f"data={out}.making/test", "replays=0"]
         + [f"context={fidelity['given_frames']}", f"sections={sections}"]
-        + [f"horizons={','.join(map(str, frame))}", f"drift_frames={long}"]
+        + [f"horizons={','.join(map(str, frame))}"]
+        + ([f"drift_frames={drift['frames']}"] if drift else [])
     )
     return (
         f"## How true it is\n\n{fidelity['clips']} clips of episodes kept for this, "
