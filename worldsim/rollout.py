@@ -234,7 +234,7 @@ class Rollout:
         renoise: bool = False,
         over: tuple[Tensor, int] | None = None,
     ) -> Step:
-        known = torch.tensor(self.world.cfg.labelled) if known is None else known
+        known = torch.full((self.rows,), self.world.cfg.labelled) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
         actions = actions.to(self.action, copy=True)
         x, said = self._denoise(actions, known, steps, renoise, over)
