@@ -195,7 +195,7 @@ class DatasetWriter:
     @property
     def reach(self) -> int:
         """Return one more than the highest index that is written."""
-        return max(len(self.existing or ()), *(i + 1 for i in self._staged()), 0)
+        return max((i + 1 for i in self._staged()), default=len(self.existing or ()))
 
     def missing(self, episodes: int) -> list[int]:
         """Return the indices below `episodes` that are not written yet."""

@@ -73,11 +73,11 @@ def text_to_video(
         raise ValueError(f'`start` is for mode="causal", got start={start!r} with mode="full"')
     acts = _scaled(world, actions, frames - 1)
     size = _size(world, size)
-    grid = world.latent_size(size)
     if start is not None:
         [number] = read_starts(world, start, [prompt], size, [0])
-        wish = open_row(world, Wish(prompt, number), np.random.default_rng(0), size)
-        return film(world, go_on_from(world, wish, frames - 1, acts, settings))
+        recorded = open_row(world, Wish(prompt, number), np.random.default_rng(0), size)
+        return film(world, go_on_from(world, recorded, frames - 1, acts, settings))
+    grid = world.latent_size(size)
     if mode == "causal":
         rollout = start_rollout(world, settings, grid, prompt)
         first = rollout.begin([0])

@@ -54,18 +54,23 @@ class LaunchConfig(TrainConfig):
         self.more = tuple(self.more)
         if self.stage == "decoder" and self.more:
             raise ValueError(f"stage=decoder learns from `data` alone, got more={list(self.more)}")
-        if self.stage != "dynamics" and self.tokenizer:
+        if self.stage != "dynamics":
+            self._check_unread()
+        self.out = self.out or f"runs/{self.stage}"
+
+    def _check_unread(self) -> None:
+        """Refuse what only stage=dynamics reads."""
+        if self.tokenizer:
             raise ValueError(
                 f"`tokenizer` is for stage=dynamics, got tokenizer={self.tokenizer} with "
                 f"stage={self.stage}; weights to start from are named by `init`"
             )
         unread = {"motion": 0.0} if self.stage == "tokenizer" else {}
-        if self.stage != "dynamics" and replace(self.objective, **unread) != ObjectiveConfig():
+        if replace(self.objective, **unread) != ObjectiveConfig():
             raise ValueError(
                 f"`objective` is for stage=dynamics (`objective.motion` for stage=tokenizer, too), "
                 f"got {self.objective} with stage={self.stage}; leave it out"
             )
-        self.out = self.out or f"runs/{self.stage}"
 
     @property
     def budget(self) -> TrainConfig:

@@ -200,9 +200,8 @@ def _read_clips(
     world: World, frames: Any, actions: Any, n: int, frame_size: tuple[int, int]
 ) -> list[Opening]:
     """Read one clip for all rows, or a sequence of one per row, which may differ in length."""
-    frames = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
-    each = isinstance(frames, list | tuple | np.ndarray) and len(frames) and np.ndim(frames[0]) == 4
-    if not each:
+    several = isinstance(frames, list | tuple | np.ndarray | Tensor) and len(frames) > 0
+    if not several or np.ndim(frames[0]) != 4:
         return [_read_clip(world, frames, actions, frame_size)] * n
     led = [None] * len(frames) if actions is None else actions
     if len(frames) != n or len(led) != n:
