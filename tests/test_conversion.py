@@ -1,6 +1,7 @@
 """Anybody's recordings become a data set, or a table says what is wrong with them."""
 
 import json
+import struct
 from fractions import Fraction
 
 import av
@@ -13,7 +14,7 @@ from gymnasium import spaces
 import worldsim
 from worldsim.cli import main
 from worldsim.conversion import SourceFaults, convert
-from worldsim.data import open_dataset
+from worldsim.data import DatasetWriter, open_dataset
 from worldsim.datasets.splicing import merge, split
 from worldsim.filmed import open_env
 
@@ -242,10 +243,12 @@ def test_a_conversion_goes_on_only_with_the_labels_it_was_begun_with(tmp_path):
         convert(tmp_path / "videos", tmp_path / "set", progress=False)
 
 
-def test_an_interrupted_conversion_goes_on(videos, tmp_path, monkeypatch):
+@pytest.mark.parametrize("within", [False, True])
+def test_an_interrupted_conversion_goes_on(videos, tmp_path, monkeypatch, within):
+    """Within its source, it took its own first episodes for further videos."""
     from worldsim import conversion
 
-    resample = conversion.resample
+    resample, out = conversion.resample, (videos if within else tmp_path) / "set"
 
     def fail(take, info, first):
         if take.name == "c.mp4":
@@ -254,11 +257,25 @@ def test_an_interrupted_conversion_goes_on(videos, tmp_path, monkeypatch):
 
     monkeypatch.setattr(conversion, "resample", fail)
     with pytest.raises(KeyboardInterrupt):
-        convert(videos, tmp_path / "set", progress=False)
-    assert not (tmp_path / "set").exists()
+        convert(videos, out, progress=False)
+    assert not out.exists()
     seen = []
     monkeypatch.setattr(conversion, "resample", lambda *a: seen.append(a) or resample(*a))
-    assert len(convert(videos, tmp_path / "set", progress=False)) == 3 and len(seen) == 2
+    assert len(convert(videos, out, progress=False)) == 3 and len(seen) == 2
+    assert len(convert(videos, out, progress=False)) == 3
+
+
+def test_tables_that_nobody_reads_and_takes_too_short_for_the_pace_are_faults(tmp_path):
+    """A misspelt table left its video without labels, and a short video went missing."""
+    write_foreign(tmp_path / "in/a.mp4", ramp(60), 30)
+    write_foreign(tmp_path / "in/b.mp4", ramp(20), 30)
+    write_rows(tmp_path / "in/a_actions.csv", {"steer": ramp(59)})
+    write_rows(tmp_path / "in/b.csv", {"steer": ramp(19), "caption": ["x"] * 19})
+    with pytest.raises(SourceFaults) as caught:
+        convert(tmp_path / "in", tmp_path / "out", fps=1, progress=False)
+    told = dict(caught.value.faults)
+    assert "like no video" in told["a_actions.csv"] and "captions.csv" in told["b.csv"]
+    assert "fps=1" in told["b.mp4"] and not (tmp_path / "out").exists()
 
 
 def write_lerobot(root, lengths=(12, 9, 15), fps=10):
@@ -281,6 +298,8 @@ def write_lerobot(root, lengths=(12, 9, 15), fps=10):
             "frame_index": np.arange(n), "episode_index": np.full(n, episode),
             "index": np.arange(index, index + n),
             "task_index": np.full(n, episode % 2),
+            "next.reward": (np.arange(n) == n - 1).astype(np.float32),
+            "next.done": np.arange(n) == n - 1,
         }  # fmt: skip
         path = root / f"data/chunk-00{episode // 2}/file-00{episode % 2}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -317,6 +336,8 @@ def write_lerobot(root, lengths=(12, 9, 15), fps=10):
     features |= {"observation.state": {"dtype": "float32", "shape": [2], "names": None}}
     for name in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
         features[name] = {"dtype": "int64", "shape": [1], "names": None}
+    features |= {"next.reward": {"dtype": "float32", "shape": [1], "names": None}}
+    features |= {"next.done": {"dtype": "bool", "shape": [1], "names": None}}
     video_path = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
     info = {
         "codebase_version": "v3.0", "robot_type": "so101", "fps": fps, "features": features,
@@ -340,13 +361,21 @@ def test_a_lerobot_data_set_of_foreign_origin_is_converted(tmp_path, camera, siz
             episode.actions[:, 0], 0.1 * (2 * np.arange(n - 1) + 0.5), rtol=1e-5
         )
         assert (episode.actions[:, 3] == number).all() and episode.action_known.all()
+        assert _endings(episode) == (1.0, True)
     said = [episode.captions[0] for episode in dataset]
     assert said == ["pick the red cube", "open the drawer", "pick the red cube"]
+
+
+def _endings(episode):
+    """Tell what the last action earned and ended, as the last row of others says of its own."""
+    assert not episode.rewards[:-1].any() and not episode.terminated[:-1].any()
+    return float(episode.rewards[-1]), bool(episode.terminated[-1])
 
 
 def test_a_lerobot_data_set_of_foreign_origin_trains_as_it_is(tmp_path):
     root = write_lerobot(tmp_path / "robot")
     dataset = open_dataset(root, "observation.images.wrist")
+    assert {_endings(episode) for episode in dataset} == {(1.0, True)}
     world = _train(dataset, tmp_path / "run")
     assert world.cfg.frame_size == (32, 32) and world.action_space.shape == (4,)
     assert set(world.starts.captions) <= {"pick the red cube", "open the drawer"}
@@ -375,6 +404,8 @@ def test_merging_and_splitting_lose_nothing(videos, tmp_path):
     assert (len(train), len(test)) == (4, 2) and test.path == tmp_path / "two-test"
     parts = [greys(e).tolist() for e in (*train, *test)]
     assert sorted(parts) == sorted(greys(e).tolist() for e in both)
+    with pytest.raises(ValueError, match="settings it was begun with.*split"):
+        DatasetWriter(train.path, whole.info)  # whose next episodes may be those held out
     again = merge([train.path, test.path], tmp_path / "three")
     assert sorted(again.lengths) == sorted(both.lengths)
     with pytest.raises(FileExistsError):
@@ -394,6 +425,63 @@ def test_a_recording_of_ours_in_another_size_keeps_its_actions_and_its_env(tmp_p
     env.close()
     slow = convert(tmp_path / "a", tmp_path / "c", fps=25, frame_size=(32, 48), progress=False)
     assert slow.info.env_id == "" and set(slow[0].actions.sum(1)) == {1.0}
+
+
+def test_a_recording_of_ours_in_another_size_can_be_played_again(tmp_path):
+    """Its seeds, scenes and states were dropped, so nothing that needs the truth was measured."""
+    made = tmp_path / "a"
+    was = worldsim.record(
+        "worldsim/Drive-v0", made, episodes=2, seed=3, max_steps=6, progress=False
+    )
+    now = convert(made, tmp_path / "b", frame_size=(32, 32), progress=False)
+    for old, new in zip(was, now, strict=True):
+        assert (new.seed, new.scene) == (old.seed, old.scene) and new.seed is not None
+        assert np.array_equal(new.truncated, old.truncated)
+        assert all(np.array_equal(new.state[k], old.state[k]) for k in old.state)
+    env = open_env(now.info.env_id, **now.info.env_kwargs)
+    first, _ = env.reset(seed=now[0].seed)
+    env.close()
+    assert np.abs(first.astype(float) - now[0].frames[0]).mean() < 6
+    slow = convert(made, tmp_path / "c", fps=5, progress=False)
+    assert slow[0].seed is None and slow[0].scene == was[0].scene
+
+
+def patch_mp4(path, box, at, words):
+    """Overwrite 32-bit numbers in a box of an MP4."""
+    data = bytearray(path.read_bytes())
+    first = data.index(box) + 4 + at
+    data[first : first + 4 * len(words)] = struct.pack(f">{len(words)}i", *words)
+    path.write_bytes(data)
+
+
+def test_frames_that_an_edit_hides_are_not_counted(tmp_path, monkeypatch):
+    """A video trimmed without encoding it anew was 7 frames ahead of its labels."""
+    monkeypatch.setattr("worldsim.conversion.MOST_FRAMES", 10)
+    clip = tmp_path / "in/a.mp4"
+    write_foreign(clip, ramp(40), 10)
+    with av.open(str(clip)) as file:
+        scale = file.streams.video[0].time_base.denominator
+    data = clip.read_bytes()
+    (begin,) = struct.unpack_from(">i", data, data.index(b"elst") + 16)
+    patch_mp4(clip, b"elst", 12, [begin + 7 * scale // 10])
+    visible = [round(f.mean()) for f in worldsim.video.read_video(clip)]
+    assert len(visible) == 33
+    write_rows(clip.with_suffix(".csv"), {"steer": ramp(33, 20 + 21)})
+    parts = convert(tmp_path / "in", tmp_path / "out", progress=False)
+    assert len(parts) == 4
+    for part in parts:
+        assert np.abs(greys(part)[:-1] - part.actions[:, 0]).max() < 3
+
+
+def test_a_video_of_a_turned_camera_stands_upright(tmp_path):
+    clip = tmp_path / "in/a.mp4"
+    picture = np.zeros((H, W, 3), np.uint8)
+    picture[:, : W // 2] = 200  # the left half, which a quarter turn to the right puts on top
+    worldsim.video.write_video(clip, np.stack([picture] * 8), 10)
+    patch_mp4(clip, b"tkhd", 40, [0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30])
+    made = convert(tmp_path / "in", tmp_path / "out", frame_size=(W, H), progress=False)
+    frame = made[0].frames[0].astype(int)
+    assert frame[: W // 4].min() > 150 and frame[-W // 4 :].max() < 50
 
 
 def test_merged_recordings_claim_only_the_arguments_that_all_were_made_with(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from copy import copy
 from dataclasses import replace
 
 import gymnasium
@@ -123,9 +124,13 @@ def test_without_recorded_actions_none_is_obeyed_and_none_is_judged(world, drive
         for actions in (clips.actions, clips.actions + 1)
     ]
     assert np.array_equal(*films)
-    sections = ("fidelity", "actions", "counterfactual", "state")
+    none = copy(world)
+    none.cfg = replace(world.cfg, labelled=False)  # never learned what an action is
+    films = [dream(none, clips.given, a, 4).frames for a in (clips.actions, clips.actions + 1)]
+    assert np.array_equal(*films)
+    sections = ("fidelity", "actions", "counterfactual", "revisit", "state")
     figures = evaluate(world, unlabelled(drives), **QUICK | {"sections": sections}).figures
-    for name in ("actions", "counterfactual"):
+    for name in ("actions", "counterfactual", "revisit"):
         assert figures[name]["left out"] == "needs recordings with all their actions"
     assert figures["fidelity"]["frame"] and "inverse_dynamics" not in figures["state"]
 

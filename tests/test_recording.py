@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from gymnasium import spaces
 
 from worldsim.cli import main
-from worldsim.data import open_dataset
+from worldsim.data import DatasetWriter, open_dataset
 from worldsim.recording import record
 
 
@@ -143,6 +144,15 @@ def test_recording_goes_on_from_what_is_there(memory, tmp_path):
     assert_same_data(record(Dot, tmp_path / "set", episodes=5, **settings), memory)
     with pytest.raises(ValueError, match="settings it was begun with"):
         record(Dot, tmp_path / "set", episodes=6, **settings | {"seed": 1})
+
+
+def test_a_recording_goes_on_whatever_numbers_its_settings_are(memory, tmp_path):
+    """Tuples come back from JSON as lists, and NumPy's numbers did not go there at all."""
+    info = replace(memory.info, env_kwargs={"x": (1, np.int64(2))}, recording={"seed": np.int64(1)})
+    for _ in range(2):
+        DatasetWriter(tmp_path / "set", info)
+    with pytest.raises(ValueError, match="folder of its own"):
+        DatasetWriter(".", info)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -464,6 +464,14 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(trained, tmp_path):
     worldsim.train_tokenizer(toy_data(), tmp_path / "tok", steps=1, **quick)
     with pytest.raises(ValueError, match="begun with, got 3 epis.*4 epis.*another `out`"):
         worldsim.train_tokenizer(toy_data(5), tmp_path / "tok", steps=2, **quick)
+    info, episodes = toy_data().info, list(toy_data())
+    first = replace(episodes[0], rewards=-episodes[0].rewards)
+    other = worldsim.MemoryDataset(info, [first, *episodes[1:]])
+    with pytest.raises(ValueError, match="recordings and the tokenizer it was begun with"):
+        worldsim.train_dynamics(other, trained / "tok", tmp_path, steps=2, **quick)
+    begun = {**quick, "init": trained / "dyn/world", "steps": 2}
+    with pytest.raises(ValueError, match="begun with, got fresh weights.*weights .* here; choose"):
+        worldsim.train_dynamics(toy_data(), trained / "tok", tmp_path, **begun)
     model.dynamics.depth = 2
     with pytest.raises(ValueError, match="architecture it was begun with.*another `out`"):
         worldsim.train_dynamics(toy_data(), trained / "tok", tmp_path, steps=2, **quick)
@@ -494,6 +502,12 @@ def test_a_decoder_learns_from_what_its_world_imagines(trained, tmp_path):
     assert not torch.equal(dreams["imagined"], dreams["real"])
     with pytest.raises(ValueError, match="another world, recordings or number of clips"):
         worldsim.train_decoder(*call, out, clips=5, **quick)
+    before.tokenizer.decoder.load_state_dict(
+        {k: v + 0.1 for k, v in before.tokenizer.decoder.state_dict().items()}
+    )
+    before.save(tmp_path / "other")
+    with pytest.raises(ValueError, match="another world, recordings or number of clips"):
+        worldsim.train_decoder(toy_data(), str(tmp_path / "other"), out, clips=4, **quick)
     with pytest.raises(ValueError, match="stage=decoder needs a world"):
         LaunchConfig(stage="decoder", data="data/drive")
 

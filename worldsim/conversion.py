@@ -84,12 +84,16 @@ def convert(
             f"{frame_size[1]}x{frame_size[0]}; try {w}x{h}"
         )
     is_lerobot = (root / "meta/info.json").is_file()
-    takes, names, faults = read_lerobot(root, video_key) if is_lerobot else read_folder(root)
+    takes, names, faults = read_lerobot(root, video_key) if is_lerobot else read_folder(root, out)
     # 29.97 frames a second count as 30
     rate = fps or max(1, min([30, *(int(take.fps / 0.99) for take in takes)]))
     faults += [
         (take.name, f"shows {take.fps:g} frames a second, which is less than fps={rate}")
         for take in takes if take.fps < 0.99 * rate
+    ]  # fmt: skip
+    faults += [
+        (take.name, f"is over before two frames are shown at fps={rate}; raise it")
+        for take in takes if _shown(take, rate) < 2 <= len(take)
     ]  # fmt: skip
     if faults or not takes:
         raise SourceFaults(root, faults or [(str(root), "holds no recording")])
@@ -170,15 +174,20 @@ def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
     actions, known = _actions(take, info, spans)
     if last == _shown(take, info.fps) - 1:
         spans[-1] = slice(spans[-1].start, len(take))
-    captions = take.captions
+    captions, truncated = take.captions, take.truncated
+    whole = first == 0 and np.array_equal(at, np.arange(len(at)))  # so that its env can replay it
     return Episode(
         frames=_frames(take, info, at),
         actions=actions,
         action_known=known,
         rewards=np.array([take.rewards[span].sum() for span in spans], np.float32),
         terminated=np.array([take.terminated[span].any() for span in spans]),
+        truncated=None if truncated is None else np.array([truncated[s].any() for s in spans]),
         captions=captions,
         caption_index=None if take.caption_index is None else take.caption_index[at],
+        state={name: values[at] for name, values in take.state.items()},
+        scene=take.scene,
+        seed=take.seed if whole else None,
     )
 
 

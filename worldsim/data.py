@@ -18,7 +18,7 @@ from gymnasium import spaces
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.lerobot_writer import Part, describe_column, image_stats, write_layout
-from worldsim.files import write_text
+from worldsim.files import own_folder, staging_of, write_text
 from worldsim.spaces import flatten_action, null_action
 from worldsim.video import QUALITIES, import_av, write_video
 
@@ -74,9 +74,11 @@ class DiskDataset:
             "truncated": "next.truncated",
             "action_known": "action_known",
         }
-        per_action = {
-            name: columns[key].reshape(-1)[:-1] for name, key in flags.items() if key in columns
-        }
+        rows = {name: columns[key].reshape(-1) for name, key in flags.items() if key in columns}
+        per_action = {name: values[:-1].copy() for name, values in rows.items()}
+        if not self.is_ours:  # others say in the last frame's row what its action earns and ends
+            for name in per_action.keys() - {"action_known"}:
+                per_action[name][-1:] += rows[name][-1]
         return Episode(
             frames=frames,
             actions=actions[:-1],
@@ -127,7 +129,7 @@ def open_dataset(path: str | Path, video_key: str | None = None) -> DiskDataset:
     """
     path = Path(path)
     if not (path / "meta/info.json").is_file():
-        staging = _staging_of(path)
+        staging = staging_of(path)
         hint = (
             f"an unfinished recording lies in {staging}: run the same `worldsim record` again"
             if staging.is_dir()
@@ -158,8 +160,8 @@ class DatasetWriter:
                 f"frames of quality=people must have even sides, got {info.frame_size[1]}x"
                 f"{info.frame_size[0]}; record with quality=training"
             )
-        self.path, self.info = Path(path), info
-        self.staging = _staging_of(self.path)
+        self.path, self.info = own_folder(path), info
+        self.staging = staging_of(self.path)
         if not self.path.exists() and (self.staging / "old").exists():
             os.rename(self.staging / "old", self.path)  # we died between two renames
         foreign = self.path.exists() and not (self.path / "meta/info.json").is_file()
@@ -311,10 +313,6 @@ def _own_tasks(task_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     tasks, first, own = np.unique(task_index, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return tasks[order], np.argsort(order)[own]
-
-
-def _staging_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
 
 
 def _check_same(there: DatasetInfo, new: DatasetInfo, path: Path) -> None:

@@ -77,6 +77,11 @@ def own_folder(folder: str | Path) -> Path:
     return folder
 
 
+def staging_of(path: Path) -> Path:
+    """Return where the episodes of an unfinished data set wait."""
+    return path.with_name(f"{path.name}.partial")
+
+
 @contextmanager
 def renewed(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `folder` in the end; until then that stays.

@@ -139,8 +139,8 @@ def between(one: nn.Module, other: nn.Module, share: float) -> nn.Module:
 
 def imagined(world: World, data, count: int, path: Path) -> Dreams:
     """Let a world go on from `count` clips of a data set; or read what an interrupted run made."""
-    about = {"world": f"{checksum(world.dynamics):08x}", "clips": str(count)}
-    about |= {"data": fingerprint(data)}
+    parts = f"{checksum(world.dynamics):08x} {checksum(world.tokenizer):08x} {world.cfg.refresh}"
+    about = {"world": parts, "clips": str(count), "data": fingerprint(data)}
     if path.exists():
         tensors, was = read_tensors(path)
         if {name: was.get(name) for name in about} != about:

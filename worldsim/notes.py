@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from worldsim.files import write_text
+from worldsim.files import own_folder, write_text
 
 if TYPE_CHECKING:
     from worldsim.making import MakeConfig
@@ -39,7 +38,7 @@ class Notes:
         settings = {k: v for k, v in asdict(cfg).items() if k != "out"}
         settings = json.loads(json.dumps(settings))  # as they come back: lists for tuples
         self.data = {"settings": settings, "minutes": {}, "spent": {}}
-        out = Path(cfg.out)
+        out = own_folder(cfg.out)
         if self.path.exists():
             self.data = json.loads(self.path.read_text())
             was = self.data["settings"]

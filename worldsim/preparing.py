@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -99,6 +100,11 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -
         ) from error
 
 
+def weights_of(model: nn.Module) -> str:
+    """Return what tells the weights that a training starts from, once they are in `model`."""
+    return f"weights {checksum(model):08x}"
+
+
 def with_more(train_on, held_out, more: Sequence, tokenizer: Tokenizer, patch: int = 1) -> list:
     """Return all data sets to learn from, once patches are known to fill all frames.
 
@@ -124,9 +130,16 @@ def check_text(*sets) -> None:
 
 
 def fingerprint(episodes) -> str:
-    """Return what tells these recordings from others."""
-    last = zlib.crc32(episodes[len(episodes) - 1].frames)
-    return f"{len(episodes)} episodes of {sum(episodes.lengths):,} steps, the last {last:08x}"
+    """Return what tells these recordings from others: the last frames, and all labels."""
+    total = zlib.crc32(np.ascontiguousarray(episodes[len(episodes) - 1].frames))
+    for i in range(len(episodes)):
+        told = {k: v for k, v in vars(episodes.outline(i)).items() if k != "frames"}
+        state = told.pop("state")
+        for name, values in sorted({**told, **state}.items()):
+            is_array = isinstance(values, np.ndarray)
+            said = np.ascontiguousarray(values) if is_array else repr(values).encode()
+            total = zlib.crc32(said, zlib.crc32(name.encode(), total))
+    return f"{len(episodes)} episodes of {sum(episodes.lengths):,} steps, {total:08x}"
 
 
 def tokenised(

@@ -31,6 +31,7 @@ from worldsim.preparing import (
     sensitivity_of,
     start_from,
     tokenised,
+    weights_of,
     with_more,
 )
 from worldsim.processes import rank, wait
@@ -120,8 +121,10 @@ def train_tokenizer(
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
     torch.manual_seed(train.seed)
     tokenizer = Tokenizer(cfg).to(device, memory_format=torch.channels_last)
+    begun = [fingerprint(part) for part in sets]
     if started:
         start_from(tokenizer, started.state_dict(), init)
+        begun.append(weights_of(tokenizer))
 
     def sample(g: torch.Generator, _progress: float) -> _Pixels:
         which = draw_set([len(film) for film in films], g)
@@ -139,8 +142,7 @@ def train_tokenizer(
     best = fit(
         tokenizer, sample,
         lambda model, _e, batch, _p, _g: model(batch.frames, batch.weight),
-        train, out, data=[fingerprint(part) for part in sets],
-        evaluate=evaluate, name="tokenizer", progress=progress,
+        train, out, data=begun, evaluate=evaluate, name="tokenizer", progress=progress,
     )  # fmt: skip
     some = torch.randperm(len(films[0]), generator=torch.Generator().manual_seed(0))[:4096]
     best.fit_statistics(films[0][some].to(device))
@@ -233,8 +235,10 @@ def train_dynamics(
     check_text(*sets)
     torch.manual_seed(train.seed)
     dynamics = Dynamics(arch).to(device)
+    begun = []
     if init:
         start_from(dynamics, dynamics_weights(init), init)
+        begun.append(weights_of(dynamics))
     paths = [out / f"latents{f'-{i}' if i else ''}.safetensors" for i in range(len(sets))]
     films = [
         tokenised(part, tokenizer, path, device, not progress, scaling)
@@ -245,7 +249,7 @@ def train_dynamics(
     settled = objective.settled and arch.apart and (bool(init) or objective.local_until > 0)
     best = fit(
         dynamics, sampler(films, train.batch_size, arch.context, objective),
-        _loss(dynamics, objective, eye, settled), train, out,
+        _loss(dynamics, objective, eye, settled), train, out, data=begun,
         anew=objective.local_until, evaluate=evaluate, pictures=pictures, name="dynamics",
         progress=progress,
     )  # fmt: skip

@@ -161,11 +161,12 @@ class Run:
     def load(self, path: Path) -> None:
         """Take over the checkpoint at `path`."""
         tensors, meta = read_tensors(path)
-        was = json.loads(meta.get("data", "[]")) or self.data
+        was = json.loads(meta.get("data", "[]"))
         if was != self.data:
+            there, here = ("; ".join(each) or "fresh weights" for each in (was, self.data))
             raise ValueError(
-                f"a run goes on with the recordings it was begun with, got {'; '.join(was)} in "
-                f"{path}, {'; '.join(self.data)} here; choose another `out`"
+                "a run goes on with the recordings and from the weights it was begun with, got "
+                f"{there} in {path}, {here} here; choose another `out`"
             )
         part = lambda name: {  # noqa: E731
             k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")
@@ -210,7 +211,8 @@ def fit(
         loss: Computes loss and metrics of a batch.
         cfg: Budget, learning rates, logging.
         out: Folder for `checkpoint.safetensors` and `log.jsonl`; resumes from the former.
-        data: What tells the recordings from others, where `sample` does not see to that.
+        data: What tells the recordings, where `sample` does not see to that, and the weights that
+            `model` has from elsewhere.
         anew: Share of the budget after which the learning rate, fallen to zero, begins anew.
         evaluate: Judges the moving average; its `"score"` (higher is better) chooses `best`.
         pictures: Film strips `(h, w, 3)` uint8 to log with each evaluation.

@@ -185,7 +185,10 @@ def read_frames(path: str | Path, start: float, count: int, fps: float) -> np.nd
 
 
 def iterate_video(path: str | Path, start: float = 0.0) -> Iterator[np.ndarray]:
-    """Yield the frames `(h, w, 3)` uint8 of a video that are shown from `start` seconds on."""
+    """Yield the frames `(h, w, 3)` uint8 of a video that are shown from `start` seconds on.
+
+    Those of a camera that was turned come upright.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no video at {path}; check the path")
     with open_input(path) as container:
@@ -200,7 +203,9 @@ def iterate_video(path: str | Path, start: float = 0.0) -> Iterator[np.ndarray]:
             container.seek(int(start / stream.time_base) + first, stream=stream)
         for frame in container.decode(stream):
             if (frame.pts - first) * stream.time_base >= start:
-                yield reformat(frame, format="rgb24").to_ndarray()
+                picture = reformat(frame, format="rgb24").to_ndarray()
+                turns = round(frame.rotation / 90)
+                yield np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
 @contextmanager

@@ -4,6 +4,7 @@ An episode of `t` actions holds `t + 1` frames: `actions[i]` leads from `frames[
 `frames[i + 1]`, and `rewards[i]`, `terminated[i]`, `truncated[i]` belong to that transition.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,11 +119,8 @@ class DatasetInfo:
 
     def to_json(self) -> dict[str, Any]:
         """Describe the data set in plain JSON-able data."""
-        data = dict(self.__dict__)
-        return data | {
-            "frame_size": list(self.frame_size),
-            "action_space": space_to_json(self.action_space),
-        }
+        data = self.__dict__ | {"action_space": space_to_json(self.action_space)}
+        return json.loads(json.dumps(data, default=plain))
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "DatasetInfo":
@@ -137,6 +135,13 @@ class DatasetInfo:
                 f"every episode must have frames of (h, w) = {self.frame_size} and actions of size "
                 f"{self.action_dim}, got {got[0]} and {got[1]}; record it into another data set"
             )
+
+
+def plain(value: Any) -> Any:
+    """Turn NumPy values into what JSON knows; for `json.dumps`."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"must be JSON-able, got {type(value).__name__}")
 
 
 class MemoryDataset:

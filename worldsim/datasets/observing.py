@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import Env
 
 from worldsim.data import DatasetInfo, Episode
+from worldsim.datasets.episodes import plain
 from worldsim.images import frame_of
 from worldsim.spaces import Policy
 
@@ -42,7 +43,7 @@ def build_episode(
         captions=different,
         caption_index=np.array([different.index(caption) for caption in captions]),
         state=_stack(states),
-        scene=json.loads(json.dumps(scene, default=_plain)),
+        scene=json.loads(json.dumps(scene, default=plain)),
         seed=seed,
     )
 
@@ -123,10 +124,3 @@ def _stack(states: tuple[dict[str, np.ndarray], ...]) -> dict[str, np.ndarray]:
         )
     stacked = {key: np.stack([state[key] for state in states]) for key in states[0]}
     return {k: x.reshape(len(x), -1) if x.size > len(x) else x.ravel() for k, x in stacked.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Turn NumPy values into what JSON knows."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"must be JSON-able, got {type(value).__name__}")

@@ -83,10 +83,13 @@ def split(
     for place in places:
         _check_free(place)
     rows = [[i for i in range(len(whole)) if (i in held) == is_test] for is_test in (False, True)]
-    return tuple(
-        _write(place, whole.info, map(whole.part, index))
-        for place, index in zip(places, rows, strict=True)
-    )
+    made = []
+    for place, index in zip(places, rows, strict=True):
+        # no recording goes on with a part: its next seeds are those of the other one
+        recording = whole.info.recording | {"split": place.name}
+        info = replace(whole.info, recording=recording)
+        made.append(_write(place, info, map(whole.part, index)))
+    return tuple(made)
 
 
 def _open_own(path: str | Path) -> DiskDataset:

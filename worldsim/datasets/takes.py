@@ -17,7 +17,8 @@ a row means; frames without a row, and empty cells, have no action label. `rewar
 are taken as such, 0 where a cell is empty; every other column is a number of the action.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ import pyarrow.parquet as pq
 
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.said import Fault, read_captions
+from worldsim.files import staging_of
 from worldsim.video import import_av, open_input
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 TABLES = (".csv", ".parquet")
-TOLD = ("video", "frame", "reward", "terminated", "caption")  # columns that are no action
+TOLD = ("video", "frame", "reward", "terminated")  # columns that are no action
 
 
 @dataclass(frozen=True)
@@ -56,23 +58,32 @@ class Take:
     captions: tuple[str, ...] = ("",)
     caption_index: np.ndarray | None = None
     """`(n,)`; None for the first caption throughout."""
+    truncated: np.ndarray | None = None
+    """`(n,)` bool; None for never."""
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+    """Ground truth, `(n, ...)` each: what recordings of ours hold."""
+    scene: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
 
     def __len__(self) -> int:
         """Return `n`, the number of frames."""
         return len(self.actions)
 
 
-def read_folder(root: Path) -> tuple[list[Take], list[str], list[Fault]]:
-    """Look at a folder of videos.
+def read_folder(root: Path, out: str | Path) -> tuple[list[Take], list[str], list[Fault]]:
+    """Look at a folder of videos; what a conversion to `out` has written there is none of them.
 
     Returns:
         Its takes, the names of the action's numbers, and what is wrong.
     """
     faults: list[Fault] = []
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in VIDEOS)
+    made = {Path(out).resolve(), staging_of(Path(out)).resolve()}
+    files = sorted(p for p in root.rglob("*") if not made & set(p.resolve().parents))
+    paths = [p for p in files if p.suffix.lower() in VIDEOS]
     if not paths:
         return [], [], [(str(root), f"holds no video ({', '.join(VIDEOS)})")]
     tables = _action_tables(root, paths, faults)
+    faults += _unread_tables(root, files, paths)
     names = next((_action_names(table) for table in tables.values()), [])
     captions = read_captions(root, paths, faults)
     takes = []
@@ -137,9 +148,8 @@ def read_lerobot(
             faults.append((shown, f"must hold {first + n} frames for {name}, got {len(times)}"))
         else:
             times = times[first : first + n]
-            takes.append(
-                _episode_take(name, path, times, fps, frame_size, columns, folder.tasks, n)
-            )
+            take = _episode_take(name, path, times, fps, frame_size, columns, folder.tasks, n)
+            takes.append(_with_truth(take, row, columns) if "worldsim" in folder.meta else take)
     return takes, names, list(dict.fromkeys(faults))
 
 
@@ -158,9 +168,18 @@ def _episode_take(
         actions[~columns["action_known"].astype(bool).ravel()] = np.nan
     rewards = columns.get("next.reward", np.zeros(n)).astype(np.float32).reshape(n)
     terminated = columns.get("next.done", np.zeros(n)).astype(bool).reshape(n)
+    truncated = columns.get("next.truncated", np.zeros(n)).astype(bool).reshape(n)
     own, of_frame = np.unique(columns["task_index"], return_inverse=True)
     texts = tuple(tasks[int(task)] for task in own)
-    return Take(name, path, times, fps, size, actions, rewards, terminated, texts, of_frame)
+    labels = actions, rewards, terminated, texts, of_frame, truncated
+    return Take(name, path, times, fps, size, *labels)
+
+
+def _with_truth(take: Take, row: dict[str, Any], columns: dict[str, np.ndarray]) -> Take:
+    """Add what recordings of ours know of an episode beside its frames and actions."""
+    state = {k.removeprefix("state."): v for k, v in columns.items() if k.startswith("state.")}
+    scene = json.loads(row.get("scene") or "{}")
+    return replace(take, state=state, scene=scene, seed=row.get("seed"))
 
 
 def _flat_names(names: Any, size: int) -> list[str]:
@@ -188,23 +207,25 @@ def probe_video(path: Path) -> tuple[np.ndarray, float, tuple[int, int]]:
             stream = container.streams.video[0]
             promised, fps = stream.frames, stream.average_rate
             stream.codec_context.skip_frame = "NONKEY"
-            stamps, shown = [], 0
+            stamps, hidden, turned = [], 0, None
             for packet in container.demux(stream):
-                if packet.size:
+                hidden += packet.is_discard  # trimmed away: there, but never shown
+                if packet.size and not packet.is_discard:
                     stamps.append(packet.dts if packet.pts is None else packet.pts)
-                shown += len(packet.decode())
+                for frame in packet.decode():
+                    turned = frame.rotation % 180 != 0
             times = (np.sort(stamps) - (stream.start_time or 0)) * float(stream.time_base)
-            size = stream.height, stream.width
+            size = (stream.width, stream.height) if turned else (stream.height, stream.width)
     except av.error.FFmpegError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ValueError(f"cannot be read: {error}") from None
     if not fps:
         raise ValueError("does not say how many frames a second it shows")
-    if not shown or len(times) < 2:
+    if turned is None or len(times) < 2:
         raise ValueError(f"must hold two frames or more that can be seen, got {len(times)}")
-    if promised and len(times) < promised:
-        raise ValueError(f"is cut off: {len(times)} of {promised} frames are there")
+    if promised and len(times) + hidden < promised:
+        raise ValueError(f"is cut off: {len(times) + hidden} of {promised} frames are there")
     return times, float(fps), size
 
 
@@ -232,14 +253,26 @@ def _action_tables(root: Path, paths: list[Path], faults: list[Fault]) -> dict[P
     return tables
 
 
+def _unread_tables(root: Path, files: list[Path], videos: list[Path]) -> list[Fault]:
+    """Tell of tables whose names say of no video that they are its actions."""
+    read = {root / f"actions{suffix}" for suffix in TABLES} | {root / "captions.csv"}
+    read |= {path.with_suffix(suffix) for path in videos for suffix in TABLES}
+    unread = [p for p in files if p.suffix.lower() in TABLES and p not in read]
+    return [(str(p.relative_to(root)), "is named like no video; rename it") for p in unread]
+
+
 def _read_table(path: Path, root: Path, faults: list[Fault]) -> pa.Table | None:
     try:
         table = pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         faults.append((str(path.relative_to(root)), f"cannot be read: {error}"))
         return None
+    name = str(path.relative_to(root))
+    if "caption" in table.column_names:
+        faults.append((name, "has a column 'caption', which belongs in captions.csv"))
+        return None
     if not _action_names(table):
-        faults.append((str(path.relative_to(root)), "has no column that holds actions"))
+        faults.append((name, "has no column that holds actions"))
         return None
     return table
 
@@ -265,7 +298,7 @@ def _columns(table: pa.Table | None, names: list[str], count: int) -> tuple[np.n
             f"its actions lack the columns {missing}, and have {more} that others lack"
         )
     values = {}
-    for name in [name for name in table.column_names if name not in ("video", "caption")]:
+    for name in [name for name in table.column_names if name != "video"]:
         try:
             values[name] = table[name].cast(pa.float64()).to_numpy()
         except pa.ArrowException as error:

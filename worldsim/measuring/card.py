@@ -1,5 +1,6 @@
 """The table of figures in a world's model card, written from a report: nothing is typed by hand."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         tuple(f"actions/frame/16/{way} dB" for way in ("true", "shuffled", "no-op", "shifted")),
     ),
     (
-        "what shuffled actions cost at the last of 16 frames: the dream, the simulator",
+        "what shuffled actions cost at frame {actions/frames}: the dream, the simulator",
         "{:.1f}, {:.1f} dB",
         ("actions/gap_dB", "actions/simulator_gap_dB"),
     ),
@@ -111,7 +112,7 @@ def card_table(report: dict[str, Any]) -> str:
     for label, form, paths in ROWS:
         values = [_find(figures, path) for path in paths]
         if all(isinstance(value, int | float) for value in values):
-            label = label.replace("{drift/frames}", str(_find(figures, "drift/frames")))
+            label = re.sub(r"\{(.*?)\}", lambda at: str(_find(figures, at[1])), label)
             lines.append(f"| {label} | {form.format(*values).replace('%', ' %')} |")
     lines += [
         "",

@@ -60,7 +60,7 @@ def measure_actions(study: Study) -> dict[str, Any]:
         for h in study.horizons
         if h <= clips.horizon
     }
-    return figures | {"frame": table}
+    return figures | {"frames": clips.horizon, "frame": table}
 
 
 def measure_counterfactual(study: Study) -> dict[str, Any]:
@@ -241,6 +241,7 @@ def measure_revisit(study: Study, settle: int = 48, wait: int = 64, turn: int = 
     other start's. "change while parked" compares frames in a row, of 255; "after the wait" is the
     PSNR between the first parked frame and the last.
     """
+    _need_actions(study.starts)
     brake = study.held("down")
     brake = study.idle if brake is None else brake
     plans = {"park and wait": hold(brake, 1, settle + wait)[0]}

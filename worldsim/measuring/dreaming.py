@@ -65,7 +65,8 @@ def dream(
         actions: `(b, t - 1 + horizon, a)` flattened, not scaled; under `autopilot` only the first
             `t - 1` are read.
         horizon: Frames to imagine.
-        known: `(b, t - 1 + horizon)` bool, which of the actions are labels; None is all.
+        known: `(b, t - 1 + horizon)` bool, which of the actions are labels; None is all, in a
+            world that has learned from labels.
         autopilot: Let the world's own policy act.
         prompts: One per row; None for no prompt.
         later_prompts: In force from the first imagined frame on, after the given frames were read
@@ -93,7 +94,7 @@ def dream(
     else:
         t = given.shape[1]
         lead = torch.zeros(b, t, world.dynamics.cfg.action_dim, device=world.device)
-        labelled = torch.ones(b, t - 1 + horizon, dtype=torch.bool)
+        labelled = torch.full((b, t - 1 + horizon), world.cfg.labelled)
         if known is not None:
             labelled = torch.from_numpy(known)
         if t > 1:
