@@ -21,6 +21,7 @@ from worldsim.env import WorldEnv
 from worldsim.loading import load
 from worldsim.rollout import Rollout
 from worldsim.vector_env import WorldVectorEnv
+from worldsim.world import World
 
 ID = "worldsim:worldsim/World-v0"
 ACTIONS = np.random.default_rng(0).uniform([-1, 0, 0], 1, (20, 3)).astype(np.float32)
@@ -525,6 +526,32 @@ def test_any_action_space_can_be_stepped(space):
         assert all((frame == nexts[0]).all() for frame in nexts)
 
 
+def test_ended_episodes_go_back_only_where_others_begin(world):
+    """In an env that knows no ended rows they went on, past their horizon, whatever was done."""
+    ends, goes = (
+        WorldVectorEnv(world, 2, horizon=1, autoreset_mode=mode)
+        for mode in ("NextStep", "SameStep")
+    )
+    for envs in (ends, goes):
+        envs.reset(seed=0)
+    ends.step(ends.action_space.sample())
+    with pytest.raises(ValueError, match="episodes that have ended.*SameStep"):
+        goes.restore(ends.snapshot())
+    ends.restore(ends.snapshot())
+
+
+def test_a_world_that_learned_no_words_takes_no_prompt(world):
+    """It echoed the prompt, and was disturbed by it."""
+    starts = replace(world.starts, captions=("",) * len(world.starts.captions), words=())
+    bare = World(world.cfg, world.tokenizer, world.dynamics, starts)
+    with pytest.raises(ValueError, match="recorded without captions.*'a desert road'"):
+        WorldEnv(bare, prompt="a desert road")
+    env = WorldEnv(bare, prompt="")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="recorded without captions"):
+        env.set_prompt("night")
+
+
 def test_a_snapshot_of_another_kind_of_env_is_refused_and_changes_nothing(world):
     """It was taken, half of it or all, and the env was broken from then on."""
     env = WorldEnv(world)
@@ -535,11 +562,11 @@ def test_a_snapshot_of_another_kind_of_env_is_refused_and_changes_nothing(world)
     ]  # fmt: skip
     for other in others:
         other.reset(seed=0)
-        with pytest.raises(ValueError, match="a snapshot goes back into an env of the world"):
+        with pytest.raises(ValueError, match="a snapshot goes back into an env of as many rows"):
             env.restore(other.snapshot())
     latents = WorldEnv(world, obs="latents")
     latents.reset(seed=0)
-    with pytest.raises(ValueError, match="a snapshot goes back into an env of the world"):
+    with pytest.raises(ValueError, match="a snapshot goes back into an env of as many rows"):
         latents.restore(others[1].snapshot())
     with pytest.raises(ValueError, match="got str, here"):
         env.restore("yesterday")
@@ -605,6 +632,15 @@ def test_envs_of_one_world_draw_actions_of_their_own(world):
     first = one.action_space.sample()
     other.action_space.seed(0)
     np.testing.assert_array_equal([first, one.action_space.sample()], expected)
+
+
+def test_a_window_that_opens_after_close_can_be_closed(world):
+    envs = WorldVectorEnv(world, 2, render_mode="human")
+    for _ in range(2):
+        envs.reset(seed=0)
+        assert pygame.display.get_init()
+        envs.close()
+        assert not pygame.display.get_init()
 
 
 def test_a_window_outlives_that_of_another_env(world):

@@ -376,6 +376,10 @@ WRONG = {
     "mode": (lambda w: text_to_video(w, "", mode="fast"), "`mode` must be one of causal, full"),
     "size": (lambda w: text_to_video(w, "", size=(30, 32)), "multiples of 8, got 32x30"),
     "size, one number": (lambda w: text_to_video(w, "", size=32), r"`size` must be \(h, w\)"),
+    "frames": (lambda w: text_to_video(w, "", frames=None), "`frames` must be a whole number"),
+    "actions, one number": (
+        lambda w: text_to_video(w, "", frames=4, actions=3), "`actions` must be a sequence",
+    ),
     "few actions": (
         lambda w: text_to_video(w, "", frames=4, actions=[ACTION]),
         "`actions` must hold one action per transition, 3 here, got 1",

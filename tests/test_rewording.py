@@ -61,6 +61,7 @@ def test_captions_of_the_kind_that_was_taught_stay_as_they_are(drive):
         ("a thunderstorm over maple trees in fall", ("rain", "golden leaves")),
         ("two dragons over a lake", ("two dragons over a lake",)),
         ("a forest road at night", ("a forest road at night",)),  # of which of them, nobody said
+        ("no sun", ("no sun",)),
         ("", ("",)),
     ],
 )
@@ -100,6 +101,22 @@ def test_the_nearest_start_is_at_the_place_that_a_prompt_names(name, place, attr
 def test_the_nearest_start_to_a_caption_of_a_start_is_that_start():
     world = load("drive")
     assert world.nearest_start(world.starts.captions[7]) == 7
+
+
+@pytest.mark.parametrize(
+    "prompt, wanted, never",
+    [
+        ("a hall full of monsters", "monsters", "no monsters"),
+        ("many enemies in a sewer", "many enemies", "no enemies"),
+        ("a monster in a blue tech base", "monster", "no monsters"),
+        ("a cave full of enemies", "full of enemies", "no enemies"),
+        ("a sewer without enemies", "green sewer", "full"),
+    ],
+)
+def test_who_asks_for_monsters_is_not_read_as_asking_for_none(encoder, prompt, wanted, never):
+    """To an encoder both are about the same, and worlds are taught no plain "monsters"."""
+    text = Rewording("worldsim/Doom-v0", encoder)(prompt)
+    assert wanted in text and never not in text, text
 
 
 def test_an_open_sky_is_no_darkness(encoder):

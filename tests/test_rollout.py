@@ -253,6 +253,19 @@ def test_a_setting_that_does_not_fit_is_refused(world, settings):
         Rollout(world, 1, **settings)
 
 
+def test_a_batch_of_another_size_is_refused_before_it_changes_anything(world, actions):
+    """One action for three worlds was spread over them, and a later start failed."""
+    rollout = Rollout(world, 3, sampler_steps=2)
+    rollout.begin(range(3))
+    with pytest.raises(ValueError, match=r"`actions` must be \(b, a\) = \(3, 3\), got \(1, 3\)"):
+        rollout.step(torch.zeros(1, 3))
+    with pytest.raises(ValueError, match="`done` must lie within 0..1 steps, got 2"):
+        rollout.redraw(rollout.latents, 2, torch.zeros(3, 3), torch.ones(3, dtype=torch.bool))
+    led = torch.zeros(1, 2, 3, dtype=torch.float64)
+    rollout.prefill([1], rollout.latents[[1, 1]][None], led)
+    rollout.step(torch.zeros(3, 3))
+
+
 def test_a_first_frame_from_nothing_draws_new_noise_before_every_pass(world):
     rollout, g = Rollout(world, 1), torch.Generator().manual_seed(7)
     rollout.seed([0], [7])

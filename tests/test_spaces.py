@@ -82,6 +82,13 @@ def test_a_wrong_action_is_refused_with_the_rule_and_the_value(space, action, er
         flatten_action(space, action)
 
 
+def test_a_box_holds_its_own_ends():
+    """In single precision the lower one was 2e-5 out of bounds."""
+    space = spaces.Box(-1000.1, 0, (1,), np.float32)
+    for end in (-1000.1, 0.0):
+        assert flatten_action(space, [end])[0] == np.float32(end)
+
+
 def test_a_number_rounded_in_double_precision_is_still_within_bounds():
     assert flatten_action(spaces.Box(-0.1, 0.1, (1,)), [0.1])[0] == pytest.approx(0.1)
 

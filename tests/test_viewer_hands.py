@@ -1,6 +1,7 @@
 """Keys of one's own, gamepads, the mouse, and who else can drive."""
 
 import json
+import sys
 
 import gymnasium
 import numpy as np
@@ -233,6 +234,12 @@ def test_an_agent_that_is_none_is_refused(tmp_path):
 
 
 def test_an_agent_is_found_in_the_working_folder(tmp_path, monkeypatch):
-    (tmp_path / "my_agent.py").write_text("def act(observation, rng):\n    return 1\n")
+    """So is what it imports when it is called, at which the installed command failed."""
+    act = "def act(observation, rng):\n    from my_helper import ONE\n    return ONE\n"
+    (tmp_path / "my_agent.py").write_text(act)
+    (tmp_path / "my_helper.py").write_text("ONE = 1\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
     assert load_pilot("my_agent:act")(None, None) == 1
+    with pytest.raises(ValueError, match="`agent` must be module:function, got './my_agent:act'"):
+        load_pilot("./my_agent:act")

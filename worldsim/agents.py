@@ -23,7 +23,7 @@ from gymnasium import Env, spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from tqdm import tqdm
 
-from worldsim.limits import check_least
+from worldsim.limits import check_counts, check_least
 from worldsim.spaces import Policy, afresh
 
 # the part of a module's name that tells whose policy lies in a Stable-Baselines3 file; actor and
@@ -48,7 +48,7 @@ class LearnConfig:
     """For how long an agent learns, and what it sees."""
 
     minutes: float = 10.0
-    """Of learning; 0 leaves the budget to `steps`."""
+    """Of learning; 0 leaves the budget to `steps`, else the first to run out ends it."""
     steps: int = 0
     """Of learning, in frames of all episodes together, rounded up to whole rollouts of at most
     1,024; 0 leaves the budget to `minutes`."""
@@ -120,8 +120,7 @@ def judge_agent(
     Returns:
         The mean `return` of an episode, its standard `error` and the mean `length` in steps.
     """
-    if episodes < 1:
-        raise ValueError(f"`episodes` must be at least 1, got {episodes}")
+    check_counts(episodes=episodes)
     returns, lengths = [], []
     agent = agent if callable(agent) else load_agent(agent)
     for number in range(seed, seed + episodes):
@@ -159,7 +158,8 @@ def _check_envs(envs: Any) -> None:
     check_learnable(envs.single_action_space)
     space = envs.single_observation_space
     frames = isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
-    if not frames or getattr(envs.unwrapped, "obs", "pixels") != "pixels":
+    seen = getattr(envs.unwrapped, "obs", "pixels")  # a world's; of others, it may be anything
+    if not frames or isinstance(seen, str) and seen != "pixels":
         raise ValueError(
             f"an agent learns from frames `(h, w, 3)` uint8 in NumPy arrays, got {space}; make a "
             'world with obs="pixels", film another env with `worldsim/Filmed-v0`'

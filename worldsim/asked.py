@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 from torch import Tensor
 
-from worldsim.limits import check_choice, check_counts
+from worldsim.limits import check_choice, check_given, check_size
 from worldsim.spaces import flatten_action, null_action
 from worldsim.world import World
 
@@ -26,15 +26,8 @@ def check_settings(world: Any, obs: Any, frame_size: Any, autoreset_mode: Any) -
     check_choice("obs", obs, OBSERVATIONS)
     mode = getattr(autoreset_mode, "value", autoreset_mode)
     check_choice("autoreset_mode", mode, [each.value for each in AutoresetMode])
-    if frame_size is not None and (
-        not isinstance(frame_size, list | tuple | np.ndarray)
-        or len(frame_size) != 2
-        or not all(isinstance(side, int | np.integer) for side in frame_size)
-    ):
-        raise TypeError(
-            f"`frame_size` must be whole numbers (h, w) of pixels, got {frame_size!r}; "
-            "leave it out for the world's own"
-        )
+    if frame_size is not None:
+        check_size("frame_size", frame_size)
 
 
 def read_mask(mask: Any, num_envs: int) -> list[int]:
@@ -58,7 +51,7 @@ def read_seeds(seed: Any, num_envs: int) -> list[np.random.Generator | None]:
             f"`seed` must be one number, or one per env in a list of {num_envs}, got {seed!r}"
         )
     for each in seed if several else [seed]:
-        check_counts(0, seed=each)
+        check_given(0, seed=each)
     if not several:
         seed = [None if seed is None else int(seed) + row for row in range(num_envs)]
     return [None if each is None else seeding.np_random(int(each))[0] for each in seed]

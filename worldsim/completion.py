@@ -43,8 +43,6 @@ class Look:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if self.seed is None:
-            raise TypeError("`seed` must be a whole number, got None; leave it out for 0")
         check_counts(0, seed=self.seed)
         real = self.guidance is None or isinstance(self.guidance, Real)
         if not real or not math.isfinite(self.guidance or 0):
@@ -77,7 +75,7 @@ class PartialClip:
 def complete(world: World, clip: PartialClip, prompt: str | None, look: Look) -> Tensor:
     """Imagine the unknown frames, window by window; return all `(t, c, h, w)`."""
     t, context = len(clip.latents), world.dynamics.cfg.context
-    g = torch.Generator().manual_seed(int(look.seed))
+    g = torch.Generator().manual_seed(int(look.seed) % 2**63)
     noise = torch.randn(clip.latents.shape, generator=g)
     latents, known = clip.latents.cpu().clone(), clip.known.clone()
     parts = windows(t, 2 * context, clip.backwards)

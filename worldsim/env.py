@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 from torch import Tensor
 
-from worldsim.limits import check_counts
+from worldsim.limits import check_given
 from worldsim.moments import EnvSnapshot
 from worldsim.spaces import flatten_action
 from worldsim.vector_env import WorldVectorEnv
@@ -56,7 +56,7 @@ class WorldEnv(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray | Tensor, dict[str, Any]]:
         """Begin an episode; see `WorldVectorEnv.reset` for the options (no `reset_mask` here)."""
-        check_counts(0, seed=seed)
+        check_given(0, seed=seed)
         self.envs.rngs[0] = self.np_random
         observations, infos = self.envs.reset(seed=seed, options=options)
         # not before: a refused reset changes nothing
@@ -101,7 +101,7 @@ class WorldEnv(gymnasium.Env):
 
     def close(self) -> None:
         """Close the window, if there is one; a second call does nothing."""
-        self.envs.close_extras()  # which `close` would do only once
+        self.envs.close()
 
 
 def _single(infos: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium import Env, spaces
 
 from worldsim.images import frame_of
-from worldsim.limits import check_counts
+from worldsim.limits import check_counts, check_size
 
 ENV_ID = "worldsim/Filmed-v0"
 STRIDE = 16  # pixels that a token covers: a cell of 4, patches of 4
@@ -40,6 +40,8 @@ class Filmed(gymnasium.Wrapper):
     def __init__(self, env: Env, frame_size: tuple[int, int] | None = None, repeat: int = 1):
         super().__init__(env)
         check_counts(repeat=repeat)
+        if frame_size is not None:
+            check_size("frame_size", frame_size)
         own = frame_of(env, env.reset()[0]).shape[:2] if frame_size is None else frame_size
         self.frame_size = tuple(own)
         self.repeat, self.observed = repeat, None
@@ -144,22 +146,21 @@ def names_function(name: str) -> bool:
 
 
 def load_function(name: str, role: str) -> Callable:
-    """Import `module:function`, also from the working directory.
+    """Import `module:function`, also from the working directory, as `python -m` would.
 
     Raises:
         ValueError: If there is none of this name.
     """
     module, _, function = name.partition(":")
-    before = list(sys.path)
-    sys.path.insert(0, "")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # for good: a function may import when it is called
+    found = None
     try:
-        found = getattr(import_module(module), function, None)
+        if all(part.isidentifier() for part in module.split(".")):
+            found = getattr(import_module(module), function, None)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):  # it is there, what it imports is not
             raise
-        found = None
-    finally:
-        sys.path[:] = before
     if not callable(found):
         raise ValueError(
             f"`{role}` must be module:function, got {name!r}, which is not there; run the command "

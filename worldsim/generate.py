@@ -6,8 +6,8 @@ fit those that are given, see `completion`.
 
 Every function takes as `**look` how to sample: `seed` (0: same seed, same film), `sampler_steps`
 (per frame; None is the world's own if causal, the finest if full), `guidance` (how strongly the
-prompt is followed; 1 is as learned, None is the world's own) and `progress` (whether to show a
-bar).
+prompt is followed; 1 is as learned, None is the world's own; frame by frame it falls to 1 within
+the first 24) and `progress` (whether to show a bar).
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from worldsim.continuation import (
     start_rollout,
 )
 from worldsim.flow import check_steps
-from worldsim.limits import check_choice, check_counts
+from worldsim.limits import check_choice, check_counts, check_list, check_size
 from worldsim.openings import Wish, open_row, read_starts
 from worldsim.spaces import flatten_action
 from worldsim.world import World
@@ -140,7 +140,7 @@ def extend(
         after: Frames to append, imagined one by one.
         prompt: What to see; None for no prompt.
         actions: `after` actions; None leaves them to the world's own policy.
-        video_actions: The `t - 1` actions inside the video, if known.
+        video_actions: The `t - 1` actions inside the video, if known; read for what comes after.
         **look: How to sample, see the module.
 
     Returns:
@@ -302,6 +302,7 @@ def _scaled(
     """Check and scale a list of actions of the world's space: `(count, a)`."""
     if actions is None:
         return None
+    check_list(name, actions)
     if len(actions) != count:
         raise ValueError(
             f"`{name}` must hold one action per transition, {count} here, got {len(actions)}"
@@ -313,8 +314,7 @@ def _scaled(
 
 def _size(world: World, size: tuple[int, int] | None) -> tuple[int, int]:
     size = world.cfg.frame_size if size is None else size
-    if np.shape(size) != (2,) or any(side != int(side) for side in size):
-        raise ValueError(f"`size` must be (h, w) in pixels such as (64, 96), got {size!r}")
+    check_size("size", size)
     size = int(size[0]), int(size[1])
     world.latent_size(size)
     return size

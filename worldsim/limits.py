@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 
 def check_least(settings: Any, **least: float) -> None:
     """Refuse numbers of `settings` that lie below a limit: `check_least(cfg, episodes=1)`."""
@@ -22,14 +24,37 @@ def check_shares(settings: Any, *names: str) -> None:
 
 
 def check_counts(least: int = 1, **counts: Any) -> None:
-    """Refuse what is no whole number of at least `least`; None stands for a default."""
+    """Refuse what is no whole number of at least `least`."""
     for name, count in counts.items():
-        if count is not None and (not isinstance(count, Integral) or isinstance(count, bool)):
+        if not isinstance(count, Integral) or isinstance(count, bool):
             raise TypeError(
                 f"`{name}` must be a whole number, got {type(count).__name__} {count!r}"
             )
-        if count is not None and count < least:
+        if count < least:
             raise ValueError(f"`{name}` must be at least {least}, got {count}")
+
+
+def check_given(least: int = 1, **counts: Any) -> None:
+    """Refuse the same of numbers whose default is None."""
+    check_counts(least, **{name: count for name, count in counts.items() if count is not None})
+
+
+def check_list(name: str, values: Any) -> None:
+    """Refuse what has no length."""
+    if not hasattr(values, "__len__"):
+        raise TypeError(f"`{name}` must be a sequence, got {type(values).__name__} {values!r}")
+
+
+def check_size(name: str, size: Any) -> None:
+    """Refuse what is no `(h, w)` in pixels."""
+    is_pair = isinstance(size, Sequence | np.ndarray) and len(size) == 2
+    if not is_pair or not all(isinstance(side, Integral) for side in size):
+        raise TypeError(
+            f"`{name}` must be (h, w), two whole numbers of pixels, got {size!r}; "
+            "leave it out for the usual ones"
+        )
+    if min(size) < 1:
+        raise ValueError(f"`{name}` must be (h, w) of at least 1, got {size!r}")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:

@@ -11,6 +11,7 @@ from worldsim.tokenizer import Tokenizer
 from worldsim.world import FORMAT_VERSION, Starts, World, WorldConfig, choose_device, fast_dtype
 
 SHIPPED = Path(__file__).parent / "worlds"
+DTYPES = torch.float32, torch.bfloat16, torch.float16
 
 
 def list_worlds() -> list[str]:
@@ -39,10 +40,13 @@ def load(
 
     Raises:
         FileNotFoundError: If there is no such world, or a file of it is missing.
-        ValueError: If a file is damaged or a newer worldsim wrote it, or `device` is not here.
+        ValueError: If a file is damaged or a newer worldsim wrote it, `device` is not here, or
+            `dtype` is none that worlds run in.
     """
     folder, device = find_world(name), choose_device(device)
     dtype = dtype or fast_dtype(device)
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
     cfg = read_config(folder / "config.json")
     tokenizer, dynamics = Tokenizer(cfg.tokenizer), Dynamics(cfg.dynamics)
     for model, file in ((tokenizer, "tokenizer.safetensors"), (dynamics, "dynamics.safetensors")):

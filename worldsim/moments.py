@@ -71,8 +71,8 @@ def check_snapshot(snapshot: Any, rngs: Sequence, observation: Any, rollout: Any
         theirs = _kind(snapshot.rngs, snapshot.observation, snapshot.rollout)
     if theirs != own:
         raise ValueError(
-            "a snapshot goes back into an env of the world, frame size, observations and rows "
-            f"that it was taken from, got {theirs}, here {own}"
+            "a snapshot goes back into an env of as many rows, and of a world, frame size and "
+            f"observations, as it was taken from, got {theirs}, here {own}"
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldsim.limits import check_list
 from worldsim.spaces import action_dim, flatten_action
 from worldsim.world import World
 
@@ -103,7 +104,7 @@ def read_prompts(world: World, prompt: Any, n: int) -> list[str | None]:
 
     Raises:
         TypeError: If a prompt is not a string.
-        ValueError: If there are not `n` of them.
+        ValueError: If there are not `n` of them, or the world has learned no words.
     """
     several = isinstance(prompt, list | tuple | np.ndarray)
     prompts = list(prompt) if several else [prompt] * n
@@ -117,8 +118,15 @@ def read_prompts(world: World, prompt: Any, n: int) -> list[str | None]:
         raise ValueError(
             f"`prompt` must be one string, or one per env in a list of {n}, got {len(prompts)}"
         )
-    for each in {each for each in prompts if each}:
-        world.words(str(each))
+    asked = {str(each) for each in prompts if each}
+    if asked and world.starts.captions and not world.starts.words:
+        raise ValueError(
+            f"{world.cfg.name!r} was recorded without captions and understands no prompt, got "
+            f"{sorted(asked)}; leave `prompt` out, or make it from an env that says "
+            '`info["caption"]`'
+        )
+    for each in asked:
+        world.words(each)
     return [str(each) if each else None for each in prompts]
 
 
@@ -179,10 +187,8 @@ def read_starts(
                 f'`start="nearest"` compares captions with a prompt, got prompt={prompts}; '
                 "pass `prompt` with it"
             )
-        return [
-            world.nearest_start(prompt) if row in rows else None
-            for row, prompt in enumerate(prompts)
-        ]
+        nearest = {prompt: world.nearest_start(prompt) for prompt in {prompts[row] for row in rows}}
+        return [nearest[each] if row in rows else None for row, each in enumerate(prompts)]
     chosen = list(start) if isinstance(start, list | tuple | np.ndarray) else [start] * len(prompts)
     if len(chosen) != len(prompts):
         raise ValueError(
@@ -227,6 +233,7 @@ def _read_clip(world: World, frames: Any, actions: Any, frame_size: tuple[int, i
     t = len(frames)
     lead = np.zeros((t, action_dim(world.action_space)), np.float32)
     if actions is not None:
+        check_list("actions", actions)
         if len(actions) != t - 1:
             raise ValueError(
                 f"{t} `frames` have {t - 1} `actions` between them, got {len(actions)}; "

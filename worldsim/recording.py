@@ -31,7 +31,7 @@ from worldsim.datasets.observing import (
 )
 from worldsim.filmed import check_env, names_function, open_env
 from worldsim.images import frame_of
-from worldsim.limits import check_counts
+from worldsim.limits import check_counts, check_given
 from worldsim.policies import chooser, find_policy
 from worldsim.spaces import Policy, flatten_action
 from worldsim.workers import run_parallel
@@ -79,7 +79,8 @@ def record(
             begun with other settings.
         FileExistsError: If `out` holds something else than a data set.
     """
-    check_counts(episodes=episodes, workers=workers, max_steps=max_steps)
+    check_counts(episodes=episodes, workers=workers)
+    check_given(max_steps=max_steps)
     check_counts(0, seed=seed)
     probe, make = _open_env(env)
     try:

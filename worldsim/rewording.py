@@ -25,6 +25,8 @@ ALIKE = 0.65  # cosine from which two wordings say the same
 LONGER = 0.05  # what each further word is worth: "a dense, cold mist" rather than its "mist"
 LONGEST = 6  # words of a wording that is looked for
 LEADS = "in|at|by|through|amid|under|on|as|around|after|along|across|into|during|with|over"
+STOPS = f"{LEADS}|full|without"  # where a wording may begin, and none goes on
+DENIALS = "no|not|nobody|none|without|nothing|never|hardly"
 ARTICLES = "a|an|the|and|of|to|is|it"
 BESIDE = (  # what captions say beside the attributes, or fits two of them: nothing to reword
     "a red car", "the small red car", "red car", "car", "the car drives along", "the road",
@@ -61,6 +63,7 @@ class Rewording:
                 more = others.get(key, {}).get(value, ())
                 self.wordings += [_Wording(text, key, value) for text in taught(phrases)]
                 self.wordings += [_Wording(text, key, value, taught=False) for text in more]
+        self._denies = torch.tensor([_denies(one.text) for one in self.wordings])
         self._meanings: Tensor | None = None
 
     def __call__(self, prompt: str) -> str:
@@ -75,6 +78,8 @@ class Rewording:
         if self._meanings is None:
             self._meanings = self.encoder.sentences([one.text for one in self.wordings])
         alike = self.encoder.sentences([span[0] for span in spans]) @ self._meanings.T
+        denies = torch.tensor([_denies(span[0]) for span in spans])
+        alike[denies[:, None] != self._denies] = -1.0  # an encoder hardly hears a "no"
         best, which = alike.max(1)
         best = best + LONGER * torch.tensor([span[0].count(" ") for span in spans])
         swaps: list[tuple[int, int, str]] = []
@@ -131,12 +136,17 @@ class Rewording:
 
 def _spans(text: str) -> list[re.Match]:
     """Return every run of up to `LONGEST` words that no sign and no preposition parts."""
-    inner = rf" (?!({LEADS})\b)[\w'-]+"
+    inner = rf" (?!({STOPS})\b)[\w'-]+"
     spans = []
     for count in range(LONGEST):
         words = re.compile(rf"\b[\w'-]+(?:{inner}){{{count}}}(?![\w'-])")
         for start in re.finditer(r"(?<![\w'-])\w", text):
             span = words.match(text, start.start())
-            if span and not re.search(rf"\b({LEADS}|{ARTICLES})$", span[0]):
+            denied = re.search(rf"\b({DENIALS}) $", text[: start.start()])
+            if span and not denied and not re.search(rf"\b({LEADS}|{ARTICLES})$", span[0]):
                 spans.append(span)
     return spans
+
+
+def _denies(text: str) -> bool:
+    return bool(re.match(rf"({DENIALS})\b", text))

@@ -101,7 +101,7 @@ class Rollout:
     def seed(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Seed the random generators of some rows."""
         for row, seed in zip(rows, seeds, strict=True):
-            self.generators[row].manual_seed(int(seed))
+            self.generators[row].manual_seed(int(seed) % 2**63)
 
     @torch.inference_mode()
     def set_prompts(self, rows: Sequence[int], prompts: Sequence[str | None]) -> None:
@@ -141,7 +141,7 @@ class Rollout:
             tau,
             level,
             *previous_frames(fed, tau, self.model.cfg.recent),
-            actions.to(self.device),
+            actions.to(self.action),
             known.to(self.device),
         )
         prompts = pad_prompts(self.world, [self.prompts[row] for row in rows], t)
@@ -198,6 +198,8 @@ class Rollout:
         Reference:
             SDEdit, Meng et al. 2021, https://arxiv.org/abs/2108.01073
         """
+        if not 0 <= done < self.steps:
+            raise ValueError(f"`done` must lie within 0..{self.steps - 1} steps, got {done}")
         with _threads(self.rows, self.device):
             return self._advance(actions, known, self.steps, over=(latents, done))
 
@@ -234,6 +236,10 @@ class Rollout:
         renoise: bool = False,
         over: tuple[Tensor, int] | None = None,
     ) -> Step:
+        if actions.shape != self.action.shape:
+            raise ValueError(
+                f"`actions` must be (b, a) = {tuple(self.action.shape)}, got {tuple(actions.shape)}"
+            )
         known = torch.full((self.rows,), self.world.cfg.labelled) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
         actions = actions.to(self.action, copy=True)

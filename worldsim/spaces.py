@@ -223,7 +223,8 @@ def _limits(space: Space) -> tuple[Any, Any]:
             return space.start, space.start + space.nvec - 1
         case spaces.MultiBinary():
             return 0, 1
-    slack = 1e-6 * np.maximum(1, np.abs(np.nan_to_num(space.high, posinf=1.0)))  # float64 rounding
+    ends = (np.nan_to_num(end, posinf=1.0, neginf=1.0) for end in (space.low, space.high))
+    slack = 1e-6 * np.maximum(1, np.maximum(*map(np.abs, ends)))  # float64 rounding
     return space.low - slack, space.high + slack
 
 

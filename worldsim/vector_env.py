@@ -19,7 +19,7 @@ from torch import Tensor
 
 from worldsim.asked import check_settings, flatten_batch, read_mask, read_seeds
 from worldsim.doubt import EVERY, Doubt, lost_again
-from worldsim.limits import check_choice, check_counts
+from worldsim.limits import check_choice, check_counts, check_given
 from worldsim.loading import as_world
 from worldsim.moments import EnvSnapshot, check_snapshot
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
@@ -80,7 +80,8 @@ class WorldVectorEnv(VectorEnv):
     ) -> None:
         check_settings(world, obs, frame_size, autoreset_mode)
         check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
-        check_counts(num_envs=num_envs, horizon=horizon, max_episode_steps=max_episode_steps)
+        check_counts(num_envs=num_envs)
+        check_given(horizon=horizon, max_episode_steps=max_episode_steps)
         self.world = world = as_world(world, device)
         self.num_envs, self.render_mode, self.obs = int(num_envs), render_mode, obs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -233,6 +234,11 @@ class WorldVectorEnv(VectorEnv):
         """
         self._check_begun("restore")
         check_snapshot(snapshot, self.rngs, self._seen, self.rollout)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and snapshot.ended.any():
+            raise ValueError(
+                "a snapshot of episodes that have ended goes back where `reset` or the next step "
+                'begins others, got autoreset_mode="SameStep", in which none are over'
+            )
         self.rollout.restore(snapshot.rollout)
         self._seen, self._wishes = _copy(snapshot.observation), list(snapshot.wishes)
         self._steps, self._ended = snapshot.steps.copy(), snapshot.ended.copy()
@@ -252,6 +258,11 @@ class WorldVectorEnv(VectorEnv):
         """Return each row's current frame `(h, w, 3)` uint8; None in "human" mode."""
         self._check_begun("render")
         return tuple(self._pixels().copy()) if self.render_mode == "rgb_array" else None
+
+    def close(self, **kwargs: Any) -> None:
+        """Close the window, if there is one; a step after that opens another."""
+        self.close_extras(**kwargs)
+        self.closed = True
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the window, if there is one."""

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from worldsim.data import DiskDataset, MemoryDataset
 from worldsim.datasets.episodes import Episode
 from worldsim.images import contact_sheet, draw_text, write_image
-from worldsim.limits import check_counts
+from worldsim.limits import check_counts, check_given
 from worldsim.spaces import action_bounds
 from worldsim.video import VideoWriter
 
@@ -71,7 +71,8 @@ def preview(
     path = Path(out)
     if path.suffix not in (".png", ".jpg", ".mp4"):
         raise ValueError(f"`out` must end in .png, .jpg or .mp4, got {str(out)!r}")
-    check_counts(episodes=episodes, columns=columns, scale=scale)
+    check_counts(episodes=episodes, columns=columns)
+    check_given(scale=scale)
     if not seconds > 0:
         raise ValueError(f"`seconds` must be above 0, got {seconds}")
     if not len(dataset):
