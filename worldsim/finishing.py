@@ -15,6 +15,7 @@ References:
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from worldsim.loading import load
 from worldsim.measuring.dreaming import dream, encode, rollout_quality
 from worldsim.measuring.heldout import check_fit, cut_short
 from worldsim.preparing import fingerprint
+from worldsim.tokenizer import Tokenizer
 from worldsim.training import TrainConfig, checksum, fit
 from worldsim.world import World
 
@@ -99,16 +101,6 @@ def train_decoder(
         index = torch.randint(len(dreams.frames), (rows,), generator=g)
         return Dreams(dreams.frames[index], dreams.real[index], dreams.imagined[index])
 
-    def loss(decoder, _ema, batch, _progress, _g):  # noqa: ANN001
-        n = round(REAL * rows)
-        z = torch.cat([batch.real[:n], batch.imagined[n:]])
-        error = decoder(tokenizer.unscale(z.float())).float() - tokenizer.to_float(batch.frames)
-        square = error.square().mean((1, 2, 3))
-        edges = sum(torch.diff(error[:n], dim=d).square().mean() for d in (2, 3))
-        metrics = {"real_mse": square[:n].mean() / 4, "imagined_mse": square[n:].mean() / 4}
-        total = square.mean() + REAL * tokenizer.cfg.edge_weight * edges
-        return total, {name: value.item() for name, value in metrics.items()}
-
     def with_decoder(decoder: nn.Module) -> World:
         world.tokenizer.decoder.load_state_dict(decoder.state_dict())
         return world
@@ -117,6 +109,7 @@ def train_decoder(
         return rollout_quality(with_decoder(decoder), judged)
 
     decoder = deepcopy(tokenizer.decoder).requires_grad_(True)
+    loss = partial(_loss, tokenizer)
     best = fit(decoder, sample, loss, train, out, evaluate=evaluate, name="decoder")
     scores = {share: evaluate(between(tokenizer.decoder, best, share))["score"] for share in WAYS}
     share = max(scores, key=scores.get)
@@ -126,6 +119,18 @@ def train_decoder(
         warnings.warn("nothing was gained: the decoder stays as it was", stacklevel=2)
     with_decoder(between(tokenizer.decoder, best, share)).save(out / "world")
     return world
+
+
+def _loss(tokenizer: Tokenizer, decoder: nn.Module, _ema, batch: Dreams, _progress, _g) -> tuple:
+    """Score what is decoded from real latents, a share of the batch, and from imagined ones."""
+    n = round(REAL * len(batch.frames))
+    z = torch.cat([batch.real[:n], batch.imagined[n:]])
+    error = decoder(tokenizer.unscale(z.float())).float() - tokenizer.to_float(batch.frames)
+    square = error.square().mean((1, 2, 3))
+    edges = sum(torch.diff(error[:n], dim=d).square().mean() for d in (2, 3))
+    metrics = {"real_mse": square[:n].mean() / 4, "imagined_mse": square[n:].mean() / 4}
+    total = square.mean() + REAL * tokenizer.cfg.edge_weight * edges
+    return total, {name: value.item() for name, value in metrics.items()}
 
 
 @torch.no_grad()

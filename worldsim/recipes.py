@@ -115,9 +115,8 @@ def train_tokenizer(
     train = _budget(train, overrides, "tokenizer")
     train_on, held_out = hold_out(data, test)
     sets = with_more(train_on, held_out, more, Tokenizer(cfg))
-    films = [torch.from_numpy(np.concatenate([e.frames for e in part])) for part in sets]
-    edges = [torch.tensor([0, *np.cumsum(np.array(part.lengths) + 1)]) for part in sets]
-    seen = torch.from_numpy(np.concatenate([e.frames for e in held_out]))
+    films = [_Film.of(part) for part in sets]
+    seen = _Film.of(held_out).frames
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
     torch.manual_seed(train.seed)
     tokenizer = Tokenizer(cfg).to(device, memory_format=torch.channels_last)
@@ -127,11 +126,8 @@ def train_tokenizer(
         begun.append(weights_of(tokenizer))
 
     def sample(g: torch.Generator, _progress: float) -> _Pixels:
-        which = draw_set([len(film) for film in films], g)
-        frames = films[which]
-        index = torch.randint(len(frames), (train.batch_size,), generator=g)
-        weight = pixel_weight(frames, index, edges[which], motion) if motion else None
-        return _Pixels(frames[index], weight)
+        film = films[draw_set([len(film.frames) for film in films], g)]
+        return film.sample(train.batch_size, motion, g)
 
     @torch.no_grad()
     def evaluate(ema: Tokenizer) -> dict[str, float]:
@@ -144,8 +140,9 @@ def train_tokenizer(
         lambda model, _e, batch, _p, _g: model(batch.frames, batch.weight),
         train, out, data=begun, evaluate=evaluate, name="tokenizer", progress=progress,
     )  # fmt: skip
-    some = torch.randperm(len(films[0]), generator=torch.Generator().manual_seed(0))[:4096]
-    best.fit_statistics(films[0][some].to(device))
+    frames = films[0].frames
+    some = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))[:4096]
+    best.fit_statistics(frames[some].to(device))
     if rank() == 0:
         write_text(out / "tokenizer.json", json.dumps(asdict(cfg), indent=2))
         write_tensors(out / "tokenizer.safetensors", best.state_dict())
@@ -157,6 +154,25 @@ def train_tokenizer(
 class _Pixels:
     frames: Tensor
     weight: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Film:
+    """All frames of some episodes `(n, h, w, 3)` uint8, and where episodes start and end."""
+
+    frames: Tensor
+    edges: Tensor
+
+    @classmethod
+    def of(cls, episodes) -> "_Film":
+        edges = torch.tensor([0, *np.cumsum(np.array(episodes.lengths) + 1)])
+        return cls(torch.from_numpy(np.concatenate([e.frames for e in episodes])), edges)
+
+    def sample(self, count: int, motion: float, g: torch.Generator) -> _Pixels:
+        """Draw frames, weighed by what moves in them where `motion` asks for it."""
+        index = torch.randint(len(self.frames), (count,), generator=g)
+        weight = pixel_weight(self.frames, index, self.edges, motion) if motion else None
+        return _Pixels(self.frames[index], weight)
 
 
 def pixel_weight(frames: Tensor, index: Tensor, edges: Tensor, share: float) -> Tensor:

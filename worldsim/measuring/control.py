@@ -242,57 +242,61 @@ def measure_revisit(study: Study, settle: int = 48, wait: int = 64, turn: int = 
     PSNR between the first parked frame and the last.
     """
     _need_actions(study.starts)
+    plans, starts = _turns_and_waits(study, settle, wait, turn), study.starts
+    c, few = starts.context, min(REVISITED, len(starts))
+    past, table = starts.actions[:, : c - 1], {}
+    for name, plan in plans.items():
+        led = np.concatenate([past, np.repeat(plan[None], len(past), 0)], 1)
+        made = study.predict(starts.given, led)
+        try:
+            truth = np.stack([study.replay(starts.place[i], led[i], c) for i in range(few)])
+        except Skip as reason:
+            table["simulator"] = {"left out": str(reason)}
+            truth = made[:0]
+        parked = settle if name == "park and wait" else None
+        table[name] = _revisited(made, truth, starts.given[:few, -1], parked)
+        if len(truth):
+            every = max(1, made.shape[1] // 10)
+            rows = [film[0, every - 1 :: every] for film in (truth, made)]
+            rows = [np.concatenate([starts.given[0, -1:], row]) for row in rows]
+            about = f"{name}: real above imagined, the last given frame, every {every} frames"
+            study.strips[f"revisit-{name.replace(' ', '-')}"] = Strip(about, film_strip(rows))
+    moving = float(distance(starts.given[:, 1:], starts.given[:, :-1]).mean())
+    return {"starts": few, "change_when_driving_of_255": moving, "way": table}
+
+
+def _turns_and_waits(study: Study, settle: int, wait: int, turn: int) -> dict[str, np.ndarray]:
+    """Return the actions `(k, a)` of each way to leave a place and come back."""
     brake = study.held("down")
     brake = study.idle if brake is None else brake
     plans = {"park and wait": hold(brake, 1, settle + wait)[0]}
     try:
-        left, right = _left_right(study)
-        sides = [hold(side, 1, turn)[0] for side in (left, right)]
-        plans = {"turn and back": np.concatenate(sides)} | plans
-    except Skip:
-        pass  # actions without sides
-    starts, table, real = study.starts, {}, {}
-    c, few = starts.context, min(REVISITED, len(starts))
-    past = starts.actions[:, : c - 1]
-    made = {
-        name: study.predict(
-            starts.given, np.concatenate([past, np.repeat(plan[None], len(past), 0)], 1)
-        )
-        for name, plan in plans.items()
-    }
-    try:
-        for name, plan in plans.items():
-            runs = [np.concatenate([a[: c - 1], plan]) for a in starts.actions[:few]]
-            places = starts.place[:few]
-            real[name] = np.stack(
-                [study.replay(place, run, c) for place, run in zip(places, runs, strict=True)]
-            )
-    except Skip as reason:
-        table["simulator"] = {"left out": str(reason)}
-    for name, frames in made.items():
-        row, parks = {}, name == "park and wait"
-        if parks:
-            row["change while parked"] = float(
-                distance(frames[:, settle + 1 :], frames[:, settle:-1]).mean()
-            )
-            row["after the wait dB"] = float(
-                psnr(squared_error(frames[:, settle], frames[:, -1]).mean())
-            )
-        if name in real:
-            truth = real[name]
-            before = truth[:, settle] if parks else starts.given[:few, -1]
-            row["psnr"] = float(psnr(squared_error(frames[:few, -1], truth[:, -1]).mean()))
-            row["copy"] = float(psnr(squared_error(before, truth[:, -1]).mean()))
-            each = squared_error(frames[:few, None, -1], truth[None, :, -1])
-            row["found again"] = share(each.argmin(1) == np.arange(few))
-            every = max(1, frames.shape[1] // 10)
-            rows = [film[0, every - 1 :: every] for film in (truth, frames)]
-            rows = [np.concatenate([starts.given[0, -1:], row_]) for row_ in rows]
-            about = f"{name}: real above imagined, the last given frame, every {every} frames"
-            study.strips[f"revisit-{name.replace(' ', '-')}"] = Strip(about, film_strip(rows))
-        table[name] = row
-    moving = float(distance(starts.given[:, 1:], starts.given[:, :-1]).mean())
-    return {"starts": few, "change_when_driving_of_255": moving, "way": table}
+        sides = [hold(side, 1, turn)[0] for side in _left_right(study)]
+    except Skip:  # actions without sides
+        return plans
+    return {"turn and back": np.concatenate(sides)} | plans
+
+
+def _revisited(
+    made: np.ndarray, truth: np.ndarray, given: np.ndarray, parked: int | None
+) -> dict[str, float]:
+    """Compare places found again: dreams `(n, k, h, w, 3)`, and what really came of the first few.
+
+    `given` `(few, h, w, 3)` are the frames before, `parked` is the frame from which all stands
+    still, if any does.
+    """
+    row, few = {}, len(truth)
+    if parked is not None:
+        change = distance(made[:, parked + 1 :], made[:, parked:-1])
+        row["change while parked"] = float(change.mean())
+        row["after the wait dB"] = float(psnr(squared_error(made[:, parked], made[:, -1]).mean()))
+    if few:
+        before = given if parked is None else truth[:, parked]
+        row["psnr"] = float(psnr(squared_error(made[:few, -1], truth[:, -1]).mean()))
+        row["copy"] = float(psnr(squared_error(before, truth[:, -1]).mean()))
+        each = squared_error(made[:few, None, -1], truth[None, :, -1])
+        row["found again"] = share(each.argmin(1) == np.arange(few))
+    return row
 
 
 def _need_actions(clips: HeldOut) -> None:
