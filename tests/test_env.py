@@ -737,7 +737,7 @@ REFUSED_RESETS = [
     ({"frames": FRAMES[:, :16]}, ValueError, ["(t, 32, 32, 3)", "(5, 16, 32, 3)", "resize"]),
     ({"frames": FRAMES[:0]}, ValueError, ["(t, 32, 32, 3)", "(0, 32, 32, 3)"]),
     ({"frames": 3}, TypeError, ["uint8", "int64"]),
-    ({"frames": FRAMES, "actions": ACTIONS[:5]}, ValueError, ["4 `actions`", "got 5", "frames[i]"]),
+    ({"frames": FRAMES, "actions": ACTIONS[:5]}, ValueError, ["4 here", "got 5", "frame i"]),
     ({"frames": FRAMES, "actions": ACTIONS[:4] + 9}, ValueError, ["must lie within", "clip"]),
     ({"actions": ACTIONS[:4]}, ValueError, ["pass `frames`"]),
 ]

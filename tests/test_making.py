@@ -113,7 +113,7 @@ def test_the_card_says_what_was_measured_how_and_how_to_play(made):
     for part in ("learned from | ", "pixels that changed", "another clip's actions",
                  "dreams of 6 frames that last, idle / random",
                  f"worldsim evaluate world={out} data={out}.making/test",
-                 f"out={out} minutes=0.02 ", "model_size=tiny",
+                 f"make_world(env={__name__}.Lamp, policy={__name__}.brighter, out='{out}'",
                  f"worldsim play world={out}"):  # fmt: skip
         assert part in card
     for picture in [line.split("(")[1][:-1] for line in card.splitlines() if line.startswith("![")]:
@@ -124,7 +124,7 @@ def test_a_trailing_slash_and_spaces_are_part_of_no_name():
     cfg = making.MakeConfig(env="Lamp", out="my worlds/lamp/", env_kwargs={"watts": 60}, seed=3)
     assert cfg.folder == Path("my worlds/lamp.making")
     words = "env=Lamp 'out=my worlds/lamp/' minutes=30 seed=3 env_kwargs.watts=60"
-    assert cfg.command == f"worldsim make {words}"
+    assert cfg.said(by_name=True) == f"worldsim make {words}"
 
 
 @pytest.mark.parametrize("steps", [1, 2])

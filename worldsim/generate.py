@@ -32,9 +32,8 @@ from worldsim.continuation import (
     start_rollout,
 )
 from worldsim.flow import check_steps
-from worldsim.limits import check_choice, check_counts, check_list, check_size
+from worldsim.limits import check_choice, check_counts, check_size
 from worldsim.openings import Wish, open_row, read_starts
-from worldsim.spaces import flatten_action
 from worldsim.world import World
 
 
@@ -300,16 +299,7 @@ def _scaled(
     world: World, actions: Sequence[Any] | None, count: int, name: str = "actions"
 ) -> Tensor | None:
     """Check and scale a list of actions of the world's space: `(count, a)`."""
-    if actions is None:
-        return None
-    check_list(name, actions)
-    if len(actions) != count:
-        raise ValueError(
-            f"`{name}` must hold one action per transition, {count} here, got {len(actions)}"
-        )
-    flat = [flatten_action(world.action_space, action) for action in actions]
-    flat = np.stack(flat) if flat else np.zeros((0, world.dynamics.cfg.action_dim), np.float32)
-    return torch.as_tensor(world.scale_actions(flat), dtype=torch.float32)
+    return None if actions is None else world.read_actions(actions, count, name)
 
 
 def _size(world: World, size: tuple[int, int] | None) -> tuple[int, int]:

@@ -39,12 +39,6 @@ def check_given(least: int = 1, **counts: Any) -> None:
     check_counts(least, **{name: count for name, count in counts.items() if count is not None})
 
 
-def check_list(name: str, values: Any) -> None:
-    """Refuse what has no length."""
-    if not hasattr(values, "__len__"):
-        raise TypeError(f"`{name}` must be a sequence, got {type(values).__name__} {values!r}")
-
-
 def check_size(name: str, size: Any) -> None:
     """Refuse what is no `(h, w)` in pixels."""
     is_pair = isinstance(size, Sequence | np.ndarray) and len(size) == 2

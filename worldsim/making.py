@@ -102,14 +102,18 @@ class MakeConfig:
             raise ValueError(f"`size` must not name a size twice, got {self.size!r}")
         return tuple(sizes)
 
-    @property
-    def command(self) -> str:
-        """The command that makes the same."""
+    def said(self, by_name: bool) -> str:
+        """Return the command that makes the same, or the call, where env or policy has no name."""
         usual, words = MakeConfig(), []
-        for name, value in vars(self).items():
+        asked = {k: v for k, v in vars(self).items() if k == "minutes" or v != getattr(usual, k)}
+        if not by_name:
+            objects = [f"{k}={asked.pop(k)}" for k in ("env", "policy") if k in asked]
+            words = objects + [f"{k}={v!r}" for k, v in asked.items()]
+            return f"worldsim.make_world({', '.join(words)})"
+        for name, value in asked.items():
             if name == "env_kwargs":
                 words += _dotted(name, value)
-            elif name == "minutes" or value != getattr(usual, name):
+            else:
                 words.append(f"{name}={value:g}" if name == "minutes" else f"{name}={value}")
         return shlex.join(["worldsim", "make", *words])
 
@@ -176,7 +180,8 @@ def make_world(
             world = load(folder, device)
             world.cfg = replace(world.cfg, name=Path(out).name, keys=footage.info.keys)
             report = judge(world, test, cfg.folder / "report")
-    about = notes.data | {"model": model, "command": cfg.command}
+    by_name = isinstance(env, str) and isinstance(policy, str | Path)
+    about = notes.data | {"model": model, "command": cfg.said(by_name)}
     save_with_card(world, Path(cfg.out), report, [data, *more], about)
     notes.write(done=True)
     return load(cfg.out, device)

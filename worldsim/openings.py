@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldsim.limits import check_list
-from worldsim.spaces import action_dim, flatten_action
 from worldsim.world import World
 
 OPTIONS = ("prompt", "start", "frames", "actions")
@@ -231,17 +229,10 @@ def _read_clip(world: World, frames: Any, actions: Any, frame_size: tuple[int, i
         )
     frames = frames.reshape(-1, h, w, 3)
     t = len(frames)
-    lead = np.zeros((t, action_dim(world.action_space)), np.float32)
+    led = torch.zeros(t, world.dynamics.cfg.action_dim)
     if actions is not None:
-        check_list("actions", actions)
-        if len(actions) != t - 1:
-            raise ValueError(
-                f"{t} `frames` have {t - 1} `actions` between them, got {len(actions)}; "
-                "actions[i] leads from frames[i] to frames[i + 1]"
-            )
-        for i, action in enumerate(actions):
-            lead[i + 1] = world.scale_actions(flatten_action(world.action_space, action))
+        led[1:] = world.read_actions(actions, t - 1)
     kept = min(t, world.dynamics.cfg.context)
     known = torch.full((t,), actions is not None)[-kept:]
     latents = world.encode(frames[-kept:]).float().cpu()
-    return Opening(None, None, latents, torch.from_numpy(lead[-kept:]), known)
+    return Opening(None, None, latents, led[-kept:], known)

@@ -12,9 +12,11 @@ On disk it is
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,6 +141,24 @@ class World:
     def scale_actions(self, actions: np.ndarray) -> np.ndarray:
         """Scale flattened actions `(..., a)` to [-1, 1]."""
         return scale_actions(actions, self._low, self._high)
+
+    def read_actions(self, actions: Sequence[Any], count: int, name: str = "actions") -> Tensor:
+        """Check, flatten and scale `count` actions of the action space: `(count, a)` float32.
+
+        Raises:
+            TypeError: If `actions` is no sequence, or one of them is of another kind.
+            ValueError: If there are not `count`, or one lies outside the space.
+        """
+        if not hasattr(actions, "__len__"):
+            raise TypeError(f"`{name}` must be a sequence, got {type(actions).__name__} {actions}")
+        if len(actions) != count:
+            raise ValueError(
+                f"`{name}` must hold one action per transition, {count} here, got {len(actions)}; "
+                f"{name}[i] leads from frame i to frame i + 1"
+            )
+        flat = [flatten_action(self.action_space, action) for action in actions]
+        flat = np.stack(flat) if flat else np.zeros((0, self.dynamics.cfg.action_dim), np.float32)
+        return torch.from_numpy(self.scale_actions(flat))
 
     def unscale_actions(self, actions: np.ndarray) -> np.ndarray:
         """Undo `scale_actions`."""
