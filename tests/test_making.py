@@ -17,6 +17,7 @@ import worldsim
 from worldsim import footage, making
 from worldsim.cli import main
 from worldsim.filmed import EXTRAS, Filmed, choose_size, open_env
+from worldsim.notes import Notes
 from worldsim.policies import choose_policy
 from worldsim.recording import record_episode
 from worldsim.spaces import flatten_action
@@ -118,6 +119,16 @@ def test_the_card_says_what_was_measured_how_and_how_to_play(made):
         assert part in card
     for picture in [line.split("(")[1][:-1] for line in card.splitlines() if line.startswith("![")]:
         assert (out / picture).is_file()
+
+
+def test_training_leaves_time_to_judge_what_it_has_made(tmp_path):
+    """On a slow machine a make of 30 minutes took 33."""
+    notes = Notes(making.MakeConfig(env="Lamp", out=str(tmp_path / "lamp"), minutes=30))
+    notes.data["spent"] = {"recording": 60.0, "tokenizer": 240.0}
+    with notes.bar(False), notes.stage("dynamics", beside=5.0) as (minutes, _):
+        assert minutes == 20
+    with notes.bar(False), notes.stage("evaluating") as (minutes, _):
+        assert 24 < minutes <= 25  # what is left, for the bar alone
 
 
 def test_a_trailing_slash_and_spaces_are_part_of_no_name():

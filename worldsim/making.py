@@ -15,23 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import Env
 from omegaconf import MISSING
 
+from worldsim.building import assemble
+from worldsim.clips import action_scaling
 from worldsim.data import DiskDataset
+from worldsim.dynamics import Dynamics
 from worldsim.evaluation import evaluate
 from worldsim.filmed import STRIDE
 from worldsim.footage import look_at, record_all
 from worldsim.loading import load
 from worldsim.logs import WandbConfig
-from worldsim.machine import cores
+from worldsim.machine import cores, median_ms
 from worldsim.measuring.heldout import usual_frames
 from worldsim.measuring.report import Report
 from worldsim.model_card import save_with_card
 from worldsim.notes import Notes
 from worldsim.objective import ObjectiveConfig
-from worldsim.preparing import check_text
-from worldsim.recipes import model_config, train_dynamics, train_tokenizer
+from worldsim.preparing import check_text, load_tokenizer
+from worldsim.recipes import ModelConfig, model_config, played, train_dynamics, train_tokenizer
+from worldsim.rollout import Rollout
 from worldsim.spaces import Policy
 from worldsim.world import World, choose_device
 
@@ -207,12 +212,36 @@ def train(
                 data, tokenizer, minutes=minutes, motion=MOTION, progress=show, **shared
             )
     if not (dynamics / "world/config.json").exists():
-        with notes.stage("dynamics") as (minutes, show):
+        beside = overhead([data, *more], tokenizer, shared["model"], device)
+        with notes.stage("dynamics", beside) as (minutes, show):
             train_dynamics(
                 data, tokenizer, dynamics, minutes=minutes, progress=show, objective=OBJECTIVE,
                 evaluate_minutes=minutes, batch_size=4 if device == "cpu" else 16, **shared,
             )  # fmt: skip
     return dynamics / "world"
+
+
+def overhead(data: list[DiskDataset], tokenizer: Path, model: ModelConfig, device: str) -> float:
+    """Estimate the minutes that it takes to encode recordings and to judge a world, by a sample."""
+    eyes = load_tokenizer(tokenizer).to(device)
+    arch = replace(
+        model.dynamics, channels=eyes.cfg.channels, action_dim=len(action_scaling(data[0])[0])
+    )
+    world = assemble(data[0], *played(eyes, Dynamics(arch).to(device)), name="untrained")
+    rollout = Rollout(world, CLIPS)
+    films = torch.zeros(CLIPS, *world.cfg.frame_size, 3, dtype=torch.uint8, device=device)
+    actions = torch.zeros_like(rollout.action)
+
+    def step() -> None:
+        rollout.step(actions)
+        rollout.frames()
+
+    encoding, stepping = (
+        median_ms(call, 0.5, world.device) / 60_000 for call in (lambda: world.encode(films), step)
+    )
+    frames = sum(sum(part.lengths) + len(part) for part in data)
+    judged = 5 * 16 + DREAM + DREAM / 4  # of five ways to act, of dreams, and those encoded again
+    return 1.2 * (frames / CLIPS * encoding + judged * stepping)
 
 
 def choose_model(device: str, minutes: float) -> str:

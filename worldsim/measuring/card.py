@@ -77,6 +77,17 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "biome / time / weather from nothing", "{:.0%} / {:.0%} / {:.0%}",
         tuple(f"text/attribute/{name}/from nothing" for name in ("biome", "time", "weather")),
     ),
+    *(
+        (
+            f"theme / air {when}", "{:.0%} / {:.0%}",
+            tuple(f"text/attribute/{name}/{when}" for name in ("theme", "air")),
+        )
+        for when in ("from nothing", "after a change")
+    ),
+    (
+        "the classifier itself on real clips of themes / airs", "{:.1%} / {:.1%}",
+        tuple(f"text/attribute/{n}/classifier on real clips" for n in ("theme", "air")),
+    ),
     (
         "the classifier itself on real clips", "{:.1%} / {:.1%} / {:.1%}",
         tuple(f"text/attribute/{n}/classifier on real clips" for n in ("biome", "time", "weather")),

@@ -35,7 +35,7 @@ class ProbeConfig:
 
     numbers: tuple[str, ...] = ("speed", "turn", "offset", "heading", "on_road", "curvature")
     """Names of `state.*` columns to read; those a data set lacks are left out."""
-    attributes: tuple[str, ...] = ("biome", "time", "weather")
+    attributes: tuple[str, ...] = ("biome", "time", "weather", "theme", "air")
     """Attributes of the scene to read; those a data set lacks are left out."""
     episodes: int = 2560
     """Short episodes to record for the probe alone where the simulator can be made."""

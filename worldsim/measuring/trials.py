@@ -29,18 +29,19 @@ from worldsim.rollout import Rollout
 HORIZON_TO_SHOW = 24  # frames within which a changed prompt must show
 EVERY = 4  # one in so many frames is looked at for drift
 WINDOW = 16 // EVERY
-PLACE = ("biome", "traffic")  # what a prompt in mid-clip leaves as it is
+KEPT = ("biome", "traffic", "scenario", "monster")  # what a prompt in mid-clip leaves as it is
 
 
 def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     """Ask for scenes in held-out phrasings; a classifier trained on real frames says what shows.
 
     "from nothing": the prompt alone, under the world's own policy, judged over the last 16 of 24
-    frames. "after a change": from a recorded start, a prompt for the same place at another time
-    and in other weather takes over; judged over the last 8 of 24 frames. "kept" is the share that
-    still shows the place. Shown is what those frames say together. "night" is the share of prompts
-    with night that gave night. Beside each the classifier's own accuracy, on real clips of 16
-    frames and on single frames, of episodes that it has not seen.
+    frames. "after a change": from a recorded start, a prompt takes over, for the same biome at
+    another time and in other weather, in Doom for another theme and other air; judged over the last
+    8 of 24 frames. "kept" is the share that still shows the biome. Shown is what those frames say
+    together. "night" is the share of prompts with night that gave night. Beside each the
+    classifier's own accuracy, on real clips of 16 frames and on single frames, of episodes that it
+    has not seen.
     """
     probe, cfg = study.probe, study.cfg
     attributes = [name for name in cfg.probe.attributes if name in probe.classes]
@@ -62,7 +63,7 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     table = {
         name: {
             "from nothing": share(from_nothing[name]),
-            "kept" if name in PLACE else "after a change": share(after_change[name]),
+            "kept" if name in KEPT else "after a change": share(after_change[name]),
             "classifier on real clips": probe.scores.get(f"{name}_of_clips", float("nan")),
             "on single frames": probe.scores.get(f"{name}_accuracy", float("nan")),
             "chance": 1 / len(probe.classes[name]),
@@ -73,7 +74,7 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
         "asked": len(prompts),
         "shown_from_nothing": share(np.concatenate(list(from_nothing.values()))),
         "shown_after_a_change": share(
-            [shown for name in attributes if name not in PLACE for shown in after_change[name]]
+            [shown for name in attributes if name not in KEPT for shown in after_change[name]]
         ),
     }
     for name, films, said in (
@@ -125,7 +126,7 @@ def _asked(
         was = before[i] if before else {}
         for name in attributes:
             scene[name] = str(rng.choice([v for v in known[name] if v != was.get(name)]))
-        scene |= {name: was[name] for name in PLACE if was.get(name)}
+        scene |= {name: was[name] for name in KEPT if was.get(name)}
         scenes.append(scene)
         length = str(rng.choice(["sentence", "paragraph"]))  # short ones may leave things unsaid
         prompts.append(caption(scene, {}, rng, length, split="test"))
