@@ -11,7 +11,7 @@ from worldsim import captions, load
 from worldsim.captions import EXAMPLE_PROMPTS, WORDS, caption
 from worldsim.rewording import Rewording
 from worldsim.text import TextEncoder, find_weights
-from worldsim.wordings import SYNONYMS, taught
+from worldsim.wordings import DOOM_SYNONYMS, SYNONYMS, taught
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,13 @@ def scenes(n):
     return [{key: str(rng.choice(list(WORDS[key]))) for key in WORDS} for _ in range(n)]
 
 
-def test_no_synonym_is_a_wording_that_is_kept_for_tests():
-    for key, values in SYNONYMS.items():
-        for value, words in values.items():
-            assert not set(words) & {w for options in WORDS[key].values() for w in options}, value
+@pytest.mark.parametrize(
+    "words, synonyms", [(WORDS, SYNONYMS), (doom_captions.WORDS, DOOM_SYNONYMS)]
+)
+def test_no_synonym_is_a_wording_that_is_kept_for_tests(words, synonyms):
+    for key, values in synonyms.items():
+        for value, others in values.items():
+            assert not set(others) & {w for options in words[key].values() for w in options}, value
 
 
 def test_held_out_wordings_are_read_as_what_they_mean(drive):
@@ -47,6 +50,23 @@ def test_held_out_wordings_are_read_as_what_they_mean(drive):
             said = [v for v, words in WORDS[key].items() if any(w in text for w in taught(words))]
             right, total = right + (scene[key] in said), total + 1
     assert right / total > 0.9
+
+
+def test_held_out_wordings_of_doom_are_read_as_what_they_mean(encoder):
+    reword, rng = Rewording("worldsim/Doom-v0", encoder), np.random.default_rng(0)
+    known = doom_captions.WORDS
+    right = total = 0
+    for i in range(40):
+        scene = {
+            key: str(rng.choice(list(doom_captions.WORDS[key]))) for key in doom_captions.WORDS
+        }
+        said = doom_captions.caption(scene, {}, np.random.default_rng(i), "sentence", "test")
+        text = reword(said)
+        for key in ("theme", "air"):
+            words = known[key][scene[key]]
+            if any(w in said.lower() for w in words):  # plain air need not be named
+                total, right = total + 1, right + any(w in text.lower() for w in taught(words))
+    assert total > 60 and right / total > 0.9
 
 
 def test_captions_of_the_kind_that_was_taught_stay_as_they_are(drive):

@@ -19,7 +19,7 @@ from torch import Tensor
 from worldsim import captions
 from worldsim.envs import doom_captions
 from worldsim.text import MAX_TOKENS, TextEncoder
-from worldsim.wordings import SYNONYMS, taught
+from worldsim.wordings import DOOM_SYNONYMS, SYNONYMS, taught
 
 ALIKE = 0.65  # cosine from which two wordings say the same
 LONGER = 0.05  # what each further word is worth: "a dense, cold mist" rather than its "mist"
@@ -27,14 +27,20 @@ LONGEST = 6  # words of a wording that is looked for
 LEADS = "in|at|by|through|amid|under|on|as|around|after|along|across|into|during|with|over"
 STOPS = f"{LEADS}|full|without"  # where a wording may begin, and none goes on
 DENIALS = "no|not|nobody|none|without|nothing|never|hardly"
-ARTICLES = "a|an|the|and|of|to|is|it"
+ARTICLE = "a|an|the"
+ARTICLES = f"{ARTICLE}|and|of|to|is|it"
 BESIDE = (  # what captions say beside the attributes, or fits two of them: nothing to reword
     "a red car", "the small red car", "red car", "car", "the car drives along", "the road",
     "driving through", "rolls down the road", "takes a left bend", "curves to the right",
     "drives off-road", "the camera follows", "another car is close by", "brakes", "the player",
     "in summer", "in spring", "a forest", "forest", "woods", "a forest road", "under the open sky",
+    "mossy", "a room", "in a room", "a large room", "the walls", "from wall to wall", "the gun",
+    "the view", "monsters", "enemies", "a monster", "foes",
 )  # fmt: skip
-TAUGHT = {"worldsim/Drive-v0": (captions, SYNONYMS), "worldsim/Doom-v0": (doom_captions, {})}
+TAUGHT = {
+    "worldsim/Drive-v0": (captions, SYNONYMS),
+    "worldsim/Doom-v0": (doom_captions, DOOM_SYNONYMS),
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class Rewording:
                 wording = self._as_taught(near, alike[i])
                 if not re.match(rf"({LEADS})\b", wording):  # the sentence keeps its preposition
                     start += re.match(rf"(({LEADS}) )?", spans[i][0]).end()
+                if re.match(rf"({ARTICLE}|{LEADS}) ", wording):  # and no article twice, or alone
+                    start = re.search(rf"(\b({ARTICLE}) )?$", prompt[:start], re.I).start()
                 swaps.append((start, end, wording))
         for start, end, wording in sorted(swaps, reverse=True):
             prompt = prompt[:start] + wording + prompt[end:]

@@ -70,6 +70,88 @@ SYNONYMS = {
 }  # fmt: skip
 """What else people say of driving scenes; a prompt in these words is read in taught ones."""
 
+DOOM_SYNONYMS = {
+    "theme": {
+        "brick hall": (
+            "bricks", "brick walls", "a brick room", "a brick building", "a hall of red stone",
+            "masonry",
+        ),
+        "dark cave": (
+            "cave", "caverns", "a mine", "a tunnel in the rock", "rocks underground", "a den",
+        ),
+        "lava hell": (
+            "hell", "lava", "a volcano", "fire and brimstone", "magma", "a sea of fire",
+            "flames everywhere", "a burning pit", "the underworld",
+        ),
+        "blue tech base": (
+            "a laboratory", "a sci-fi lab", "a spaceship", "a moon base", "a research station",
+            "blue computer rooms", "a high-tech complex",
+        ),
+        "toxic sewer": (
+            "sewers", "sewage", "slime", "acid pools", "poisonous water", "a drain full of acid",
+            "toxic waste", "radioactive sludge",
+        ),
+        "marble temple outdoors": (
+            "a temple", "marble", "an outdoor shrine", "ruins under the sky", "a stone garden",
+            "a courtyard", "outside between columns",
+        ),
+        "foggy wooden house": (
+            "a log cabin", "a wooden hut", "a house of planks", "wooden rooms", "a barn",
+            "a haunted house of wood",
+        ),
+        "red metal corridor": (
+            "iron hallways", "a metal hallway", "rusty corridors", "steel and rust",
+            "a red factory", "a red passage of steel",
+        ),
+    },
+    "monster": {
+        "none": ("nothing alive", "alone", "no monsters at all", "no foes", "no one here"),
+        "imp": ("imp", "small brown devils", "spiky brown monsters", "monsters with fireballs"),
+        "demon": ("demon", "pink monsters", "pink beasts", "pinkies"),
+        "cacodemon": ("cacodemon", "flying monsters", "floating heads", "red flying balls"),
+        "baron": ("baron", "horned giants", "goat-legged giants"),
+        "mancubus": ("mancubus", "obese monsters", "fat monsters with guns"),
+        "zombie": ("zombie", "the undead", "dead soldiers", "soldiers", "men with rifles"),
+    },
+    "scenario": {
+        "take_cover": (
+            "being shot at", "under fire", "dodging bullets", "hiding from shots",
+            "avoiding fireballs", "dodging projectiles", "shots from across the room",
+        ),
+        "my_way_home": (
+            "exploring", "finding the exit", "lost in a maze", "a labyrinth", "searching the rooms",
+            "going from room to room", "corridors and rooms",
+        ),
+        "health_gathering": (
+            "collecting health packs", "first aid kits", "picking up health",
+            "staying alive with medikits", "looking for medikits",
+        ),
+        "defend_the_center": (
+            "surrounded", "a last stand", "enemies from every direction", "attacked from all sides",
+            "standing in the middle", "surrounded by enemies", "monsters close in from everywhere",
+        ),
+    },
+    "air": {
+        "plain": (
+            "in bright light", "well lit", "in good light", "with a clear view", "in white light",
+            "with the lights on", "in clear air",
+        ),
+        "fog": (
+            "in mist", "in smoke", "full of smoke", "in a grey haze", "in dense fog",
+            "poor visibility",
+        ),
+        "darkness": (
+            "dark", "in the dark", "pitch black", "dimly lit", "barely lit", "with little light",
+            "without light", "with almost no light", "in gloom", "poorly lit", "a power cut",
+        ),
+        "red alarm": (
+            "with red lights", "in red light", "with sirens on", "under emergency lights",
+            "in glowing red light", "red lamps flash",
+        ),
+    },
+}  # fmt: skip
+"""The same of Doom's scenes."""
+
 
 def taught(options: Sequence[str]) -> list[str]:
     """Return the wordings that captions use; every fifth is kept for tests."""
