@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from worldsim.wordings import pick
+from worldsim.wordings import ASKED, pick
 
 WORDS = {
     "theme": {
@@ -252,7 +252,8 @@ def _wordings() -> list[tuple[re.Pattern, str, str]]:
     ]
     named.sort(key=lambda one: -len(one[0]))
     whole = [(re.escape(wording), key, value) for wording, key, value in named]
-    return [(re.compile(rf"\b({word})\b"), key, value) for word, key, value in (*whole, *ALIASES)]
+    every = (*whole, *ALIASES)
+    return [(re.compile(rf"{ASKED}({word})\b"), key, value) for word, key, value in every]
 
 
 def complete(named: dict[str, str]) -> dict[str, str]:

@@ -221,3 +221,16 @@ def _shape(text):
     verbs = "drives straight on|drives along|rolls down the road|cruises"
     text = re.sub(verbs, "#", re.sub("(a|the|a small) red car", "car", text, flags=re.I))
     return text.removesuffix(".").removesuffix(", *")
+
+
+@pytest.mark.parametrize(
+    "prompt, asked",
+    [
+        ("a desert road, no rain", {"biome": "desert"}),
+        ("a city, but not at night", {"biome": "city"}),
+        ("a road without fog in the rain", {"weather": "rain"}),
+        ("no other cars in the city", {"biome": "city", "traffic": "empty"}),
+    ],
+)
+def test_what_a_prompt_denies_is_not_asked_for(prompt, asked):
+    assert attributes(prompt) == asked

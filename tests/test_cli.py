@@ -122,10 +122,26 @@ def test_show_prints_settings_that_can_be_read_back(capsys):
         (["train", "data=x", "stage=tokenizer", "model.dynamics.dim=1.5"], "must be whole number"),
         (["train", "data=x", "stage=tokenizer", "wandb=off"], "did you mean `wandb.mode`?"),
         (["generate", "task=text"], "task=text needs `prompt`"),
+        (["generate", "prompt=a", "video=b.mp4"], "`video` is for task=extend or infill or edit"),
+        (["play", "keys=nowhere.json"], "`keys` must be a JSON file"),
     ],
 )
 def test_wrong_words_are_refused_in_one_line_with_a_way_out(words, said, capsys):
     assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert said in one_line(err) and not out
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["play", "world=CartPole-v1"], "play the env itself with env=CartPole-v1"),
+        (["play", "world=nope", "web=true"], "`world` must be a shipped world"),
+        (["evaluate", "world=nope", "data=nowhere"], "`world` must be a shipped world"),
+    ],
+)
+def test_a_world_that_is_not_there_is_missed_first(words, said, capsys):
+    assert main(words) == 1
     out, err = capsys.readouterr()
     assert said in one_line(err) and not out
 
@@ -232,6 +248,8 @@ def test_text_is_taken_letter_by_letter(key, text):
         ("wet=true", "wet", True),
         ("kwargs={a: 1}", "kwargs", {"a": 1}),
         ("kwargs.scene.biome=desert", "kwargs", {"scene": {"biome": "desert"}}),
+        ("kwargs.prompt=a city, at (night)", "kwargs", {"prompt": "a city, at (night)"}),
+        ("kwargs.size=[64,96]", "kwargs", {"size": [64, 96]}),
     ],
 )
 def test_word_becomes_a_value_of_the_key_s_type(word, key, value):

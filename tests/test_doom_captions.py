@@ -91,3 +91,7 @@ def test_prompts_are_put_into_the_style_of_doom():
                     assert attributes(expand_prompt(wording)).get(key) == value, wording
     drive = expand_prompt("a snowy forest road in fog")
     assert {"theme", "monster"}.isdisjoint(attributes(drive))
+
+
+def test_what_a_doom_prompt_denies_is_not_asked_for():
+    assert attributes("a sewer without imps, no fog") == {"theme": "toxic sewer"}

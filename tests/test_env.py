@@ -1,6 +1,9 @@
 """Worlds as Gymnasium environments: what a user of `gym.make` can rely on."""
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +91,20 @@ def test_make_gives_an_env_whose_spec_is_json(path):
     assert_frames(film(env, ACTIONS[:2]), film(again, ACTIONS[:2]), 0)
     assert env.observation_space == spaces.Box(0, 255, (32, 48, 3), np.uint8)
     assert env.metadata["render_fps"] == 10 and isinstance(env.metadata["render_fps"], int)
+
+
+def test_worlds_run_in_processes_that_are_forked(path):
+    """They waited for OpenMP's threads, which stay behind, for ever."""
+    script = f"""
+import gymnasium, torch
+torch.ones(4_000_000).add_(1)  # OpenMP's threads are there
+envs = gymnasium.make_vec({ID!r}, 2, vectorization_mode="async", world={str(path)!r})
+envs.reset(seed=0)
+envs.step(envs.action_space.sample())
+envs.close()
+"""
+    two = os.environ | {"OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", script], env=two, timeout=300, check=True)
 
 
 def test_make_vec_gives_one_batched_env_that_keeps_the_episode_limit(path):

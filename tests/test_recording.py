@@ -5,6 +5,7 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -13,6 +14,7 @@ from gymnasium import spaces
 
 from worldsim.cli import main
 from worldsim.data import DatasetWriter, open_dataset
+from worldsim.filmed import open_env
 from worldsim.recording import record
 
 
@@ -281,6 +283,21 @@ def test_only_keys_whose_actions_the_env_takes_are_kept():
 
     settings = {"policy": "random", "episodes": 1, "max_steps": 2, "progress": False}
     assert record(lambda: Choice(Dot()), **settings).info.keys == []
+
+
+def test_a_recording_remembers_how_its_env_is_made(tmp_path, monkeypatch):
+    """A class of one's own that is called CartPole was taken for Gymnasium's."""
+    (tmp_path / "odd.py").write_text(
+        "from test_recording import Dot\n\n\nclass CartPole(Dot):\n    pass\n\n\n"
+        "def make(size=1):\n    return CartPole()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {"episodes": 1, "max_steps": 3, "progress": False}
+    assert record("odd:make", **settings).info.env_id == "odd:make"
+    info = record(partial(open_env, "odd:make", size=2), **settings).info
+    assert (info.env_id, info.env_kwargs) == ("odd:make", {"size": 2})
+    assert record(Dot(), **settings).info.env_id == ""
+    assert record("worldsim:worldsim/Drive-v0", **settings).info.env_id == "worldsim/Drive-v0"
 
 
 def test_workers_make_a_functions_env_with_its_arguments(tmp_path):

@@ -1,5 +1,7 @@
 """Prompts in words of their own are read in taught ones; all others stay as they are."""
 
+import copy
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -82,11 +84,21 @@ def test_captions_of_the_kind_that_was_taught_stay_as_they_are(drive):
         ("two dragons over a lake", ("two dragons over a lake",)),
         ("a forest road at night", ("a forest road at night",)),  # of which of them, nobody said
         ("no sun", ("no sun",)),
+        ("a desert road without snow", ("a desert road without snow",)),
         ("", ("",)),
     ],
 )
 def test_prompts_of_people(drive, prompt, wanted):
     assert all(word in drive(prompt) for word in wanted), drive(prompt)
+
+
+def test_a_world_that_has_read_a_prompt_can_be_copied(encoder):
+    """It held a module: futures in the viewer and `pickle` failed from its first prompt on."""
+    world = make_tiny_world()
+    world.cfg, world.encoder = replace(world.cfg, env_id="worldsim/Drive-v0"), encoder
+    said = world.reworded("the sahara at midnight")
+    assert copy.deepcopy(world).reworded("the sahara at midnight") == said
+    assert pickle.loads(pickle.dumps(world)).reworded("the sahara at midnight") == said
 
 
 def test_other_worlds_read_prompts_as_they_are(encoder):

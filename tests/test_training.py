@@ -441,6 +441,16 @@ def test_captions_without_an_encoder_are_refused_before_work_starts(trained, tmp
     assert not (tmp_path / "x").exists()
 
 
+def test_frames_that_the_dynamics_will_not_take_are_refused_before_the_tokenizer(tmp_path):
+    rng, frames = np.random.default_rng(0), (4, 24, 16, 3)
+    episodes = [Episode(rng.integers(0, 256, frames, np.uint8), np.zeros((3, 1), np.float32))] * 2
+    info = replace(toy_data().info, frame_size=(24, 16))
+    with pytest.raises(ValueError, match="multiples of 16, got 16x24"):
+        worldsim.train_tokenizer(
+            worldsim.MemoryDataset(info, episodes), tmp_path, model="small", steps=1, minutes=0
+        )
+
+
 def test_a_world_that_grows_deeper_imagines_at_first_what_it_did(trained, tmp_path):
     small = worldsim.load(trained / "dyn/world", dtype=torch.float32)
     cfg = small.dynamics.cfg

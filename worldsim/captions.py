@@ -15,7 +15,7 @@ import re
 import numpy as np
 
 from worldsim.envs import doom_captions
-from worldsim.wordings import pick
+from worldsim.wordings import ASKED, pick
 
 LENGTHS = ("short", "sentence", "paragraph")
 
@@ -181,7 +181,7 @@ def attributes(prompt: str) -> dict[str, str]:
         text, times = pattern.subn(" ", text)
         if times:
             found.setdefault(key, value)
-    words = set(re.findall("[a-z]+", text))
+    words = set(re.findall(rf"{ASKED}[a-z]+", text))
     for word, key, value in _HINTS:
         if word in words and key not in found:
             found[key] = value
@@ -202,7 +202,7 @@ def _wordings() -> list[tuple[re.Pattern, str, str]]:
             for wording in (*phrases, *plain, *ADJECTIVES.get(key, {}).get(value, ())):
                 named.append((re.sub("^(a|an|the) ", "", wording), key, value))
     named.sort(key=lambda one: -len(one[0]))
-    return [(re.compile(rf"\b{re.escape(word)}\b"), key, value) for word, key, value in named]
+    return [(re.compile(rf"{ASKED}{re.escape(word)}\b"), key, value) for word, key, value in named]
 
 
 _AHEAD = "ahead the land changes to "

@@ -60,7 +60,7 @@ def _run(name: str, words: list[str], flags: set[str]) -> int:
             print(OmegaConf.to_yaml(compose_raw(command.schema, words, stem)), end="")
             return 0
         cfg = compose_config(command.schema, words, stem)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         return _complain(name, error, flags, status=2)
     try:
         return command.run(cfg) or 0

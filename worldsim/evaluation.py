@@ -76,9 +76,9 @@ def evaluate(
     extras = _extras(cfg)
     if out:
         check_folder(out)
+    asked, folder = world, None if isinstance(world, World) else find_world(world)
     data, probe_data = _open(data), _open(cfg.probe_data) if cfg.probe_data else None
     _check_lengths(data, cfg)
-    asked, folder = world, None if isinstance(world, World) else find_world(world)
     if cfg.keep and folder is None:
         raise ValueError("`keep` writes into a world's folder, got a `World`; pass its folder")
     world = as_world(folder or world, cfg.device)

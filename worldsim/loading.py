@@ -101,7 +101,7 @@ def find_world(name: str | Path) -> Path:
     rule = f"`world` must be a shipped world ({shipped}), a folder or a Hub id, got {str(name)!r}"
     parts = str(name).split("/")
     if len(parts) != 2 or not all(parts) or Path(parts[0]).is_dir():  # no id of the Hub
-        raise FileNotFoundError(f"{rule}; train one with `worldsim train`")
+        raise FileNotFoundError(f"{rule}; train one with `worldsim train`{_or_play(str(name))}")
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -111,9 +111,19 @@ def find_world(name: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(name)))
     except Exception as error:  # whatever the network and the Hub come up with
+        said = str(error).partition("\n")[0]
         raise FileNotFoundError(
-            f"{rule}, which is no folder, and the Hub said: {error}; check the name and the network"
+            f"{rule}, which is no folder, and the Hub said: {said}; check the name and the network"
+            f"{_or_play(str(name))}"
         ) from error
+
+
+def _or_play(name: str) -> str:
+    """Say what to do with the name of an env where a world's was wanted."""
+    import gymnasium
+
+    is_env = name in gymnasium.registry or name.startswith("ALE/")
+    return f", or play the env itself with env={name}" if is_env else ""
 
 
 def read_config(path: Path) -> WorldConfig:

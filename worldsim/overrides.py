@@ -125,7 +125,8 @@ def _override(word: str, keys: dict[str, Key]) -> str:
     if name not in keys:
         holder = next((k for k in keys if name.startswith(f"{k}.") and _is_dict(keys[k])), None)
         if holder:
-            return f"+{word}"
+            odd = re.search(r"[,(){}'\"=:]", value) and value[:1] not in ("[", "{", "'", '"')
+            return f"+{name}={_quote(value) if odd else value}"
         if group_options(name):
             return word
         raise ValueError(_unknown(name, list(keys)))

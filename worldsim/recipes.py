@@ -109,12 +109,14 @@ def train_tokenizer(
         KeyboardInterrupt: After Ctrl-C, once a checkpoint is saved.
     """
     out, device, data = Path(out), choose_device(device), opened(data)
-    cfg = (model_config(model) if isinstance(model, str) else model).tokenizer
+    arch = model_config(model) if isinstance(model, str) else model
+    cfg = arch.tokenizer
     started = load_tokenizer(init) if init else None
     cfg = going_on(cfg, started.cfg) if started else cfg
     train = _budget(train, overrides, "tokenizer")
     train_on, held_out = hold_out(data, test)
-    sets = with_more(train_on, held_out, more, Tokenizer(cfg))
+    patch = 1 if started else arch.dynamics.patch  # of the dynamics that are to come
+    sets = with_more(train_on, held_out, more, Tokenizer(cfg), patch)
     films = [_Film.of(part) for part in sets]
     seen = _Film.of(held_out).frames
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)

@@ -86,7 +86,7 @@ def record(
     try:
         acting = find_policy(policy, probe)
         chooser(probe, acting, seed)  # refuses a policy that does not fit this env
-        info = describe(probe, policy, seed, max_steps, quality)
+        info = _by_name(env, describe(probe, policy, seed, max_steps, quality))
         job, here = _Job(make, policy, seed, max_steps), Scene(probe, acting)
         if out is None:
             todo = list(range(episodes))
@@ -215,6 +215,16 @@ def _run(
             bar.set_postfix(frames=frames, refresh=False)
             bar.update()
             yield index, result
+
+
+def _by_name(env: str | Env | Callable[[], Env], info: DatasetInfo) -> DatasetInfo:
+    """Remember how the env is made again, where its spec does not say all of that."""
+    made = isinstance(env, partial) and env.func is open_env
+    name, kwargs = (env.args[0], env.keywords) if made else (env, {})
+    if not isinstance(name, str) or name.partition(":")[0] in (name, "worldsim"):
+        return info
+    kwargs = kwargs if names_function(name) else info.env_kwargs
+    return replace(info, env_id=name, env_kwargs=kwargs)
 
 
 def _open_env(env: str | Env | Callable[[], Env]) -> tuple[Env, Callable[[], Env] | None]:

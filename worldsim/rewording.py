@@ -12,6 +12,7 @@ References:
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from worldsim.text import MAX_TOKENS, TextEncoder
 from worldsim.wordings import DOOM_SYNONYMS, SYNONYMS, taught
 
 ALIKE = 0.65  # cosine from which two wordings say the same
+DENIED = 0.69  # the same where both deny something, which makes them alike
 LONGER = 0.05  # what each further word is worth: "a dense, cold mist" rather than its "mist"
 LONGEST = 6  # words of a wording that is looked for
 LEADS = "in|at|by|through|amid|under|on|as|around|after|along|across|into|during|with|over"
@@ -60,7 +62,8 @@ class Rewording:
     """
 
     def __init__(self, env_id: str, encoder: TextEncoder) -> None:
-        self.simulator, others = TAUGHT.get(env_id.rpartition(":")[2], (None, {}))
+        self.name = env_id.rpartition(":")[2]
+        _, others = TAUGHT.get(self.name, (None, {}))
         words = self.simulator.WORDS if self.simulator else {}
         self.encoder = encoder
         self.wordings = [_Wording(text, taught=False) for text in BESIDE]
@@ -71,6 +74,11 @@ class Rewording:
                 self.wordings += [_Wording(text, key, value, taught=False) for text in more]
         self._denies = torch.tensor([_denies(one.text) for one in self.wordings])
         self._meanings: Tensor | None = None
+
+    @property
+    def simulator(self) -> ModuleType | None:
+        """What knows the simulator's captions; a module, which no world could be copied with."""
+        return TAUGHT.get(self.name, (None, {}))[0]
 
     def __call__(self, prompt: str) -> str:
         """Return the prompt with what it names in other words in those that were taught."""
@@ -86,6 +94,7 @@ class Rewording:
         alike = self.encoder.sentences([span[0] for span in spans]) @ self._meanings.T
         denies = torch.tensor([_denies(span[0]) for span in spans])
         alike[denies[:, None] != self._denies] = -1.0  # an encoder hardly hears a "no"
+        alike[denies] = torch.where(alike[denies] < DENIED, -1.0, alike[denies])
         best, which = alike.max(1)
         best = best + LONGER * torch.tensor([span[0].count(" ") for span in spans])
         swaps: list[tuple[int, int, str]] = []

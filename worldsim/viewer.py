@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from worldsim.filmed import open_env
 from worldsim.limits import check_least
-from worldsim.loading import name_of
+from worldsim.loading import find_world, name_of
 from worldsim.viewing.controls import read_keys
 from worldsim.viewing.film import PIXELS, Film
 from worldsim.viewing.session import Session
@@ -147,15 +147,26 @@ def play(
 
     Returns:
         The films that were written.
+
+    Raises:
+        TypeError: If `what` is none of these.
+        ValueError: If settings make no sense, or do not fit what is played.
     """
     cfg = replace(cfg or PlayConfig(), **overrides)
     if isinstance(what, str | Path):
         cfg = replace(cfg, world=str(what))
     elif isinstance(what, gymnasium.Env):
         cfg = replace(cfg, env=what.spec.id if what.spec else type(what.unwrapped).__name__)
-    elif what is not None:
+    elif hasattr(what, "cfg"):
         cfg = replace(cfg, world=what.cfg.name)
+    elif what is not None:
+        raise TypeError(
+            f"what is played is a world, its name or folder, or a gymnasium.Env, got {what!r}; "
+            "make the env first, or record a batch and play it back with `replay`"
+        )
     source = None if isinstance(what, str | Path) else what
+    if source is None and not (cfg.env or cfg.replay):
+        find_world(cfg.world)  # before a port or a window is opened
     keys = read_keys(cfg.keys)
 
     def open_session() -> Session:

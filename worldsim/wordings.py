@@ -152,6 +152,10 @@ DOOM_SYNONYMS = {
 }  # fmt: skip
 """The same of Doom's scenes."""
 
+DENIALS = ("no", "not", "not at", "not in", "without", "without any", "without the")
+ASKED = "".join(rf"(?<!\b{word} )" for word in DENIALS) + r"\b"
+"""What stands in a pattern before a word that a prompt is to ask for, not to deny."""
+
 
 def taught(options: Sequence[str]) -> list[str]:
     """Return the wordings that captions use; every fifth is kept for tests."""

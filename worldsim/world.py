@@ -11,10 +11,11 @@ On disk it is
 """
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import renewed, write_tensors
 from worldsim.spaces import flatten_action, scale_actions, space_from_json, unflatten_action
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
+
+if hasattr(os, "register_at_fork"):  # OpenMP's threads stay behind, and the child waits for them
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 # 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike;
 # up to 4: latent cells of 8x8 pixels; up to 5: one painter, one condition

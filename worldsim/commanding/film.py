@@ -59,9 +59,17 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ValueError(f"`task` must be one of {', '.join(TASKS)}, got {self.task!r}")
-        for name in TASKS[self.task][0]:
+        needed, read, _ = TASKS[self.task]
+        for name in needed:
             if not getattr(self, name):
                 raise ValueError(f"task={self.task} needs `{name}`, got nothing; add {name}=...")
+        for name in ("image", "video", "before", "hide", "nothing"):
+            if getattr(self, name) and name not in (*needed, *read):
+                takers = [task for task, (a, b, _) in TASKS.items() if name in (*a, *b)]
+                raise ValueError(
+                    f"`{name}` is for task={' or '.join(takers)}, got {name}={getattr(self, name)} "
+                    f"with task={self.task}; leave it out, or set `task`"
+                )
         if Path(self.out).suffix not in (".mp4", ".gif"):
             raise ValueError(f"`out` must end in .mp4 or .gif, got {self.out!r}")
         check_least(self, frames=1, before=0, after=0)
@@ -118,7 +126,7 @@ def generate(cfg: GenerateConfig) -> None:
         "progress": True,
     }
     Path(cfg.out).parent.mkdir(parents=True, exist_ok=True)
-    frames = TASKS[cfg.task][1](world, cfg, source, look)
+    frames = TASKS[cfg.task][2](world, cfg, source, look)
     write = write_gif if cfg.out.endswith(".gif") else write_video
     write(cfg.out, frames, world.cfg.fps)
     print(f"{cfg.out}: {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}")
@@ -135,31 +143,37 @@ def _from_words(world: "World", cfg: GenerateConfig, look: dict[str, Any]) -> np
     )
 
 
-# what each task cannot do without, and how it is done: world, config, given frames, `Look`
+# what each task cannot do without, what else it alone reads, and how it is done: world, config,
+# given frames, `Look`
 TASKS = {
     "text": (
         ("prompt",),
+        ("nothing",),
         lambda world, cfg, _, look: _from_words(world, cfg, look),
     ),
     "image": (
         ("image",),
+        (),
         lambda world, cfg, given, look: worldsim.image_to_video(
             world, given, cfg.prompt, frames=cfg.frames, **look
         ),
     ),
     "extend": (
         ("video",),
+        ("before",),
         lambda world, cfg, given, look: worldsim.extend(
             world, given, before=cfg.before, after=cfg.after, prompt=cfg.prompt, **look
         ),
     ),
     "infill": (
         ("video", "hide"),
+        (),
         lambda world, cfg, given, look: worldsim.infill(
             world, given, cfg.known(len(given)), prompt=cfg.prompt, **look
         ),
     ),
     "loop": (
+        (),
         (),
         lambda world, cfg, _, look: worldsim.loop(
             world, cfg.prompt, frames=cfg.frames, size=cfg.frame_size, **look
@@ -167,6 +181,7 @@ TASKS = {
     ),
     "edit": (
         ("video", "prompt"),
+        (),
         lambda world, cfg, given, look: worldsim.edit(
             world, given, cfg.prompt, strength=cfg.strength, **look
         ),

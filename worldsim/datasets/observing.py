@@ -84,7 +84,7 @@ def describe_env(
         fps=fps,
         frame_size=frame_size,
         action_space=env.action_space,
-        env_id=env.spec.id if env.spec else type(env.unwrapped).__name__,
+        env_id=env.spec.id if env.spec else "",
         keys=name_bindings(own_bindings(env)),
         env_kwargs={key: value for key, value in kwargs.items() if key != "render_mode"},
         recording=recording,

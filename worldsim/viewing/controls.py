@@ -91,10 +91,13 @@ def read_keys(text: str | None) -> Keys:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        TypeError: If it is no text.
         ValueError: If it is no such JSON, or names a key that there is not.
     """
     if not text:
         return Keys()
+    if not isinstance(text, str):
+        raise TypeError(f"`keys` must be JSON or the path of a file of it, got {text!r}")
     if not text.lstrip().startswith("{"):
         if not Path(text).is_file():
             raise FileNotFoundError(

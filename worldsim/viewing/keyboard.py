@@ -63,7 +63,10 @@ def read_action(names: Sequence[str], data: Any, env: gymnasium.Env) -> Any:
     """Check an action that a player wrote down for some keys."""
     space = env.action_space
     is_array = isinstance(space, spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete)
-    action = np.asarray(data, space.dtype) if is_array else data
+    try:
+        action = np.asarray(data, space.dtype) if is_array else data
+    except (ValueError, TypeError):  # words, parts of unequal length
+        action = None
     if not space.contains(action):
         raise ValueError(
             f"a key must stand for an action of {space}, got {data!r} for {'+'.join(names)}; "
