@@ -258,8 +258,9 @@ def _wordings() -> list[tuple[re.Pattern, str, str]]:
 
 def complete(named: dict[str, str]) -> dict[str, str]:
     """Fill with what is likely what a prompt does not name."""
-    likely = {"scenario": "my_way_home", "theme": "brick hall", "monster": "none", "air": "plain"}
-    return {"simulator": "doom"} | likely | named
+    return {"simulator": "doom"} | LIKELY | named
 
 
+PLAIN = {"air": "plain"}  # where a prompt says nothing
+LIKELY = {"scenario": "my_way_home", "theme": "brick hall", "monster": "none"} | PLAIN
 _WORDINGS = _wordings()

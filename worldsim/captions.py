@@ -205,6 +205,8 @@ def _wordings() -> list[tuple[re.Pattern, str, str]]:
     return [(re.compile(rf"{ASKED}{re.escape(word)}\b"), key, value) for word, key, value in named]
 
 
+PLAIN = {"time": "day", "weather": "clear"}  # where a prompt says nothing
+LIKELY = {"biome": "green countryside", "traffic": "light"} | PLAIN
 _AHEAD = "ahead the land changes to "
 _WORDINGS = _wordings()
 _HINTS = (
@@ -241,9 +243,8 @@ def expand_prompt(prompt: str, rng: np.random.Generator | None = None) -> str:
         return caption(doom_captions.complete(in_doom), {}, rng, "sentence")
     if not named:
         return prompt
-    likely = {"biome": "green countryside", "time": "day", "weather": "clear", "traffic": "light"}
     for _ in range(20):  # a sentence may leave out the traffic
-        text = caption(likely | named, {}, rng, "sentence")
+        text = caption(LIKELY | named, {}, rng, "sentence")
         if named.items() <= attributes(text).items():
             break
     return text

@@ -110,7 +110,7 @@ COMMANDS = {
         "let an agent learn in a world, then judge it there and in the real env",
         "worldsim.commanding.agents:AgentConfig",
         "worldsim.commanding.agents:agent",
-        "world=drive minutes=30",
+        "world=worlds/ball minutes=10",
     ),
     "bench": Command(
         "time each part of a world on this machine",

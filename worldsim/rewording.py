@@ -24,6 +24,7 @@ from worldsim.wordings import DOOM_SYNONYMS, SYNONYMS, taught
 
 ALIKE = 0.65  # cosine from which two wordings say the same
 DENIED = 0.69  # the same where both deny something, which makes them alike
+UNASKED = 0.003  # what it counts for if a start is as usual where a prompt says nothing
 LONGER = 0.05  # what each further word is worth: "a dense, cold mist" rather than its "mist"
 LONGEST = 6  # words of a wording that is looked for
 LEADS = "in|at|by|through|amid|under|on|as|around|after|along|across|into|during|with|over"
@@ -119,14 +120,19 @@ class Rewording:
         """Return how much each caption names of what a prompt does: the place counts for most.
 
         Each attribute counts for more than all after it, in the order of the simulator's `WORDS`; a
-        whole agreement is below 2. What is beside these attributes counts for nothing.
+        whole agreement is below 2. Where nobody asked for rain or an alarm, none is better by a
+        little. What is beside these attributes counts for nothing.
         """
         if self.simulator is None:
             return [0.0] * len(captions)
         asked = self.simulator.attributes(prompt)
         weights = {key: 2.0**-i for i, key in enumerate(self.simulator.WORDS) if key in asked}
-        told = [self.simulator.attributes(caption).items() for caption in captions]
-        return [sum(w for key, w in weights.items() if (key, asked[key]) in said) for said in told]
+        wanted = self.simulator.PLAIN | asked
+        told = [self.simulator.PLAIN | self.simulator.attributes(caption) for caption in captions]
+        return [
+            sum(weights.get(k, UNASKED) for k, value in wanted.items() if said.get(k) == value)
+            for said in told
+        ]
 
     def _as_taught(self, near: _Wording, alike: Tensor) -> str:
         """Return the nearest of the wordings in which the same was taught."""
