@@ -12,7 +12,7 @@ from conftest import make_tiny_world
 
 import worldsim.text
 from worldsim.captions import EXAMPLE_PROMPTS
-from worldsim.text import DIM, MAX_TOKENS, PACKAGE, TextEncoder, find_weights
+from worldsim.text import MAX_TOKENS, PACKAGE, TextEncoder, find_weights
 from worldsim.world import Starts
 
 
@@ -51,7 +51,7 @@ def fake_package(monkeypatch, tmp_path):
 def test_embeddings_have_one_row_per_token(encoder):
     """Begin and end of a text are tokens too."""
     short, long, empty = encoder.encode(["a desert road", "cactuses " * 200, ""])
-    assert [short.shape, long.shape, empty.shape] == [(5, DIM), (MAX_TOKENS, DIM), (2, DIM)]
+    assert [short.shape, long.shape, empty.shape] == [(5, 384), (MAX_TOKENS, 384), (2, 384)]
     assert short.dtype == torch.float16
     assert encoder.encode([]) == []
 
@@ -97,7 +97,7 @@ def test_what_means_the_same_lies_near(encoder):
 
 def test_embeddings_can_be_trained_on(encoder):
     """They were inference tensors once, which a projection's backward pass refuses."""
-    weight = torch.ones(3, DIM, dtype=torch.float16, requires_grad=True)
+    weight = torch.ones(3, 384, dtype=torch.float16, requires_grad=True)
     (encoder.encode(["a desert road"])[0] @ weight.T).sum().backward()
     assert weight.grad.isfinite().all()
 

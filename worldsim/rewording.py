@@ -23,13 +23,13 @@ from worldsim.text import MAX_TOKENS, TextEncoder
 from worldsim.wordings import DOOM_SYNONYMS, SYNONYMS, taught
 
 ALIKE = 0.65  # cosine from which two wordings say the same
-DENIED = 0.69  # the same where both deny something, which makes them alike
+DENIED = 0.63  # the same where both deny something, which makes them alike
 UNASKED = 0.003  # what it counts for if a start is as usual where a prompt says nothing
 LONGER = 0.05  # what each further word is worth: "a dense, cold mist" rather than its "mist"
 LONGEST = 6  # words of a wording that is looked for
 LEADS = "in|at|by|through|amid|under|on|as|around|after|along|across|into|during|with|over"
 STOPS = f"{LEADS}|full|without"  # where a wording may begin, and none goes on
-DENIALS = "no|not|nobody|none|without|nothing|never|hardly"
+DENIALS = "no|not|nobody|none|without|nothing|never"
 ARTICLE = "a|an|the"
 ARTICLES = f"{ARTICLE}|and|of|to|is|it"
 BESIDE = (  # what captions say beside the attributes, or fits two of them: nothing to reword
