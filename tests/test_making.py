@@ -125,7 +125,7 @@ def test_training_leaves_time_to_judge_what_it_has_made(tmp_path):
     """On a slow machine a make of 30 minutes took 33."""
     notes = Notes(making.MakeConfig(env="Lamp", out=str(tmp_path / "lamp"), minutes=30))
     notes.data["spent"] = {"recording": 60.0, "tokenizer": 240.0}
-    with notes.bar(False), notes.stage("dynamics", beside=5.0) as (minutes, _):
+    with notes.bar(False), notes.stage("dynamics", beside=lambda: 5.0) as (minutes, _):
         assert minutes == 20
     with notes.bar(False), notes.stage("evaluating") as (minutes, _):
         assert 24 < minutes <= 25  # what is left, for the bar alone

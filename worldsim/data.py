@@ -85,9 +85,7 @@ class DiskDataset:
             **per_action,
             captions=tuple(self.folder.tasks[task] for task in tasks),
             caption_index=caption_index,
-            state={key: columns[f"state.{key}"].copy() for key in self.state_keys},
-            scene=json.loads(row.get("scene") or "{}"),
-            seed=row.get("seed"),
+            **self.folder.truth(index),
         )
 
     @property

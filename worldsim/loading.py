@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import gymnasium
 import torch
 
 from worldsim.dynamics import Dynamics
@@ -120,8 +121,6 @@ def find_world(name: str | Path) -> Path:
 
 def _or_play(name: str) -> str:
     """Say what to do with the name of an env where a world's was wanted."""
-    import gymnasium
-
     is_env = name in gymnasium.registry or name.startswith("ALE/")
     return f", or play the env itself with env={name}" if is_env else ""
 

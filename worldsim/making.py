@@ -11,6 +11,7 @@ not done again, so an interrupted `make` goes on where it stopped.
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,7 @@ def train(
                 data, tokenizer, minutes=minutes, motion=MOTION, progress=show, **shared
             )
     if not (dynamics / "world/config.json").exists():
-        beside = overhead([data, *more], tokenizer, shared["model"], device)
+        beside = partial(overhead, [data, *more], tokenizer, shared["model"], device)
         with notes.stage("dynamics", beside) as (minutes, show):
             train_dynamics(
                 data, tokenizer, dynamics, minutes=minutes, progress=show, objective=OBJECTIVE,
@@ -230,15 +231,8 @@ def overhead(data: list[DiskDataset], tokenizer: Path, model: ModelConfig, devic
     world = assemble(data[0], *played(eyes, Dynamics(arch).to(device)), name="untrained")
     rollout = Rollout(world, CLIPS)
     films = torch.zeros(CLIPS, *world.cfg.frame_size, 3, dtype=torch.uint8, device=device)
-    actions = torch.zeros_like(rollout.action)
-
-    def step() -> None:
-        rollout.step(actions)
-        rollout.frames()
-
-    encoding, stepping = (
-        median_ms(call, 0.5, world.device) / 60_000 for call in (lambda: world.encode(films), step)
-    )
+    calls = partial(world.encode, films), partial(rollout.step, torch.zeros_like(rollout.action))
+    encoding, stepping = (median_ms(call, 0.5, world.device) / 60_000 for call in calls)
     frames = sum(sum(part.lengths) + len(part) for part in data)
     judged = 5 * 16 + DREAM + DREAM / 4  # of five ways to act, of dreams, and those encoded again
     return 1.2 * (frames / CLIPS * encoding + judged * stepping)

@@ -76,20 +76,20 @@ class Notes:
 
     @contextmanager
     def stage(
-        self, name: str, beside: float | None = None
+        self, name: str, beside: Callable[[], float] | None = None
     ) -> Iterator[tuple[float, Callable[[float], None]]]:
         """Time a stage; yield its minutes and what shows the share of them that is over.
 
         Args:
             name: One of `PARTS`.
-            beside: Minutes that all beside it will take, from now to the end; None gives each stage
-                to come its part.
+            beside: Tells, once, how many minutes all beside it will take from now to the end; None
+                gives each stage to come its part.
         """
         order = list(PARTS)
         before, part = sum(PARTS[n] for n in order[: order.index(name)]), PARTS[name]
         if name not in self.data["minutes"]:
             left = max(self.total - sum(self.data["spent"].values()) / 60, 0.1 * self.total)
-            own = left * part / (1 - before) if beside is None else max(left - beside, left / 2)
+            own = left * part / (1 - before) if beside is None else max(left - beside(), left / 2)
             self.data["minutes"][name] = round(own, 4)
         began, earlier = time.monotonic(), self.data["spent"].get(name, 0.0)
         last = began

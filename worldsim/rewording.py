@@ -64,7 +64,7 @@ class Rewording:
 
     def __init__(self, env_id: str, encoder: TextEncoder) -> None:
         self.name = env_id.rpartition(":")[2]
-        _, others = TAUGHT.get(self.name, (None, {}))
+        others = TAUGHT[self.name][1] if self.simulator else {}
         words = self.simulator.WORDS if self.simulator else {}
         self.encoder = encoder
         self.wordings = [_Wording(text, taught=False) for text in BESIDE]
@@ -79,7 +79,7 @@ class Rewording:
     @property
     def simulator(self) -> ModuleType | None:
         """What knows the simulator's captions; a module, which no world could be copied with."""
-        return TAUGHT.get(self.name, (None, {}))[0]
+        return TAUGHT[self.name][0] if self.name in TAUGHT else None
 
     def __call__(self, prompt: str) -> str:
         """Return the prompt with what it names in other words in those that were taught."""

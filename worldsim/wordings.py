@@ -152,8 +152,8 @@ DOOM_SYNONYMS = {
 }  # fmt: skip
 """The same of Doom's scenes."""
 
-DENIALS = ("no", "not", "not at", "not in", "without", "without any", "without the")
-ASKED = "".join(rf"(?<!\b{word} )" for word in DENIALS) + r"\b"
+_BEFORE = ("no", "not", "not at", "not in", "without", "without any", "without the")
+ASKED = "".join(rf"(?<!\b{words} )" for words in _BEFORE) + r"\b"
 """What stands in a pattern before a word that a prompt is to ask for, not to deny."""
 
 

@@ -59,13 +59,13 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ValueError(f"`task` must be one of {', '.join(TASKS)}, got {self.task!r}")
-        needed, read, _ = TASKS[self.task]
-        for name in needed:
+        for name in TASKS[self.task][0]:
             if not getattr(self, name):
                 raise ValueError(f"task={self.task} needs `{name}`, got nothing; add {name}=...")
-        for name in ("image", "video", "before", "hide", "nothing"):
-            if getattr(self, name) and name not in (*needed, *read):
-                takers = [task for task, (a, b, _) in TASKS.items() if name in (*a, *b)]
+        readers = {task: (*needs, *reads) for task, (needs, reads, _) in TASKS.items()}
+        for name in dict.fromkeys(name for names in readers.values() for name in names):
+            if name != "prompt" and getattr(self, name) and name not in readers[self.task]:
+                takers = [task for task, names in readers.items() if name in names]
                 raise ValueError(
                     f"`{name}` is for task={' or '.join(takers)}, got {name}={getattr(self, name)} "
                     f"with task={self.task}; leave it out, or set `task`"

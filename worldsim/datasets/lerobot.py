@@ -16,6 +16,7 @@ References:
 import json
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -100,6 +101,16 @@ class LeRobotFolder:
         row = self.episodes[episode]
         span = slice(row["dataset_from_index"], row["dataset_to_index"])
         return {name: column[span] for name, column in self.columns.items()}
+
+    def truth(self, episode: int) -> dict[str, Any]:
+        """Return the `state`, `scene` and `seed` of one episode, where ours have them."""
+        names = sorted(name for name in self.columns if name.startswith("state."))
+        row, columns = self.episodes[episode], self.rows(episode)
+        return {
+            "state": {name.removeprefix("state."): columns[name].copy() for name in names},
+            "scene": json.loads(row.get("scene") or "{}"),
+            "seed": row.get("seed"),
+        }
 
     def video(self, episode: int) -> tuple[Path, float]:
         """Return the file that holds an episode's frames, and the second they begin at."""

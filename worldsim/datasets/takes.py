@@ -17,7 +17,6 @@ a row means; frames without a row, and empty cells, have no action label. `rewar
 are taken as such, 0 where a cell is empty; every other column is a number of the action.
 """
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -149,7 +148,8 @@ def read_lerobot(
         else:
             times = times[first : first + n]
             take = _episode_take(name, path, times, fps, frame_size, columns, folder.tasks, n)
-            takes.append(_with_truth(take, row, columns) if "worldsim" in folder.meta else take)
+            ours = "worldsim" in folder.meta
+            takes.append(replace(take, **folder.truth(index)) if ours else take)
     return takes, names, list(dict.fromkeys(faults))
 
 
@@ -173,13 +173,6 @@ def _episode_take(
     texts = tuple(tasks[int(task)] for task in own)
     labels = actions, rewards, terminated, texts, of_frame, truncated
     return Take(name, path, times, fps, size, *labels)
-
-
-def _with_truth(take: Take, row: dict[str, Any], columns: dict[str, np.ndarray]) -> Take:
-    """Add what recordings of ours know of an episode beside its frames and actions."""
-    state = {k.removeprefix("state."): v for k, v in columns.items() if k.startswith("state.")}
-    scene = json.loads(row.get("scene") or "{}")
-    return replace(take, state=state, scene=scene, seed=row.get("seed"))
 
 
 def _flat_names(names: Any, size: int) -> list[str]:
