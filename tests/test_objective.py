@@ -220,18 +220,21 @@ def test_a_single_step_aims_at_the_recording_and_larger_steps_at_the_teacher(cli
     assert torch.equal(moved, c.move) and c.move.any() and (c.level == 0).any()
 
 
-def test_no_batch_is_made_of_the_longest_episode_alone():
-    """Eight episodes of 20 frames and one of 45 gave it a fifth of the batches, five times each."""
-    edges = torch.tensor([0, *range(20, 161, 20), 205])
-    none = torch.zeros(205)
-    film = LatentDataset(
-        torch.zeros(205, 1, 1, 1), none[:, None], none.bool(), none, none.bool(),
+def film():
+    """Eight episodes of 20 frames and one of 45; each frame's action says which one it is."""
+    edges, none = torch.tensor([0, *range(20, 161, 20), 205]), torch.zeros(205)
+    return LatentDataset(
+        torch.zeros(205, 1, 1, 1), torch.arange(205.0)[:, None], none.bool(), none, none.bool(),
         torch.full((205,), -1), [], edges,
     )  # fmt: skip
-    draw_batch = sampler([film], 8, 32, ObjectiveConfig())
+
+
+def test_no_batch_is_made_of_the_longest_episode_alone():
+    """The one of 45 frames gave a fifth of the batches, five times each."""
+    draw_batch = sampler([film()], 8, 32, ObjectiveConfig())
     g = torch.Generator().manual_seed(0)
     lengths = {draw_batch(g, 1.0).clips.latents.shape[1] for _ in range(40)}
-    assert max(lengths) == film.usual == 20
+    assert max(lengths) == film().usual == 20
 
 
 def test_two_hot_keeps_the_mean_and_sums_to_one():

@@ -604,10 +604,17 @@ def test_test_data_of_another_rate_are_refused(trained, tmp_path):
 
 @pytest.mark.slow
 def test_it_runs_under_torchrun_and_all_processes_learn_and_stop_together(tmp_path):
-    """A tokenizer's processes once learned each for itself: its loss went past the wrapper."""
+    """A tokenizer's processes once learned each for itself: its loss went past the wrapper.
+
+    Batches are of one kind everywhere, so that none waits, and hold other clips.
+    """
     script = Path(__file__).with_name("torchrun_fit.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(script)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     subprocess.run([*command, str(tmp_path)], check=True, timeout=240, env=environment)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    (*first, kinds, seen), (*second, others, unlike) = (
+        torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)
+    )
     assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+    assert kinds == others and len(set(kinds)) > 3
+    assert not torch.equal(seen, unlike)

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from test_objective import film
 from test_training import loss, sample, small_model, weights
 
+from worldsim.clips import sampler
+from worldsim.corruption import ObjectiveConfig
 from worldsim.logs import WandbConfig
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import TrainConfig, fit
@@ -23,5 +26,11 @@ by_steps = fit(
     tokenizer, frames, lambda model, _e, batch, _p, _g: model(batch),
     TrainConfig(steps=3, **quiet), out / "steps",
 )  # fmt: skip
-torch.save([weights(by_time), weights(by_steps)], out / f"{dist.get_rank()}.pt")
+
+g = torch.Generator().manual_seed(dist.get_rank())
+draw = sampler([film()], 8, 32, ObjectiveConfig())
+batches = [draw(g, 1.0) for _ in range(20)]
+kinds = [(batch.causal, batch.clips.latents.shape) for batch in batches]
+seen = torch.cat([batch.clips.actions.flatten() for batch in batches])
+torch.save([weights(by_time), weights(by_steps), kinds, seen], out / f"{dist.get_rank()}.pt")
 dist.destroy_process_group()

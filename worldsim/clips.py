@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from worldsim.corruption import ObjectiveConfig
 from worldsim.frames import Prompts
+from worldsim.processes import together
 from worldsim.spaces import action_bounds, scale_actions
 from worldsim.tokenizer import Tokenizer
 
@@ -177,15 +178,16 @@ def sampler(
     cells = [film.latents[0].numel() for film in films]
 
     def sample(g: torch.Generator, progress: float) -> Batch:
-        which = draw_set([len(film.latents) for film in films], g)
+        kind = together(g)
+        which = draw_set([len(film.latents) for film in films], kind)
         film, room = films[which], clips * context * cells[0] // cells[which]
         local = progress < objective.local_until
-        if film.words and torch.rand((), generator=g).item() < objective.lone and not local:
+        if film.words and torch.rand((), generator=kind).item() < objective.lone and not local:
             return Batch(film.sample(max(1, room), 1, g, endings=0), True)
-        causal = torch.rand((), generator=g).item() < objective.causal or local
-        long = torch.rand((), generator=g).item() < 0.2
+        causal = torch.rand((), generator=kind).item() < objective.causal or local
+        long = torch.rand((), generator=kind).item() < 0.2
         # of many lengths, else an ending is what stands behind so and so many frames
-        some = int(torch.randint(context // 4, 3 * context // 4 + 1, (), generator=g))
+        some = int(torch.randint(context // 4, 3 * context // 4 + 1, (), generator=kind))
         t = min(2 * context if long else max(2, some), film.usual)  # else a few fill the batches
         return Batch(film.sample(max(1, room // t), t, g), causal)
 

@@ -39,6 +39,7 @@ from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents, shortcut_target
 from worldsim.frames import Frames, Prediction, Prompts, previous_frames, rows_of
 from worldsim.imagining import imagine_past
+from worldsim.processes import together
 
 
 def dynamics_loss(
@@ -78,9 +79,9 @@ def dynamics_loss(
     drafts = causal and not local and x.shape[1] > 1
     view = View(config_of(model).recent, causal, drafts, local)
     told = replace(clips, latents=off_balance(x, c.sharp, c.gain)) if causal else clips
+    latest = max(1, min(x.shape[1] // 2, config_of(model).context))
+    start = int(torch.randint(1, latest + 1, (), generator=together(g)))
     if c.own.any():
-        latest = min(x.shape[1] // 2, config_of(model).context)
-        start = int(torch.randint(1, latest + 1, (), generator=g))
         with torch.autocast(x.device.type, enabled=False):  # the teacher has a dtype of its own
             told = imagine_past(teacher, told, c, noise, fog, start, local)
     past = noise_latents(told.latents, fog, c.past)

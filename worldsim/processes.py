@@ -25,6 +25,19 @@ def agree(elapsed: float, stopped: list[int]) -> float:
     return shared[0].item()
 
 
+def together(g: torch.Generator) -> torch.Generator:
+    """Return a source of chance that all processes share; `g` itself where this one is alone.
+
+    Steps end together: batches of one kind and length leave no process waiting for another.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return g
+    seed = torch.randint(2**31, (1,), generator=g)
+    seed = seed.cuda() if dist.get_backend() == "nccl" else seed
+    dist.broadcast(seed, 0)
+    return torch.Generator().manual_seed(int(seed))
+
+
 def wait() -> None:
     """Let no process go on before all are here: what the first one wrote can be read."""
     if dist.is_available() and dist.is_initialized():
