@@ -199,7 +199,7 @@ def test_copy_last_gains_nothing(clips):
 def test_a_world_can_be_compared_like_any_predictor(world, clips, report, drives):
     """By hand, what the fidelity section does."""
     study = Study(world, drives, EvaluateConfig(**QUICK))
-    table = compare(WorldPredict(world), study.clips, study.horizons)
+    table = compare(WorldPredict(world), study.clips, study.cfg.horizons)
     rows = report[0].figures["fidelity"]["frame"]
     for h, row in table.items():
         assert row == pytest.approx({name: rows[h][name] for name in row})

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from worldsim.limits import check_least
 
+SYMLOG = 6.0  # what the reward head's classes reach, either way
+
 
 @dataclass
 class DynamicsConfig:
@@ -49,7 +51,7 @@ class DynamicsConfig:
     text_dim: int = 384
     """Width of the text encoder's token embeddings."""
     bins: int = 63
-    """Classes of the two-hot reward head, over symlog rewards in [-6, 6]."""
+    """Classes of the two-hot reward head, over symlog rewards in [-`SYMLOG`, `SYMLOG`]."""
     action_bins: int = 15
     """Classes per number of the action head, over scaled actions in [-1, 1]."""
 

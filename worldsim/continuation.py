@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from worldsim.completion import Look
+from worldsim.frames import led_by
 from worldsim.openings import Opening
 from worldsim.rollout import Rollout
 from worldsim.world import World
@@ -99,19 +100,11 @@ def continue_film(
 @torch.inference_mode()
 def film(world: World, latents: Tensor) -> np.ndarray:
     """Decode `(t, c, h, w)` to `(t, h, w, 3)` uint8."""
-    parts = [world.decode(part.to(world.device)).cpu() for part in latents.split(64)]
-    return torch.cat(parts).numpy()
-
-
-def read(world: World, video: np.ndarray) -> Tensor:
-    """Encode `(t, h, w, 3)` uint8 to `(t, c, h, w)` float32, on the CPU."""
-    parts = [video[i : i + 64] for i in range(0, len(video), 64)]
-    return torch.cat([world.encode(part).float().cpu() for part in parts])
+    return world.decode(latents).cpu().numpy()
 
 
 def lead(world: World, scaled: Tensor | None, t: int) -> Tensor:
     """Return `(t, a)`: each action beside the frame it leads to; zeros where there is none."""
-    led = torch.zeros(t, world.dynamics.cfg.action_dim)
-    if scaled is not None:
-        led[1:] = scaled[: t - 1]
-    return led
+    if scaled is None:
+        return torch.zeros(t, world.dynamics.cfg.action_dim)
+    return led_by(scaled[: t - 1])

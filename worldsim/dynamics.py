@@ -29,7 +29,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from worldsim.architecture import DynamicsConfig
+from worldsim.architecture import SYMLOG, DynamicsConfig
 from worldsim.blocks import (
     Block,
     CellBlock,
@@ -208,7 +208,7 @@ class Dynamics(nn.Module):
 
     def reward(self, logits: Tensor) -> Tensor:
         """Return the expected reward `(...)` of logits `(..., bins)`, spaced evenly in symlog."""
-        grid = torch.linspace(-6.0, 6.0, logits.shape[-1], device=logits.device)
+        grid = torch.linspace(-SYMLOG, SYMLOG, logits.shape[-1], device=logits.device)
         return (logits.float().softmax(-1) * grid.sign() * grid.abs().expm1()).sum(-1)
 
     def policy_mean(self, logits: Tensor) -> Tensor:

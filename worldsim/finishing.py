@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
-from worldsim.measuring.dreaming import dream, encode, rollout_quality
+from worldsim.measuring.dreaming import dream, rollout_quality
 from worldsim.measuring.heldout import check_fit, cut_short
 from worldsim.preparing import fingerprint
 from worldsim.tokenizer import Tokenizer
@@ -160,7 +160,7 @@ def imagined(world: World, data, count: int, path: Path) -> Dreams:
         some = clips.rows(np.arange(first, min(first + CHUNK, len(clips))))
         made = dream(world, some.given, some.actions, some.horizon, known=some.known, seed=first)
         parts["frames"].append(torch.from_numpy(some.future).flatten(0, 1))
-        parts["real"].append(encode(world, some.future).flatten(0, 1).bfloat16().cpu())
+        parts["real"].append(world.encode(some.future).flatten(0, 1).bfloat16().cpu())
         parts["imagined"].append(made.latents.flatten(0, 1).bfloat16().cpu())
     dreams = Dreams(**{name: torch.cat(part) for name, part in parts.items()})
     path.parent.mkdir(parents=True, exist_ok=True)

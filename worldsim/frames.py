@@ -129,6 +129,11 @@ def previous_frames(
     return previous, previous_tau
 
 
+def led_by(actions: Tensor) -> Tensor:
+    """Put `(..., t - 1, a)` actions between frames beside those they lead to: `(..., t, a)`."""
+    return F.pad(actions, (0, 0, 1, 0))
+
+
 def _before(values: Tensor, count: int) -> Tensor:
     """Collect the last few before each of `(b, t, ...)`: `(b, t, count, ...)`."""
     t = values.shape[1]

@@ -28,7 +28,6 @@ from worldsim.continuation import (
     go_on,
     go_on_from,
     lead,
-    read,
     start_rollout,
 )
 from worldsim.flow import check_steps
@@ -150,7 +149,7 @@ def extend(
     t = len(video)
     inside = _scaled(world, video_actions, t - 1, "video_actions")
     acts = _scaled(world, actions, after)
-    latents = read(world, video)
+    latents = world.encode(video).float().cpu()
     if before:
         padding = latents.new_zeros(before, *latents.shape[1:])
         known = torch.arange(before + t) >= before
@@ -200,7 +199,7 @@ def infill(
     blank = np.where(pixels[..., None], video, _fill_colour(video, pixels)).astype(np.uint8)
     acts = _scaled(world, actions, t - 1)
     clip = PartialClip(
-        read(world, blank), cells.flatten(1).all(1), lead(world, acts, t),
+        world.encode(blank).float().cpu(), cells.flatten(1).all(1), lead(world, acts, t),
         acts is not None, cells=cells,
     )  # fmt: skip
     made = film(world, complete(world, clip, prompt, settings))
@@ -275,7 +274,7 @@ def edit(
     if not 0 <= strength <= 1:
         raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.8")
     acts = _scaled(world, actions, len(video) - 1)
-    latents = read(world, video)
+    latents = world.encode(video).float().cpu()
     steps = settings.sampler_steps or world.dynamics.cfg.max_steps
     done = min(round((1 - strength) * steps), steps - (strength > 0))
     if done == steps:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from worldsim.processes import rank
 
 EVERY = 20  # train steps that a line of the log is the mean of
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
 
 
 @dataclass
@@ -37,11 +39,21 @@ class Log:
         wandb: Whether Weights & Biases hears of it.
         config: Of the run, for Weights & Biases.
         name: What is trained.
+        told: Told the share of the budget that is spent, in place of a bar.
     """
 
-    def __init__(self, out: Path, wandb: WandbConfig, config: dict[str, Any], name: str) -> None:
-        self.file, self.run = out / "log.jsonl", None
+    def __init__(
+        self,
+        out: Path,
+        wandb: WandbConfig,
+        config: dict[str, Any],
+        name: str,
+        told: Callable[[float], None] | None = None,
+    ) -> None:
+        self.file, self.run, self.told = out / "log.jsonl", None, told
         self.sums: dict[str, list[float]] = {}
+        hidden = rank() > 0 or told is not None
+        self.bar = tqdm(total=100, desc=name, disable=hidden, bar_format=BAR)
         mode = wandb.mode
         if mode == "auto":
             mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
@@ -53,18 +65,22 @@ class Log:
                 config=config, settings=Settings(silent=True, console="off"),
             )  # fmt: skip
 
-    def step(
-        self, step: int, metrics: dict[str, float], progress: dict[str, float], bar: tqdm
-    ) -> None:
-        """Take note of a train step; every so often, show and write the mean of the last ones."""
+    def step(self, step: int, metrics: dict[str, float], share: float, elapsed: float) -> None:
+        """Take note of a train step; every so often, show and write the mean of the last ones.
+
+        `share` of the budget is spent, `elapsed` seconds have been.
+        """
         for key, value in metrics.items():
             self.sums.setdefault(key, []).append(value)
-        bar.n = 100 * progress["progress"]
+        self.bar.n = 100 * share
         if step % EVERY == 0:
             means = {key: sum(values) / len(values) for key, values in self.sums.items()}
             self.sums = {}
-            bar.set_postfix_str(" ".join(f"{k} {v:.3f}" for k, v in means.items()))
-            self.write(step, means | progress)
+            self.bar.set_postfix_str(" ".join(f"{k} {v:.3f}" for k, v in means.items()))
+            rate = step / max(elapsed, 1e-9)
+            self.write(step, means | {"steps_per_second": rate, "progress": share})
+        if self.told:
+            self.told(share)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Write a line."""
@@ -89,5 +105,6 @@ class Log:
 
     def close(self) -> None:
         """Say that nothing more comes."""
+        self.bar.close()
         if self.run:
             self.run.finish()

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.architecture import DynamicsConfig
+from worldsim.architecture import SYMLOG, DynamicsConfig
 from worldsim.clips import Clips
 from worldsim.corruption import (
     CLEAN,
@@ -243,7 +243,7 @@ def _agent_loss(
     followed = F.pad(clips.known[:, 1:], (0, 1)).repeat(1, 2)  # whether a next action is known
     wanted = F.pad(clips.actions[:, 1:], (0, 0, 0, 1)).repeat(1, 2, 1)
     symlog = rewards.sign() * rewards.abs().log1p()
-    reward = _cross_entropy(prediction.reward, two_hot(symlog, -6, 6, arch.bins))
+    reward = _cross_entropy(prediction.reward, two_hot(symlog, -SYMLOG, SYMLOG, arch.bins))
     ending = F.binary_cross_entropy_with_logits(prediction.terminated, ended, reduction="none")
     policy = _cross_entropy(prediction.policy, two_hot(wanted, -1, 1, arch.action_bins)).mean(-1)
     parts = {

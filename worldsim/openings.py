@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldsim.frames import led_by
 from worldsim.world import World
 
 OPTIONS = ("prompt", "start", "frames", "actions")
@@ -231,7 +232,7 @@ def _read_clip(world: World, frames: Any, actions: Any, frame_size: tuple[int, i
     t = len(frames)
     led = torch.zeros(t, world.dynamics.cfg.action_dim)
     if actions is not None:
-        led[1:] = world.read_actions(actions, t - 1)
+        led = led_by(world.read_actions(actions, t - 1))
     kept = min(t, world.dynamics.cfg.context)
     known = torch.full((t,), actions is not None)[-kept:]
     latents = world.encode(frames[-kept:]).float().cpu()

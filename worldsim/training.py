@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from worldsim.compiling import compile_layers
 from worldsim.files import read_tensors, write_tensors
@@ -238,26 +237,20 @@ def fit(
     if _compiles(cfg, device):
         compile_layers(model)
     trained = distributed(model, device)
-    log = Log(out, cfg.wandb, asdict(cfg), name)
+    log = Log(out, cfg.wandb, asdict(cfg), name, progress)
     clock = last_save = last_eval = time.monotonic()
-    hidden = rank() > 0 or progress is not None
-    bar = tqdm(total=100, desc=name, unit="%", disable=hidden, bar_format=_BAR)
     with catch_signals() as stopped:
         while run.progress < 1 and not stopped:
             metrics = _train_step(run, trained, sample, loss)
             now = time.monotonic()
             run.elapsed, clock = agree(run.elapsed + now - clock, stopped), now
-            rate = run.step / max(run.elapsed, 1e-9)
-            log.step(run.step, metrics, {"steps_per_second": rate, "progress": run.progress}, bar)
-            if progress:
-                progress(run.progress)
+            log.step(run.step, metrics, run.progress, run.elapsed)
             if evaluate and now - last_eval > 60 * cfg.evaluate_minutes and run.progress < 1:
                 _judge(run, evaluate, pictures, out, log)
                 last_eval = clock = time.monotonic()
             if now - last_save > 60 * cfg.save_minutes and rank() == 0:
                 run.save(checkpoint)
                 last_save = time.monotonic()
-    bar.close()
     if rank() == 0:
         run.save(checkpoint)
     if stopped:
@@ -278,9 +271,6 @@ def _compiles(cfg: TrainConfig, device: torch.device) -> bool:
     if cfg.compile is not None:
         return cfg.compile
     return device.type == "cpu" and cfg.minutes >= COMPILE_FROM and cpp_compiler() is not None
-
-
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
 
 
 def _train_step(run: Run, trained: nn.Module, sample: Sample, loss: Loss) -> dict[str, float]:

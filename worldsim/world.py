@@ -13,7 +13,7 @@ On disk it is
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -35,6 +35,7 @@ if hasattr(os, "register_at_fork"):  # OpenMP's threads stay behind, and the chi
 # 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike;
 # up to 4: latent cells of 8x8 pixels; up to 5: one painter, one condition
 FORMAT_VERSION = 6
+PART = 64  # pictures that are encoded or decoded at once
 
 
 @dataclass
@@ -179,15 +180,21 @@ class World:
 
     @torch.inference_mode()
     def encode(self, frames: np.ndarray | Tensor) -> Tensor:
-        """Turn pixels `(..., h, w, 3)` uint8 into latents `(..., c, h, w)`."""
+        """Turn pixels `(..., h, w, 3)` uint8 into latents `(..., c, h, w)`, a few at a time."""
         if isinstance(frames, np.ndarray):  # torch takes no view that runs backwards
             frames = torch.from_numpy(np.array(frames, order="C"))
-        return self.tokenizer.encode(frames.to(self.device))
+        return self._in_parts(self.tokenizer.encode, frames)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Turn latents `(..., c, h, w)` into pixels `(..., h, w, 3)` uint8."""
-        return self.tokenizer.decode(latents.to(self.device))
+        """Turn latents `(..., c, h, w)` into pixels `(..., h, w, 3)` uint8, a few at a time."""
+        return self._in_parts(self.tokenizer.decode, latents)
+
+    def _in_parts(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Map pictures `(..., ?, ?, ?)` without filling the memory with all of them at once."""
+        pictures = x.reshape(-1, *x.shape[-3:])
+        made = torch.cat([run(part.to(self.device)) for part in pictures.split(PART)])
+        return made.reshape(*x.shape[:-3], *made.shape[1:])
 
     @cached_property
     def encoder(self):

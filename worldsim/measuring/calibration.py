@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 
 from worldsim.doubt import EVERY, Doubt, lost_again, signs
-from worldsim.measuring.dreaming import encode
+from worldsim.frames import led_by
 from worldsim.measuring.heldout import HeldOut
-from worldsim.measuring.metrics import auroc, squared_error
+from worldsim.measuring.metrics import auroc, share, squared_error
 from worldsim.measuring.report import Plot
-from worldsim.measuring.study import Skip, Study, share
+from worldsim.measuring.study import Skip, Study
 from worldsim.rollout import Rollout
 from worldsim.world import World
 
@@ -54,9 +54,8 @@ def observe(
     """
     b, c = len(clips), clips.context
     rows = list(range(b))
-    latents = encode(world, clips.frames)
-    actions = torch.zeros(b, clips.frames.shape[1], clips.actions.shape[-1], device=world.device)
-    actions[:, 1:] = torch.from_numpy(world.scale_actions(clips.actions))
+    latents = world.encode(clips.frames)
+    actions = led_by(torch.from_numpy(world.scale_actions(clips.actions)))
     known = F.pad(torch.from_numpy(clips.known), (1, 0))
     rollout = Rollout(world, b, sampler_steps=steps, frame_size=clips.frames.shape[2:4])
     rollout.seed(rows, [seed + row for row in rows])

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from worldsim.measuring.dreaming import dream, film_strip
-from worldsim.measuring.heldout import HeldOut
-from worldsim.measuring.metrics import psnr, squared_error
+from worldsim.measuring.heldout import HeldOut, hold, other_actions
+from worldsim.measuring.metrics import distance, psnr, share, squared_error
 from worldsim.measuring.report import Plot, Strip
-from worldsim.measuring.study import Skip, Study, distance, hold, other_actions, share
+from worldsim.measuring.study import Skip, Study
 
+HELD = 5  # frames of full left and full right
+PATIENCE = 10  # frames off the road in a row that end a drive
+SETTLE, WAIT, TURN = 48, 64, 10  # frames of braking and of waiting, and of turning to either side
 REVISITED = 12  # starts that the simulator replays for the revisit section
 
 
@@ -57,7 +60,7 @@ def measure_actions(study: Study) -> dict[str, Any]:
     table = {
         h: {f"{name} dB": float(psnr(e[:, h - 1].mean())) for name, e in error.items()}
         | {"nearer": share(error["true"][:, h - 1] < error["shuffled"][:, h - 1])}
-        for h in study.horizons
+        for h in study.cfg.horizons
         if h <= clips.horizon
     }
     return figures | {"frames": clips.horizon, "frame": table}
@@ -101,7 +104,7 @@ def measure_counterfactual(study: Study) -> dict[str, Any]:
         about = "from the top: real A, dream A, real B, dream B; last given frame, every second"
         study.strips[f"counterfactual-{i:02d}"] = Strip(about, film_strip(rows))
     table = {}
-    for h in (h for h in study.horizons if h <= k):
+    for h in (h for h in study.cfg.horizons if h <= k):
         seen = visible[:, h - 1]
         halves = [flags[:, h - 1] for flags in (first, second)]
         table[h] = {
@@ -117,7 +120,7 @@ def measure_counterfactual(study: Study) -> dict[str, Any]:
     return {"pairs": len(clips), "frame": table}
 
 
-def measure_steering(study: Study, within: int = 5) -> dict[str, Any]:
+def measure_steering(study: Study) -> dict[str, Any]:
     """From each start, hold full left and full right for five frames.
 
     They part *visibly* when the frames differ by more than twice what two dreams under the same
@@ -131,8 +134,8 @@ def measure_steering(study: Study, within: int = 5) -> dict[str, Any]:
     past = starts.actions[:, : starts.context - 1]
 
     def held(action: np.ndarray, seed: int) -> np.ndarray:
-        actions = np.concatenate([past, hold(action, rows, within)], 1)
-        made = dream(study.world, given, actions, within, sampler_steps=study.steps, seed=seed)
+        actions = np.concatenate([past, hold(action, rows, HELD)], 1)
+        made = dream(study.world, given, actions, HELD, sampler_steps=study.steps, seed=seed)
         return made.frames
 
     seed = study.cfg.seed
@@ -153,7 +156,7 @@ def measure_steering(study: Study, within: int = 5) -> dict[str, Any]:
         figures["right_direction"] = int(direct.sum())
         figures["apart_in_right_direction"] = int((visible & direct).sum())
     try:
-        figures["simulator_difference_of_255"] = _real_difference(study, left, right, within)
+        figures["simulator_difference_of_255"] = _real_difference(study, left, right)
     except Skip as reason:
         figures["simulator_difference_of_255"] = str(reason)
     return figures
@@ -177,18 +180,18 @@ def _left_right(study: Study) -> tuple[np.ndarray, np.ndarray]:
     raise Skip('the recordings have no key bindings for "left" and "right"')
 
 
-def _real_difference(study: Study, left: np.ndarray, right: np.ndarray, within: int) -> float:
+def _real_difference(study: Study, left: np.ndarray, right: np.ndarray) -> float:
     """Return how far real frames part, over a few starts."""
     starts, parted = study.starts.rows(np.arange(len(study.starts)) < 8), []
     for place, actions in zip(starts.place, starts.actions, strict=True):
         past = actions[: starts.context - 1]
-        runs = [np.concatenate([past, hold(a, 1, within)[0]]) for a in (left, right)]
+        runs = [np.concatenate([past, hold(a, 1, HELD)[0]]) for a in (left, right)]
         frames = [study.replay(place, run, starts.context)[-1] for run in runs]
         parted.append(distance(*frames))
     return float(np.mean(parted))
 
 
-def measure_driving(study: Study, patience: int = 10) -> dict[str, Any]:
+def measure_driving(study: Study) -> dict[str, Any]:
     """Let the world's own policy drive from each start; a probe says where the car is.
 
     A drive is on the road when the probe never reads less than half of the car on the road for ten
@@ -208,11 +211,11 @@ def measure_driving(study: Study, patience: int = 10) -> dict[str, Any]:
     known = "on_road" in study.data.state_keys
     for index in study.unseen[:12] if known else ():
         episode = study.data[index]
-        reads.append(_stays(probe.read(episode.frames[None]).numbers["on_road"] > 0.5, patience)[0])
-        truths.append(_stays(episode.state["on_road"][None, 1:] > 0.5, patience)[0])
+        reads.append(_stays(probe.read(episode.frames[None]).numbers["on_road"] > 0.5)[0])
+        truths.append(_stays(episode.state["on_road"][None, 1:] > 0.5)[0])
     return {
         "starts": len(starts),
-        "on_road_throughout": int(_stays(on, patience).sum()),
+        "on_road_throughout": int(_stays(on).sum()),
         "share_of_frames_on_road": float(on.mean()),
         "frames": n,
         "imagined_reward_per_frame": float(made.rewards.mean()),
@@ -222,15 +225,15 @@ def measure_driving(study: Study, patience: int = 10) -> dict[str, Any]:
     }
 
 
-def _stays(on: np.ndarray, patience: int) -> np.ndarray:
-    """Return `(b,)`: whether `on` `(b, t)` is never False for `patience` frames in a row."""
-    if on.shape[1] < patience:
+def _stays(on: np.ndarray) -> np.ndarray:
+    """Return `(b,)`: whether `on` `(b, t)` is never False for `PATIENCE` frames in a row."""
+    if on.shape[1] < PATIENCE:
         return on.any(1)
-    windows = np.lib.stride_tricks.sliding_window_view(on, patience, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(on, PATIENCE, axis=1)
     return windows.any(-1).all(1)
 
 
-def measure_revisit(study: Study, settle: int = 48, wait: int = 64, turn: int = 10) -> dict:
+def measure_revisit(study: Study) -> dict:
     """Turn round and back; park and wait. What was there before should be there again.
 
     Turning: full left for ten frames, then full right for ten. Parking: brake for 48 frames (the
@@ -242,7 +245,7 @@ def measure_revisit(study: Study, settle: int = 48, wait: int = 64, turn: int = 
     PSNR between the first parked frame and the last.
     """
     _need_actions(study.starts)
-    plans, starts = _turns_and_waits(study, settle, wait, turn), study.starts
+    plans, starts = _turns_and_waits(study), study.starts
     c, few = starts.context, min(REVISITED, len(starts))
     past, table = starts.actions[:, : c - 1], {}
     for name, plan in plans.items():
@@ -253,7 +256,7 @@ def measure_revisit(study: Study, settle: int = 48, wait: int = 64, turn: int = 
         except Skip as reason:
             table["simulator"] = {"left out": str(reason)}
             truth = made[:0]
-        parked = settle if name == "park and wait" else None
+        parked = SETTLE if name == "park and wait" else None
         table[name] = _revisited(made, truth, starts.given[:few, -1], parked)
         if len(truth):
             every = max(1, made.shape[1] // 10)
@@ -265,13 +268,13 @@ def measure_revisit(study: Study, settle: int = 48, wait: int = 64, turn: int = 
     return {"starts": few, "change_when_driving_of_255": moving, "way": table}
 
 
-def _turns_and_waits(study: Study, settle: int, wait: int, turn: int) -> dict[str, np.ndarray]:
+def _turns_and_waits(study: Study) -> dict[str, np.ndarray]:
     """Return the actions `(k, a)` of each way to leave a place and come back."""
     brake = study.held("down")
     brake = study.idle if brake is None else brake
-    plans = {"park and wait": hold(brake, 1, settle + wait)[0]}
+    plans = {"park and wait": hold(brake, 1, SETTLE + WAIT)[0]}
     try:
-        sides = [hold(side, 1, turn)[0] for side in _left_right(study)]
+        sides = [hold(side, 1, TURN)[0] for side in _left_right(study)]
     except Skip:  # actions without sides
         return plans
     return {"turn and back": np.concatenate(sides)} | plans

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worldsim.frames import led_by
 from worldsim.measuring.heldout import HeldOut
 from worldsim.measuring.metrics import (
     changed_fidelity,
@@ -75,37 +76,30 @@ def dream(
         seed: Row `i` draws its noise with `seed + i`.
         guidance: Strength of a new prompt; None is the world's own.
     """
-    b = len(prompts) if given is None else len(given)
+    b, t = (len(prompts), 1) if given is None else given.shape[:2]
     size = world.cfg.frame_size if given is None else given.shape[2:4]
     rows = list(range(b))
     rollout = Rollout(world, b, sampler_steps=sampler_steps, guidance=guidance, frame_size=size)
     rollout.seed(rows, [seed + i for i in rows])
     if prompts:
         rollout.set_prompts(rows, list(prompts))
-    scaled, t = None, 1
-    if actions is not None:
-        scaled = torch.as_tensor(
-            world.scale_actions(actions), dtype=torch.float32, device=world.device
-        )
+    own = autopilot or actions is None
+    if actions is None:
+        actions = np.zeros((b, t - 1, world.dynamics.cfg.action_dim), np.float32)
     made, shown, rewards, ended, done = [], [], [], [], []
     if given is None:
         made.append(rollout.begin(rows).clone())
         shown.append(rollout.frames().cpu())
     else:
-        t = given.shape[1]
-        lead = torch.zeros(b, t, world.dynamics.cfg.action_dim, device=world.device)
-        labelled = torch.full((b, t - 1 + horizon), world.cfg.labelled)
-        if known is not None:
-            labelled = torch.from_numpy(known)
-        if t > 1:
-            lead[:, 1:] = scaled[:, : t - 1]
-        rollout.prefill(rows, encode(world, given), lead, F.pad(labelled[:, : t - 1], (1, 0)))
+        read_given(rollout, given, actions, known)
+    scaled = torch.from_numpy(world.scale_actions(actions)).to(world.device)
+    labelled = None if known is None else torch.from_numpy(known)
     if later_prompts:
         rollout.set_prompts(rows, list(later_prompts))
     for i in range(horizon - len(made)):
-        own = autopilot or scaled is None
         action = world.played(rollout.policy) if own else scaled[:, t - 1 + i]
-        now = rollout.step(action, None if own else labelled[:, t - 1 + i])
+        told = None if own or labelled is None else labelled[:, t - 1 + i]
+        now = rollout.step(action, told)
         made.append(now.latents)
         shown.append(rollout.frames().cpu())
         done.append(action)
@@ -123,10 +117,22 @@ def _told(parts: list[Tensor], b: int) -> np.ndarray:
     return torch.stack(parts, 1).float().cpu().numpy() if parts else np.zeros((b, 0), np.float32)
 
 
-@torch.inference_mode()
-def encode(world: World, frames: np.ndarray) -> Tensor:
-    """Encode `(b, t, h, w, 3)` uint8 row by row; whole batches would fill the memory."""
-    return torch.stack([world.encode(row) for row in frames])
+def read_given(
+    rollout: Rollout, given: np.ndarray, actions: np.ndarray, known: np.ndarray | None = None
+) -> None:
+    """Let a rollout begin with given frames.
+
+    Args:
+        rollout: Of `b` rows.
+        given: `(b, t, h, w, 3)` uint8.
+        actions: `(b, t - 1 or more, a)`, flattened, not scaled.
+        known: Likewise, which of them are labels; None is all, in a world that knows labels.
+    """
+    (b, t), world = given.shape[:2], rollout.world
+    scaled = torch.from_numpy(world.scale_actions(actions[:, : t - 1]))
+    told = np.full((b, t - 1), world.cfg.labelled) if known is None else known[:, : t - 1]
+    told = F.pad(torch.from_numpy(told), (1, 0))
+    rollout.prefill(range(b), world.encode(given), led_by(scaled), told)
 
 
 class WorldPredict:

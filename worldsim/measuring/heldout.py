@@ -134,6 +134,17 @@ def usual_frames(dataset) -> int:
     return int(np.median(dataset.lengths)) + 1
 
 
+def hold(action: np.ndarray, rows: int, steps: int) -> np.ndarray:
+    """Repeat one action `(a,)` as `(rows, steps, a)`."""
+    return np.broadcast_to(action, (rows, steps, len(action))).astype(np.float32)
+
+
+def other_actions(clips: HeldOut) -> np.ndarray:
+    """Return the clips' actions `(b, t - 1, a)` with another clip's after the given frames."""
+    own, c = clips.actions, clips.context
+    return np.concatenate([own[:, : c - 1], np.roll(own, len(own) // 2, 0)[:, c - 1 :]], 1)
+
+
 def check_fit(world, data, role: str) -> None:
     """Refuse recordings of another kind than a world's.
 

@@ -21,7 +21,7 @@ from worldsim.measuring.metrics import (
     ssim,
 )
 from worldsim.measuring.report import Plot, Strip
-from worldsim.measuring.study import Skip, Study, copy_error
+from worldsim.measuring.study import Skip, Study
 
 
 def compare(
@@ -88,11 +88,12 @@ def measure_fidelity(study: Study) -> dict[str, Any]:
     actions, on those clips that it replays: knowing the world without obeying.
     """
     clips, made = study.clips, study.imagined
-    table = compare(lambda *_: made, clips, study.horizons)
-    at = [h - 1 for h in study.horizons]
+    table = compare(lambda *_: made, clips, study.cfg.horizons)
+    at = [h - 1 for h in study.cfg.horizons]
     real = clips.future[:, at]
     coded = round_trip(study, real)
-    error, copy = squared_error(made, clips.future), copy_error(clips)
+    error = squared_error(made, clips.future)
+    copy = squared_error(copy_last(clips.given, clips.actions), clips.future)
     lines = {"dream": error, "copy last": copy}
     for row, again, truth in zip(
         table.values(), coded.swapaxes(0, 1), real.swapaxes(0, 1), strict=True
@@ -112,7 +113,7 @@ def measure_fidelity(study: Study) -> dict[str, Any]:
         figures["simulator_astray"] = str(reason)
     frames = list(range(1, clips.horizon + 1))
     drawn = {name: (frames, psnr(line.mean(0)).tolist()) for name, line in lines.items()}
-    drawn["tokenizer"] = (list(study.horizons), [row["ceiling"] for row in table.values()])
+    drawn["tokenizer"] = (list(study.cfg.horizons), [row["ceiling"] for row in table.values()])
     study.plots["fidelity-all-clips"] = Plot(
         "Fidelity, all clips", "imagined frame", "PSNR, dB", drawn
     )
@@ -136,10 +137,7 @@ def measure_fidelity(study: Study) -> dict[str, Any]:
 @torch.inference_mode()
 def round_trip(study: Study, frames: np.ndarray) -> np.ndarray:
     """Encode and decode `(b, t, h, w, 3)`."""
-    world, made = study.world, []
-    for row in torch.from_numpy(np.ascontiguousarray(frames)):
-        made.append(torch.cat([world.decode(world.encode(part)).cpu() for part in row.split(64)]))
-    return torch.stack(made).numpy()
+    return study.world.decode(study.world.encode(frames)).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -147,7 +145,7 @@ def measure_lpips(study: Study, network: Any) -> dict[str, Any]:
     """Take the user's perceptual distance at each horizon."""
     made, real = _signed(study.imagined), _signed(study.clips.future)  # (b, t, h, w, c)
     made, real = (rearrange(video, "b t h w c -> t b c h w") for video in (made, real))
-    return {f"at_{h}": float(network(made[h - 1], real[h - 1]).mean()) for h in study.horizons}
+    return {f"at_{h}": float(network(made[h - 1], real[h - 1]).mean()) for h in study.cfg.horizons}
 
 
 @torch.inference_mode()

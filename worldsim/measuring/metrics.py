@@ -49,6 +49,16 @@ def squared_error(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
     return errors
 
 
+def distance(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the root mean square difference of pixels in [0, 255], per frame `(...)`."""
+    return 255 * np.sqrt(squared_error(frames, others))
+
+
+def share(flags: Sequence[bool] | np.ndarray) -> float:
+    """Return the share of True; NaN of nothing."""
+    return float(np.mean(flags)) if len(flags) else float("nan")
+
+
 def psnr(error: np.ndarray | float) -> np.ndarray | float:
     """Return the peak signal-to-noise ratio in dB of a mean squared error in [0, 1]."""
     return -10 * np.log10(np.maximum(error, 1e-10))

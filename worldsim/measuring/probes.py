@@ -10,7 +10,7 @@ says of a dream is worth what it is worth on real frames, so its held-out scores
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -267,9 +267,3 @@ def _clips(stretch: np.ndarray, labels: np.ndarray) -> list[slice]:
         for at in range(first, last - CLIP + 1, CLIP)
         if labels[first] != -1
     ]
-
-
-def probe_key(cfg: ProbeConfig, info, source: str) -> str:
-    """Say what a probe is made from, to know it again."""
-    about = {"probe": asdict(cfg), "env": info.env_id, "kwargs": dict(info.env_kwargs)}
-    return json.dumps(about | {"size": list(info.frame_size), "source": source, "look": LOOK})

@@ -1,7 +1,7 @@
 """What one evaluation shares: the world, held-out clips, a probe, the simulator."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ import numpy as np
 
 from worldsim.limits import check_least
 from worldsim.measuring.dreaming import WorldPredict
-from worldsim.measuring.heldout import HeldOut, cut_clips
+from worldsim.measuring.heldout import HeldOut, cut_clips, other_actions
 from worldsim.measuring.labels import Labelled, collect
-from worldsim.measuring.metrics import copy_last, psnr, squared_error
-from worldsim.measuring.probes import Probe, ProbeConfig, probe_key, train_probe
+from worldsim.measuring.metrics import psnr, squared_error
+from worldsim.measuring.probes import LOOK, Probe, ProbeConfig, train_probe
 from worldsim.measuring.report import Plot, Strip
 from worldsim.measuring.simulator import Simulator, Skip
 from worldsim.preparing import fingerprint
@@ -117,11 +117,6 @@ class Study:
         """Sampler steps per frame; None is the world's default."""
         return self.cfg.sampler_steps or None
 
-    @property
-    def horizons(self) -> tuple[int, ...]:
-        """Which imagined frames to judge."""
-        return self.cfg.horizons
-
     @cached_property
     def clips(self) -> HeldOut:
         """The fixed held-out clips."""
@@ -158,7 +153,10 @@ class Study:
         sets = [self.data] if self.probe_data is None else [self.data, self.probe_data]
         sources = [f"{getattr(d, 'path', 'memory')} {fingerprint(d)}" for d in sets]
         sources += ["every second episode"] if self._splits else []
-        return probe_key(self.cfg.probe, self.data.info, ", ".join(sources))
+        info = self.data.info
+        about = {"probe": asdict(self.cfg.probe), "env": info.env_id}
+        about |= {"kwargs": dict(info.env_kwargs), "size": list(info.frame_size)}
+        return json.dumps(about | {"source": ", ".join(sources), "look": LOOK})
 
     @cached_property
     def probe_check(self) -> Labelled:
@@ -274,7 +272,7 @@ class Study:
         On the road, heading along it, driven cleanly and faster than a tenth of the clips, as far
         as the recordings say so; the others follow where there are too few.
         """
-        horizon = min(32, max(self.horizons))
+        horizon = min(32, max(self.cfg.horizons))
         pool = cut_clips(
             self.data, 6 * self.cfg.starts, context=self.cfg.context, horizon=horizon,
             seed=self.cfg.seed + 1,
@@ -333,32 +331,6 @@ class Study:
         made = vars(self).get("_simulator")
         if isinstance(made, Simulator):
             made.env.close()
-
-
-def hold(action: np.ndarray, rows: int, steps: int) -> np.ndarray:
-    """Repeat one action `(a,)` as `(rows, steps, a)`."""
-    return np.broadcast_to(action, (rows, steps, len(action))).astype(np.float32)
-
-
-def other_actions(clips: HeldOut) -> np.ndarray:
-    """Return the clips' actions `(b, t - 1, a)` with another clip's after the given frames."""
-    own, c = clips.actions, clips.context
-    return np.concatenate([own[:, : c - 1], np.roll(own, len(own) // 2, 0)[:, c - 1 :]], 1)
-
-
-def copy_error(clips: HeldOut) -> np.ndarray:
-    """Return copy-the-last-frame's error `(b, horizon)`."""
-    return squared_error(copy_last(clips.given, clips.actions), clips.future)
-
-
-def distance(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the root mean square difference of pixels in [0, 255], per frame `(...)`."""
-    return 255 * np.sqrt(squared_error(frames, others))
-
-
-def share(flags: Sequence[bool] | np.ndarray) -> float:
-    """Return the share of True; NaN of nothing."""
-    return float(np.mean(flags)) if len(flags) else float("nan")
 
 
 def _check_replay(again: np.ndarray, recorded: np.ndarray) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from worldsim.doubt import lost_again
-from worldsim.measuring.dreaming import Dream, dream, encode, film_strip
-from worldsim.measuring.heldout import HeldOut, cut_clips
+from worldsim.measuring.dreaming import Dream, dream, film_strip, read_given
+from worldsim.measuring.heldout import HeldOut, cut_clips, hold
 from worldsim.measuring.labels import scene_values
 from worldsim.measuring.metrics import (
     best_lag,
@@ -21,9 +21,10 @@ from worldsim.measuring.metrics import (
     frame_statistics,
     percentiles,
     r_squared,
+    share,
 )
 from worldsim.measuring.report import Plot, Strip
-from worldsim.measuring.study import Skip, Study, hold, share
+from worldsim.measuring.study import Skip, Study
 from worldsim.rollout import Rollout
 
 HORIZON_TO_SHOW = 24  # frames within which a changed prompt must show
@@ -32,7 +33,7 @@ WINDOW = 16 // EVERY
 KEPT = ("biome", "traffic", "scenario", "monster")  # what a prompt in mid-clip leaves as it is
 
 
-def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
+def measure_text(study: Study) -> dict[str, Any]:
     """Ask for scenes in held-out phrasings; a classifier trained on real frames says what shows.
 
     "from nothing": the prompt alone, under the world's own policy, judged over the last 16 of 24
@@ -50,7 +51,8 @@ def measure_text(study: Study, frames: int = 24) -> dict[str, Any]:
     rng = np.random.default_rng(cfg.seed)
     wanted, prompts = _asked(study, attributes, cfg.prompts, rng)
     settings = {"autopilot": True, "sampler_steps": study.steps, "guidance": cfg.guidance}
-    made = dream(study.world, None, None, frames, prompts=prompts, seed=cfg.seed, **settings)
+    nothing = None, None, HORIZON_TO_SHOW
+    made = dream(study.world, *nothing, prompts=prompts, seed=cfg.seed, **settings)
     from_nothing = _shown(study, made.frames[:, -17:], wanted)
     starts = cut_clips(study.data, cfg.prompts, context=cfg.context, horizon=1, seed=cfg.seed + 2)
     before = _before(study, starts, attributes)
@@ -154,20 +156,13 @@ def measure_drift(study: Study) -> dict[str, Any]:
     low, high, real = _real_range(study)
     ways = ("idle", "random", "recorded", "autopilot")
     n, k = cfg.drift_rows, cfg.drift_frames
-    starts = study.starts.rows(np.resize(np.arange(len(study.starts)), n))
     rows = len(ways) * n
+    some = np.resize(np.arange(len(study.starts)), n)
+    starts = study.starts.rows(np.tile(some, len(ways)))
     rollout = Rollout(world, rows, sampler_steps=study.steps, frame_size=study.data.info.frame_size)
     rollout.seed(list(range(rows)), [cfg.seed + i for i in range(rows)])
-    lead = np.zeros((n, cfg.context, starts.actions.shape[-1]), np.float32)
-    lead[:, 1:] = world.scale_actions(starts.actions[:, : cfg.context - 1])
-    latents = torch.cat([encode(world, starts.given)] * len(ways))
-    leads = torch.from_numpy(np.concatenate([lead] * len(ways))).to(world.device)
-    known = np.pad(starts.known[:, : cfg.context - 1], ((0, 0), (1, 0)))
-    rollout.prefill(
-        list(range(rows)), latents, leads, torch.from_numpy(np.tile(known, (len(ways), 1)))
-    )
-    given = world.scale_actions(_ways(study, n, k))  # (3 n, k, a)
-    given = torch.from_numpy(given).to(world.device)
+    read_given(rollout, starts.given, starts.actions, starts.known)
+    given = torch.from_numpy(world.scale_actions(_ways(study, n, k))).to(world.device)
     statistics, seen = [], []
     for i in range(k):
         now = rollout.step(torch.cat([given[:, i], world.played(rollout.policy[3 * n :])]))
@@ -205,7 +200,7 @@ def measure_drift(study: Study) -> dict[str, Any]:
 
 
 def _ways(study: Study, n: int, k: int) -> np.ndarray:
-    """Return idle, random and recorded actions, `n` rows each: `(3 n, k, a)`."""
+    """Return idle, random and recorded actions, `n` rows of `k` each: `(3 n, k, a)`."""
     rng = np.random.default_rng(study.cfg.seed)
     idle = hold(study.idle, n, k)
     drawn = [
@@ -230,15 +225,15 @@ def _statistics(study: Study, latents: torch.Tensor) -> np.ndarray:
     return np.concatenate([frame_statistics(frames.cpu().numpy()), lost[:, None].cpu().numpy()], 1)
 
 
-def _real_range(study: Study, episodes: int = 64) -> tuple[np.ndarray, np.ndarray, float]:
+def _real_range(study: Study) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the range of real frames' statistics, and the share of real episodes that keep it.
 
     The range comes from every second episode, the share from the others; they are spread over all.
     """
     parts = []
-    for index in np.linspace(0, len(study.data) - 1, min(episodes, len(study.data))).astype(int):
+    for index in np.linspace(0, len(study.data) - 1, min(64, len(study.data))).astype(int):
         frames = study.data[int(index)].frames[::EVERY]
-        latents = encode(study.world, frames[None])[0]
+        latents = study.world.encode(frames)
         parts.append(np.concatenate([_statistics(study, part) for part in latents.split(64)]))
     known, unseen = np.concatenate(parts[::2]), parts[1::2] or parts
     low, high = known.min(0), known.max(0)
@@ -291,19 +286,16 @@ def _endings(study: Study, frames: int, others: np.ndarray) -> dict[str, Any]:
     return {"clips": n, "f1": f1, "found": share(found), "false": share(false)}
 
 
-def measure_time(study: Study, frames: int = 120, warm: int = 20) -> dict[str, Any]:
+def measure_time(study: Study) -> dict[str, Any]:
     """Time one world, frame by frame: action in, pixels, reward and termination out."""
     starts = study.starts.rows(np.arange(1))
     rollout = Rollout(
         study.world, 1, sampler_steps=study.steps, frame_size=study.data.info.frame_size
     )
-    lead = np.zeros((1, study.cfg.context, starts.actions.shape[-1]), np.float32)
-    rollout.prefill(
-        [0], encode(study.world, starts.given), torch.from_numpy(lead).to(study.world.device)
-    )
-    durations = []
+    read_given(rollout, starts.given, starts.actions, starts.known)
+    durations, warm = [], 20
     with torch.inference_mode():
-        for i in range(frames + warm):
+        for i in range(warm + 120):
             begin = time.perf_counter()
             rollout.step(rollout.policy)
             rollout.frames().cpu()
