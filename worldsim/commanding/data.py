@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 import worldsim  # its public names load what they need when they are used
-from worldsim.overrides import read_size
+from worldsim.limits import read_size
 
 
 @dataclass
