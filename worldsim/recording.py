@@ -15,20 +15,9 @@ import gymnasium
 from gymnasium import Env
 from tqdm import tqdm
 
-from worldsim.data import (
-    DatasetInfo,
-    DatasetWriter,
-    DiskDataset,
-    Episode,
-    MemoryDataset,
-    stage_episode,
-)
-from worldsim.datasets.observing import (
-    build_episode,
-    describe,
-    observed_reward,
-    observed_truth,
-)
+from worldsim.data import DatasetWriter, DiskDataset, stage_episode
+from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
+from worldsim.datasets.observing import build_episode, describe, observed_reward, observed_truth
 from worldsim.filmed import check_env, names_function, open_env
 from worldsim.images import frame_of
 from worldsim.limits import check_counts, check_given
