@@ -510,7 +510,7 @@ def test_data_sets_of_different_kinds_are_not_merged(videos, tmp_path):
     "change, error, says",
     [
         ({"path": "nowhere"}, FileNotFoundError, "no folder"),
-        ({"frame_size": (20, 32)}, ValueError, "multiples of 16, got 32x20; try 32x16"),
+        ({"frame_size": (20, 32)}, ValueError, "multiples of 16, got 32x20; resize to 32x16"),
         ({"fps": -5}, ValueError, "`fps` must be positive"),
         ({"path": "."}, SourceFaults, "holds no video"),
     ],

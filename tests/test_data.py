@@ -8,14 +8,8 @@ import pytest
 from gymnasium import spaces
 
 import worldsim.datasets.lerobot_writer
-from worldsim.data import (
-    DatasetInfo,
-    DatasetWriter,
-    Episode,
-    MemoryDataset,
-    open_dataset,
-    stage_episode,
-)
+from worldsim.data import DatasetWriter, open_dataset, stage_episode
+from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.datasets.inspection import inspect, preview
 from worldsim.images import read_image
 from worldsim.video import QUALITIES, open_input, read_video

@@ -14,7 +14,7 @@ import pytest
 from gymnasium import spaces
 
 import worldsim
-from worldsim import footage, making
+from worldsim import footage, making, recording
 from worldsim.cli import main
 from worldsim.filmed import EXTRAS, Filmed, choose_size, open_env
 from worldsim.notes import Notes
@@ -173,7 +173,7 @@ def test_an_interrupted_make_goes_on_where_it_stopped(tmp_path, monkeypatch):
     out, calls = tmp_path / "lamp", []
 
     def watch(name, stop=None):
-        place = footage if name == "record_episode" else making
+        place = recording if name == "record_episode" else making
         whole = getattr(place, name)
 
         def run(*args, **kwargs):

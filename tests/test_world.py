@@ -20,7 +20,7 @@ from conftest import CAPTIONS, DRIVE, make_tiny_world
 
 import worldsim.world
 from worldsim.building import build_world
-from worldsim.data import DatasetInfo, Episode, MemoryDataset
+from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.env import WorldEnv
 from worldsim.loading import list_worlds, load
 from worldsim.world import FORMAT_VERSION, Starts, has_bf16

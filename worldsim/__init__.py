@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 _MODULES = {
     "images": ("contact_sheet",),
     "video": ("read_video", "write_video"),
-    "data": ("DatasetInfo", "DatasetWriter", "MemoryDataset", "open_dataset"),
-    "datasets.episodes": ("Episode",),
+    "data": ("DatasetWriter", "open_dataset"),
+    "datasets.episodes": ("DatasetInfo", "Episode", "MemoryDataset"),
     "recording": ("record", "record_episode"),
     "datasets.inspection": ("inspect", "preview"),
     "conversion": ("SourceFaults", "convert"),

@@ -69,13 +69,14 @@ def _run(name: str, words: list[str], flags: set[str]) -> int:
 
 
 def _complain(name: str, error: Exception, flags: set[str], status: int) -> int:
-    """Print an error in one line, or raise it where a traceback was asked for."""
+    """Print an error, in one line if it can be; raise it where a traceback was asked for."""
     if "--traceback" in flags:
         raise error
     if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    print(f"worldsim {name}: {_said(error) or type(error).__name__}", file=sys.stderr)
+    line = f"worldsim {name}: {_said(error) or type(error).__name__}"
+    print(error if hasattr(error, "faults") else line, file=sys.stderr)  # faults fill a table
     return status
 
 

@@ -22,6 +22,7 @@ from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.said import Fault
 from worldsim.datasets.takes import Take, read_folder, read_lerobot
 from worldsim.filmed import ENV_ID, STRIDE, choose_size
+from worldsim.limits import check_cells
 from worldsim.video import iterate_video
 
 MOST_FRAMES = 1000  # of an episode: longer takes are cut, each part beginning where one ends
@@ -77,12 +78,8 @@ def convert(
         raise FileNotFoundError(f"no folder at {root}; check the path")
     if fps < 0:
         raise ValueError(f"`fps` must be positive, or 0 for the slowest video's, got {fps}")
-    if frame_size and any(side < STRIDE or side % STRIDE for side in frame_size):
-        h, w = (max(STRIDE, side // STRIDE * STRIDE) for side in frame_size)
-        raise ValueError(
-            f"frame width and height must be multiples of {STRIDE}, got "
-            f"{frame_size[1]}x{frame_size[0]}; try {w}x{h}"
-        )
+    if frame_size:
+        check_cells(frame_size, STRIDE)
     is_lerobot = (root / "meta/info.json").is_file()
     takes, names, faults = read_lerobot(root, video_key) if is_lerobot else read_folder(root, out)
     # 29.97 frames a second count as 30

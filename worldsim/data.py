@@ -1,6 +1,6 @@
-"""Data sets, in memory or on disk in the LeRobot v3.0 layout.
+"""Data sets on disk, in the LeRobot v3.0 layout.
 
-`MemoryDataset` and `DiskDataset` offer the same: `.info`, `len()`, `[i] -> Episode`, iteration,
+`DiskDataset` offers what a `MemoryDataset` does: `.info`, `len()`, `[i] -> Episode`, iteration,
 `.lengths` and `.state_keys`.
 """
 
@@ -15,22 +15,12 @@ from types import TracebackType
 import numpy as np
 from gymnasium import spaces
 
-from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
+from worldsim.datasets.episodes import DatasetInfo, Episode
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.lerobot_writer import Part, describe_column, image_stats, write_layout
 from worldsim.files import own_folder, staging_of, write_text
 from worldsim.spaces import flatten_action, null_action
 from worldsim.video import QUALITIES, import_av, write_video
-
-__all__ = [
-    "DatasetInfo",
-    "DatasetWriter",
-    "DiskDataset",
-    "Episode",
-    "MemoryDataset",
-    "open_dataset",
-    "stage_episode",
-]
 
 
 class DiskDataset:

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gymnasium import Env
 
-from worldsim.data import DatasetWriter, DiskDataset, open_dataset, stage_episode
+from worldsim.data import DatasetWriter, DiskDataset, open_dataset
 from worldsim.datasets.episodes import DatasetInfo
 from worldsim.datasets.observing import describe
 from worldsim.files import write_text
 from worldsim.filmed import ENV_ID, Filmed, check_env, choose_size, open_env, open_filmed
 from worldsim.policies import choose_policy
-from worldsim.recording import Scene, record_episode
+from worldsim.recording import Job, open_scene, run_job
 from worldsim.spaces import Policy
-from worldsim.workers import run_parallel
 
 if TYPE_CHECKING:
     from worldsim.making import MakeConfig
@@ -39,7 +38,7 @@ class Footage:
     """How to record an env.
 
     Attributes:
-        opened: The env, filmed in the first size; None in another process.
+        opened: The env, filmed in the first size.
         reopen: Makes it in a size `(h, w)`; goes to other processes by pickle.
         policy: Who acts, as `choose_policy` takes it.
         info: What recordings in the first size share.
@@ -47,7 +46,7 @@ class Footage:
         workers: Processes that record.
     """
 
-    opened: Filmed | None
+    opened: Filmed
     reopen: Callable[[tuple[int, int]], Filmed]
     policy: str | Policy
     info: DatasetInfo
@@ -149,57 +148,17 @@ def _record(
                 return
             yield index
 
-    job = _Shot(footage, size, seed, recording["max_steps"], writer.staging, info)
+    stage = partial(open_scene, find=choose_policy, policy=footage.policy)
+    again = partial(stage, partial(footage.reopen, size))
+    job = Job(again, seed, recording["max_steps"], (writer.staging, info))
+    here = stage(lambda: footage.opened) if size == footage.sizes[0] else None
     last = time.monotonic()
-    for _, length in job.run_all(pieces()):
+    for _, length in run_job(job, pieces(), footage.workers, here):
         done["frames"] += length + 1
         done["seconds"] += -last + (last := time.monotonic())
         write_text(tally, json.dumps(done))
         show(spent())
     return writer.close()
-
-
-@dataclass(frozen=True)
-class _Shot:
-    """What a process needs to know to record episodes in one size."""
-
-    footage: Footage
-    size: tuple[int, int]
-    seed: int
-    max_steps: int
-    staging: Path
-    info: DatasetInfo
-
-    def run_all(self, pieces: Iterator[int]) -> Iterator[tuple[int, int]]:
-        """Yield the index and the length of each episode as it gets done."""
-        footage, workers = self.footage, self.footage.workers
-        if workers > 1:
-            elsewhere = replace(self, footage=replace(footage, opened=None))
-            yield from run_parallel(elsewhere, pieces, workers)
-            return
-        here = self.size == footage.sizes[0]
-        scene = self._staged(footage.opened) if here else self.open()
-        try:
-            for index in pieces:
-                yield index, self.run(scene, index)
-        finally:
-            if not here:
-                scene.close()
-
-    def open(self) -> Scene:
-        return self._staged(self.footage.reopen(self.size))
-
-    def _staged(self, env: Filmed) -> Scene:
-        return Scene(env, choose_policy(self.footage.policy, env))
-
-    def run(self, scene: Scene, index: int) -> int:
-        """Record episode `index` to disk and return its length."""
-        episode = record_episode(scene.env, scene.acting, self.seed + index, self.max_steps)
-        stage_episode(self.staging, self.info, index, episode)
-        return len(episode)
-
-    def name(self, index: int) -> str:
-        return f"episode {index}, seed {self.seed + index}"
 
 
 def _open(env: str | Env | Callable[[], Env], env_kwargs: dict) -> Env:

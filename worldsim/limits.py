@@ -51,6 +51,24 @@ def check_size(name: str, size: Any) -> None:
         raise ValueError(f"`{name}` must be (h, w) of at least 1, got {size!r}")
 
 
+def check_cells(size: Sequence[int], side: int) -> None:
+    """Refuse frames of `(h, w)` pixels that squares of `side` pixels do not fill."""
+    h, w = size
+    if h % side or w % side or min(h, w) < side:
+        raise ValueError(
+            f"frame width and height must be multiples of {side}, got {w}x{h}; "
+            f"resize to {max(side, w // side * side)}x{max(side, h // side * side)}"
+        )
+
+
+def read_size(size: str) -> tuple[int, int]:
+    """Read `(h, w)` from width x height such as 96x64."""
+    width, _, height = size.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise ValueError(f"`size` must be width x height such as 96x64, got {size!r}")
+    return int(height), int(width)
+
+
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     """Refuse what is none of a few values."""
     if value not in choices:

@@ -27,6 +27,7 @@ from worldsim.dynamics import Dynamics
 from worldsim.evaluation import evaluate
 from worldsim.filmed import STRIDE
 from worldsim.footage import look_at, record_all
+from worldsim.limits import check_cells, read_size
 from worldsim.loading import load
 from worldsim.logs import WandbConfig
 from worldsim.machine import cores, median_ms
@@ -93,20 +94,13 @@ class MakeConfig:
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """`(h, w)` of each size in `size`."""
-        sizes = []
-        for text in self.size.lower().replace(" ", "").split(",") if self.size else ():
-            sides = text.split("x")
-            if len(sides) != 2 or not all(
-                n.isdigit() and int(n) and not int(n) % STRIDE for n in sides
-            ):
-                raise ValueError(
-                    f"`size` must be width x height, multiples of {STRIDE} such as 96x64, or "
-                    f"several with commas between, got {self.size!r}"
-                )
-            sizes.append((int(sides[1]), int(sides[0])))
+        texts = self.size.replace(" ", "").split(",") if self.size else ()
+        sizes = tuple(map(read_size, texts))
+        for size in sizes:
+            check_cells(size, STRIDE)
         if len(set(sizes)) < len(sizes):
             raise ValueError(f"`size` must not name a size twice, got {self.size!r}")
-        return tuple(sizes)
+        return sizes
 
     def said(self, by_name: bool) -> str:
         """Return the command that makes the same, or the call, where env or policy has no name."""

@@ -210,11 +210,3 @@ def _name(kind: Any) -> str:
         kind,
         "mapping" if kind is dict or get_origin(kind) is dict else getattr(kind, "__name__", ""),
     )
-
-
-def read_size(size: str) -> tuple[int, int]:
-    """Read `(h, w)` from width x height such as 96x64."""
-    width, _, height = size.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise ValueError(f"`size` must be width x height such as 96x64, got {size!r}")
-    return int(height), int(width)

@@ -20,6 +20,7 @@ from worldsim.clips import action_scaling, draw_set, sampler
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import write_tensors, write_text
+from worldsim.limits import check_choice
 from worldsim.objective import ObjectiveConfig, dynamics_loss
 from worldsim.preparing import (
     check_text,
@@ -60,14 +61,10 @@ def model_config(name: str) -> ModelConfig:
 
     from omegaconf import OmegaConf
 
-    folder = files("worldsim.configs") / "model"
-    known = sorted(
-        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
-    )
-    if name not in known:
-        raise ValueError(f"`model` must be one of {', '.join(known)}, got {name!r}")
-    text = OmegaConf.create((folder / f"{name}.yaml").read_text())
-    text.pop("defaults", None)
+    from worldsim.overrides import CONFIGS, group_options
+
+    check_choice("model", name, group_options("model"))
+    text = OmegaConf.create((files(CONFIGS) / f"model/{name}.yaml").read_text())
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), text))
 
 

@@ -6,7 +6,7 @@ them. Episode `i` is recorded with seed `seed + i`, so neither the number of wor
 interruption changes the data.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,20 +15,9 @@ import gymnasium
 from gymnasium import Env
 from tqdm import tqdm
 
-from worldsim.data import (
-    DatasetInfo,
-    DatasetWriter,
-    DiskDataset,
-    Episode,
-    MemoryDataset,
-    stage_episode,
-)
-from worldsim.datasets.observing import (
-    build_episode,
-    describe,
-    observed_reward,
-    observed_truth,
-)
+from worldsim.data import DatasetWriter, DiskDataset, stage_episode
+from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
+from worldsim.datasets.observing import build_episode, describe, observed_reward, observed_truth
 from worldsim.filmed import check_env, names_function, open_env
 from worldsim.images import frame_of
 from worldsim.limits import check_counts, check_given
@@ -87,7 +76,8 @@ def record(
         acting = find_policy(policy, probe)
         chooser(probe, acting, seed)  # refuses a policy that does not fit this env
         info = _by_name(env, describe(probe, policy, seed, max_steps, quality))
-        job, here = _Job(make, policy, seed, max_steps), Scene(probe, acting)
+        again = None if make is None else partial(open_scene, make, find_policy, policy)
+        job, here = Job(again, seed, max_steps), Scene(probe, acting)
         if out is None:
             todo = list(range(episodes))
             done = dict(_run(job, here, todo, workers, episodes, progress))
@@ -158,20 +148,24 @@ class Scene:
         self.env.close()
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What a process needs to know to record episodes."""
+def open_scene(
+    make: Callable[[], Env],
+    find: Callable[[str | Policy, Env], str | Policy],
+    policy: str | Policy,
+) -> Scene:
+    """Make an env and find out who acts in it."""
+    env = make()
+    return Scene(env, find(policy, env))
 
-    make: Callable[[], Env] | None
-    policy: str | Policy
+
+@dataclass(frozen=True)
+class Job:
+    """What a process needs to know to record episodes; without `staging` it returns them."""
+
+    open: Callable[[], Scene] | None
     seed: int
     max_steps: int | None
     staging: tuple[Path, DatasetInfo] | None = None
-
-    def open(self) -> Scene:
-        assert self.make is not None
-        env = self.make()
-        return Scene(env, find_policy(self.policy, env))
 
     def run(self, scene: Scene, index: int) -> Episode | int:
         """Record episode `index`; return it, or its length if it went to disk."""
@@ -186,23 +180,43 @@ class _Job:
         return len(episode)
 
     def name(self, index: int) -> str:
+        """Say which episode that is."""
         return f"episode {index}, seed {self.seed + index}"
 
 
-def _run(
-    job: _Job, here: Scene, todo: list[int], workers: int, total: int, progress: bool
+def run_job(
+    job: Job, pieces: Iterable[int], workers: int, here: Scene | None = None
 ) -> Iterator[tuple[int, Episode | int]]:
-    """Yield the index and the result of each episode as it gets done."""
-    if min(workers, len(todo)) > 1:
-        if job.make is None:
-            raise ValueError(
-                "an env without a spec cannot be rebuilt in workers; make it with "
-                "`gymnasium.make`, pass a callable that makes it, or record with workers=1"
-            )
-        results = run_parallel(job, todo, workers)
-    else:
-        results = ((index, job.run(here, index)) for index in todo)
-    frames = 0
+    """Yield the index and the result of each episode as it gets done.
+
+    Args:
+        job: What to record.
+        pieces: Indices of the episodes.
+        workers: Processes that record; 1 records in this process.
+        here: What is open in this process and stays so; None opens it, and closes it in the end.
+    """
+    if workers > 1:
+        yield from run_parallel(job, pieces, workers)
+        return
+    scene = here or job.open()
+    try:
+        for index in pieces:
+            yield index, job.run(scene, index)
+    finally:
+        if here is None:
+            scene.close()
+
+
+def _run(
+    job: Job, here: Scene, todo: list[int], workers: int, total: int, progress: bool
+) -> Iterator[tuple[int, Episode | int]]:
+    """Do a job with a progress bar."""
+    workers, frames = min(workers, len(todo)), 0
+    if workers > 1 and job.open is None:
+        raise ValueError(
+            "an env without a spec cannot be rebuilt in workers; make it with "
+            "`gymnasium.make`, pass a callable that makes it, or record with workers=1"
+        )
     with tqdm(
         total=total,
         initial=total - len(todo),
@@ -210,7 +224,7 @@ def _run(
         unit="episode",
         disable=not progress,
     ) as bar:
-        for index, result in results:
+        for index, result in run_job(job, todo, workers, here):
             frames += 1 + (result if isinstance(result, int) else len(result))
             bar.set_postfix(frames=frames, refresh=False)
             bar.update()

@@ -134,6 +134,18 @@ def action_bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
     raise _unsupported(space)
 
 
+def limits(space: Space) -> tuple[Any, Any]:
+    """Return the smallest and the largest value in an action of numbers, before flattening."""
+    match space:
+        case spaces.Discrete():
+            return space.start, space.start + space.n - 1
+        case spaces.MultiDiscrete():
+            return space.start, space.start + space.nvec - 1
+        case spaces.Box():
+            return space.low, space.high
+    return 0, 1
+
+
 def null_action(space: Space) -> Any:
     """Return the action that does nothing: zeros clipped into bounds, the first choice."""
     match space:
@@ -203,7 +215,11 @@ def _checked(space: Space, action: Any, name: str) -> np.ndarray:
         )
     if not np.isfinite(values).all():
         raise ValueError(f"`{name}` must be finite numbers, got {action!r}; check what computed it")
-    low, high = _limits(space)
+    low, high = limits(space)
+    if isinstance(space, spaces.Box):
+        ends = (np.nan_to_num(end, posinf=1.0, neginf=1.0) for end in (low, high))
+        slack = 1e-6 * np.maximum(1, np.maximum(*map(np.abs, ends)))  # float64 rounding
+        low, high = low - slack, high + slack
     if ((values < low) | (values > high)).any():
         raise ValueError(
             f"`{name}` must lie within {space}, got {action!r}; "
@@ -212,20 +228,6 @@ def _checked(space: Space, action: Any, name: str) -> np.ndarray:
     if not isinstance(space, spaces.Box) and (values != np.round(values)).any():
         raise TypeError(f"`{name}` must be whole numbers in {space}, got {action!r}")
     return values
-
-
-def _limits(space: Space) -> tuple[Any, Any]:
-    """Return the smallest and the largest allowed value, before flattening."""
-    match space:
-        case spaces.Discrete():
-            return space.start, space.start + space.n - 1
-        case spaces.MultiDiscrete():
-            return space.start, space.start + space.nvec - 1
-        case spaces.MultiBinary():
-            return 0, 1
-    ends = (np.nan_to_num(end, posinf=1.0, neginf=1.0) for end in (space.low, space.high))
-    slack = 1e-6 * np.maximum(1, np.maximum(*map(np.abs, ends)))  # float64 rounding
-    return space.low - slack, space.high + slack
 
 
 def _unflatten(space: Space, vector: np.ndarray) -> Any:
@@ -295,3 +297,12 @@ def action_from_json(space: spaces.Space, data: Any) -> Any:
                 action_from_json(part, item) for part, item in zip(space.spaces, data, strict=True)
             )
     return np.asarray(data, space.dtype)
+
+
+def action_to_json(action: Any) -> Any:
+    """Turn an action into plain JSON data; the inverse of `action_from_json`."""
+    if isinstance(action, dict):
+        return {key: action_to_json(part) for key, part in action.items()}
+    if isinstance(action, tuple):
+        return [action_to_json(part) for part in action]
+    return np.asarray(action).tolist()

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from worldsim.limits import check_least
+from worldsim.limits import check_cells, check_least
 from worldsim.nn import Conv2d
 
 
@@ -120,13 +120,8 @@ class Tokenizer(nn.Module):
         Raises:
             ValueError: If squares of `patch` cells do not fill such frames.
         """
+        check_cells(frame_size, self.cfg.stride * patch)
         h, w = frame_size
-        s = self.cfg.stride * patch
-        if h % s or w % s or min(h, w) < s:
-            raise ValueError(
-                f"frame height and width must be multiples of {s}, got {w}x{h}; "
-                f"resize to {max(s, w // s * s)}x{max(s, h // s * s)}"
-            )
         return h // self.cfg.stride, w // self.cfg.stride
 
     def encode(self, frames: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """`worldsim record` and `worldsim data ...`: recordings made, described, drawn, joined, parted."""
 
-import sys
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
 import worldsim  # its public names load what they need when they are used
-from worldsim.overrides import read_size
+from worldsim.limits import read_size
 
 
 @dataclass
@@ -46,8 +46,7 @@ def record(cfg: RecordConfig) -> None:
         env, cfg.out, episodes=cfg.episodes, policy=cfg.policy, workers=cfg.workers,
         seed=cfg.seed, max_steps=cfg.max_steps, quality=cfg.quality,
     )  # fmt: skip
-    print(f"{cfg.out}: {len(dataset)} episodes, {sum(dataset.lengths):,} steps")
-    print(f"look at them: worldsim data preview path={cfg.out}")
+    _tell(cfg.out, dataset, look=True)
 
 
 @dataclass
@@ -104,20 +103,13 @@ class ConvertConfig:
     """Which of a LeRobot data set's videos to take; null takes the first."""
 
 
-def convert_data(cfg: ConvertConfig) -> int | None:
-    """Convert recordings, or print a table of what is wrong with them."""
-    from worldsim.conversion import SourceFaults
-
+def convert_data(cfg: ConvertConfig) -> None:
+    """Convert recordings."""
     size = read_size(cfg.size) if cfg.size else None
-    try:
-        dataset = worldsim.convert(
-            cfg.path, cfg.out, fps=cfg.fps, frame_size=size, video_key=cfg.video_key
-        )
-    except SourceFaults as faults:
-        print(faults, file=sys.stderr)
-        return 1
-    print(f"{cfg.out}: {len(dataset)} episodes, {sum(dataset.lengths):,} steps")
-    print(f"look at them: worldsim data preview path={cfg.out}")
+    dataset = worldsim.convert(
+        cfg.path, cfg.out, fps=cfg.fps, frame_size=size, video_key=cfg.video_key
+    )
+    _tell(cfg.out, dataset, look=True)
 
 
 @dataclass
@@ -130,16 +122,9 @@ class MergeConfig:
     """Folder of the new data set."""
 
 
-def merge_data(cfg: MergeConfig) -> int | None:
-    """Join data sets, or print a table of how they differ."""
-    from worldsim.conversion import SourceFaults
-
-    try:
-        dataset = worldsim.merge(cfg.paths, cfg.out)
-    except SourceFaults as faults:
-        print(faults, file=sys.stderr)
-        return 1
-    print(f"{cfg.out}: {len(dataset)} episodes, {sum(dataset.lengths):,} steps")
+def merge_data(cfg: MergeConfig) -> None:
+    """Join data sets."""
+    _tell(cfg.out, worldsim.merge(cfg.paths, cfg.out))
 
 
 @dataclass
@@ -159,4 +144,11 @@ class SplitConfig:
 def split_data(cfg: SplitConfig) -> None:
     """Part a data set in two."""
     for part in worldsim.split(cfg.path, cfg.out or cfg.path, test=cfg.test, seed=cfg.seed):
-        print(f"{part.path}: {len(part)} episodes, {sum(part.lengths):,} steps")
+        _tell(part.path, part)
+
+
+def _tell(path: str | Path, dataset: Any, look: bool = False) -> None:
+    """Say what a data set holds, and where to look at it."""
+    print(f"{path}: {len(dataset)} episodes, {sum(dataset.lengths):,} steps")
+    if look:
+        print(f"look at them: worldsim data preview path={path}")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import worldsim  # its public names load what they need when they are used
-from worldsim.limits import check_least, check_shares
-from worldsim.overrides import read_size
+from worldsim.limits import check_least, check_shares, read_size
 
 if TYPE_CHECKING:
     from worldsim.world import World
@@ -79,9 +78,7 @@ class GenerateConfig:
     @property
     def frame_size(self) -> tuple[int, int] | None:
         """`(h, w)` of `size`."""
-        if self.size is None:
-            return None
-        return read_size(self.size)
+        return None if self.size is None else read_size(self.size)
 
     @property
     def hidden(self) -> slice:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from gymnasium import spaces
 
-from worldsim.data import DiskDataset, MemoryDataset
-from worldsim.datasets.episodes import Episode
+from worldsim.data import DiskDataset
+from worldsim.datasets.episodes import Episode, MemoryDataset
 from worldsim.images import contact_sheet, draw_text, write_image
 from worldsim.limits import check_counts, check_given
 from worldsim.spaces import action_bounds

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium import Env
 
-from worldsim.data import DatasetInfo, Episode
-from worldsim.datasets.episodes import plain
+from worldsim.datasets.episodes import DatasetInfo, Episode, plain
 from worldsim.images import frame_of
 from worldsim.spaces import Policy
 

@@ -13,7 +13,7 @@ import numpy as np
 import pygame
 from gymnasium import spaces
 
-from worldsim.spaces import flatten_action, null_action
+from worldsim.spaces import action_to_json, flatten_action, limits, null_action
 from worldsim.viewing.screen import key_codes
 
 Bindings = dict[frozenset[int], Any]
@@ -84,7 +84,7 @@ def name_bindings(bindings: Bindings) -> list[Any]:
     """Write bindings as a world stores them, `[["left", "up"], action]` each."""
     names = {code: name for name, code in key_codes().items()}
     return [
-        [[names[key] for key in keys], _plain(action)]
+        [[names[key] for key in keys], action_to_json(action)]
         for keys, action in bindings.items()
         if all(key in names for key in keys)
     ]
@@ -194,15 +194,6 @@ def own_bindings(env: gymnasium.Env) -> Bindings:
     return bindings
 
 
-def _plain(action: Any) -> Any:
-    """Turn an action into what JSON knows."""
-    if isinstance(action, dict):
-        return {key: _plain(part) for key, part in action.items()}
-    if isinstance(action, tuple):
-        return [_plain(part) for part in action]
-    return np.asarray(action).tolist()
-
-
 def action_from_keys(keys: Sequence[int], bindings: Bindings, space: spaces.Space) -> Any:
     """Return the action that the held keys stand for.
 
@@ -234,18 +225,15 @@ def action_from_keys(keys: Sequence[int], bindings: Bindings, space: spaces.Spac
     wide = np.float64 if isinstance(space, spaces.Box) else np.int64
     base = np.asarray(idle, wide)
     total = base + sum(np.asarray(action, wide) - base for action in chosen)
-    low, high = _limits(space)
+    low, high = limits(space)
     return np.clip(total, low, high).astype(space.dtype)
 
 
 def _bindings_of(bindings: Bindings, idle: Any, place: Any) -> Bindings:
     """Return what the keys do to one part of a composite action."""
-    own = {c: a[place] for c, a in bindings.items() if c and not _same(a[place], idle[place])}
+    rest = action_to_json(idle[place])
+    own = {c: a[place] for c, a in bindings.items() if c and action_to_json(a[place]) != rest}
     return own | {frozenset(): idle[place]}
-
-
-def _same(one: Any, other: Any) -> bool:
-    return _plain(one) == _plain(other)
 
 
 def keys_from_action(action: Any, bindings: Bindings) -> frozenset[int]:
@@ -266,12 +254,3 @@ def _combination(keys: Any) -> frozenset[int]:
 def _code(key: str) -> int:
     """Return the code of a letter, or of a key by pygame's name of it."""
     return ord(key) if len(key) == 1 else key_codes()[key]
-
-
-def _limits(space: spaces.Space) -> tuple[Any, Any]:
-    match space:
-        case spaces.Box():
-            return space.low, space.high
-        case spaces.MultiDiscrete():
-            return space.start, space.start + space.nvec - 1
-    return 0, 1
