@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gymnasium import Env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import TimeLimit
 
 from worldsim.agents import LearnConfig, act_at_random, check_learnable, judge_agent, train_agent
 from worldsim.env import WorldEnv
@@ -76,8 +77,7 @@ def real_env(world: World, horizon: int) -> Env | None:
     if not world.cfg.env_id:
         return None
     try:
-        kwargs = world.cfg.env_kwargs | {"max_episode_steps": horizon}
-        made = open_env(world.cfg.env_id, **kwargs)
+        made = TimeLimit(open_env(world.cfg.env_id, **world.cfg.env_kwargs), horizon)
     except Exception as error:  # an env of others can fail in any way
         print(f"{world.cfg.env_id}, which the world was recorded from, is not here: {error}")
         return None

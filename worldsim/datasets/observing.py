@@ -1,14 +1,19 @@
 """What is kept of an env while it runs: frames, captions, ground truth, a description."""
 
 import json
+import warnings
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import Env
 
 from worldsim.datasets.episodes import DatasetInfo, Episode, plain
 from worldsim.images import frame_of
 from worldsim.spaces import Policy
+
+# wrappers that change neither frames nor rewards nor what happens
+ONLOOKERS = {"Filmed", "RecordEpisodeStatistics", "RecordVideo", "RenderCollection"}
 
 
 def build_episode(
@@ -75,15 +80,12 @@ def describe_env(
     """Describe what recordings of `env` share; leaves it as it stands."""
     from worldsim.viewing.keyboard import name_bindings, own_bindings
 
-    try:
-        kwargs = json.loads(json.dumps(env.spec.kwargs if env.spec else {}))
-    except TypeError:
-        kwargs = {}
+    env_id, kwargs = _origin(env)
     return DatasetInfo(
         fps=fps,
         frame_size=frame_size,
         action_space=env.action_space,
-        env_id=env.spec.id if env.spec else "",
+        env_id=env_id,
         keys=name_bindings(own_bindings(env)),
         env_kwargs={key: value for key, value in kwargs.items() if key != "render_mode"},
         recording=recording,
@@ -111,6 +113,27 @@ def observed_truth(info: dict[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
     if not isinstance(caption, str):
         raise TypeError(f'`info["caption"]` must be a str, got {caption!r}')
     return caption, {key: np.array(x, np.float32) for key, x in info.get("state", {}).items()}
+
+
+def _origin(env: Env) -> tuple[str, dict[str, Any]]:
+    """Return the id and arguments that make an env anew; none where they would make another."""
+    if env.spec is None:
+        return "", {}
+    own = gymnasium.registry.get(env.spec.id, env.spec).additional_wrappers
+    added = {w.name for w in env.spec.additional_wrappers} - {w.name for w in own} - ONLOOKERS
+    why = f"it is wrapped by {', '.join(sorted(added))}" if added else ""
+    try:
+        kwargs = json.loads(json.dumps(env.spec.kwargs))
+    except TypeError as error:
+        why = f"its arguments are no JSON ({error})"
+    if not why:
+        return env.spec.id, kwargs
+    warnings.warn(
+        f"recordings of this {env.spec.id} will not say how to make it anew, as {why}: nothing can "
+        "be replayed or judged in it; record env=module:function, which makes it so",
+        stacklevel=2,
+    )
+    return "", {}
 
 
 def _stack(states: tuple[dict[str, np.ndarray], ...]) -> dict[str, np.ndarray]:
