@@ -19,6 +19,7 @@ from worldsim.envs.doom_rules import air_item
 from worldsim.envs.doom_scenes import AIRS, CHOICES, SCENARIOS, check_scene, draw_scene
 from worldsim.envs.scenes import check_options, check_size
 
+from worldsim.captions import caption
 from worldsim.limits import check_choice
 from worldsim.viewing.screen import Screen
 
@@ -312,8 +313,6 @@ class DoomEnv(gym.Env):
     def _info(self) -> dict[str, Any]:
         labels = self._labels()
         state = self._state(labels)
-        from worldsim.captions import caption
-
         told = state | {"coming": self._coming(labels)}
         happens = event(told)
         self.caption_left -= 1

@@ -18,6 +18,7 @@ from worldsim.envs.scenery import Land
 from worldsim.envs.scenes import (
     CHOICES,
     TRAFFIC,
+from worldsim.captions import caption
     check_options,
     check_scene,
     check_size,
@@ -349,8 +350,6 @@ class DriveEnv(gym.Env):
         if other != scene["biome"]:
             scene["next_biome"] = other
         if self.caption_left <= 0 or scene["biome"] != self.told:
-            from worldsim.captions import caption
-
             self.caption = caption(scene, state, self.caption_rng)
             self.caption_left, self.told = int(self.caption_rng.integers(20, 40)), scene["biome"]
         self.caption_left -= 1
