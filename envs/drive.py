@@ -18,6 +18,7 @@ from worldsim.envs.scenery import Land
 from worldsim.envs.scenes import CHOICES, TRAFFIC, check_options, check_scene, draw_scene, read_size
 from worldsim.envs.traffic import Traffic
 
+from worldsim.captions import caption
 from worldsim.limits import check_choice
 from worldsim.viewing.screen import Screen
 
@@ -70,7 +71,8 @@ class DriveEnv(gym.Env):
         check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
         self.render_mode, self.camera, self.frame_size = render_mode, camera, (h, w)
         self.given, self.change_probability = self._check_scene(scene), change_probability
-        self.style = _check_style(style)
+        check_choice("style", style, [None, *STYLES])
+        self.style = style
         self.observation_space = gym.spaces.Box(0, 255, (h, w, 3), np.uint8)
         low = np.array([-1, 0, 0], np.float32)
         self.action_space = gym.spaces.Box(low, np.ones(3, np.float32), dtype=np.float32)
@@ -92,7 +94,8 @@ class DriveEnv(gym.Env):
         """
         options = check_options(options, "scene", "style")
         given = self.given | self._check_scene(options.get("scene"))
-        style = _check_style(options.get("style")) or self.style
+        style = options.get("style")
+        check_choice("style", style, [None, *STYLES])
         super().reset(seed=seed)
         rng = self.np_random
         self.scene = draw_scene(rng, given) | {"camera": self.camera, "simulator": "drive"}
@@ -110,7 +113,7 @@ class DriveEnv(gym.Env):
         self.fade = 0
         self._place_car(rng)
         self.traffic = Traffic(self.land, TRAFFIC[self.scene["traffic"]], rng, self.arc)
-        self.driver = Driver(style or DRAWN[int(rng.integers(len(DRAWN)))], rng)
+        self.driver = Driver(style or self.style or DRAWN[int(rng.integers(len(DRAWN)))], rng)
         self.driver.rng = np.random.default_rng((track_seed, 4))  # asking it moves nothing else
         self.action = np.zeros(3, np.float32)
         self.contact = None
@@ -352,9 +355,3 @@ class DriveEnv(gym.Env):
             "carracing_reward": float(original),
             "collision": bool(bumped),
         }
-
-
-def _check_style(style: str | None) -> str | None:
-    if style is not None and style not in STYLES:
-        raise ValueError(f"`style` must be one of {', '.join(STYLES)}, got {style!r}")
-    return style

@@ -584,7 +584,7 @@ def test_unknown_scenes_are_refused(error, scene, message):
         ({"frame_size": (8, 64)}, "at least 16 pixels, got"),
         ({"frame_size": 64}, "`frame_size` must be .h, w. .* got 64"),
         ({"frame_size": (64, 64, 3)}, "`frame_size` must be .h, w."),
-        ({"style": "drunk"}, "`style` must be one of clean.*got 'drunk'"),
+        ({"style": "drunk"}, "`style` must be one of None, clean.*got 'drunk'"),
     ],
 )
 def test_unknown_arguments_are_refused(kwargs, message):
