@@ -17,8 +17,9 @@ from worldsim.envs.doom_game import RESOLUTIONS, TICS, VARIABLES, import_vizdoom
 from worldsim.envs.doom_maps import map_name, outline
 from worldsim.envs.doom_rules import air_item
 from worldsim.envs.doom_scenes import AIRS, CHOICES, SCENARIOS, check_scene, draw_scene
-from worldsim.envs.scenes import check_options, check_size
+from worldsim.envs.scenes import check_options, read_size
 
+from worldsim.captions import caption
 from worldsim.limits import check_choice
 from worldsim.viewing.screen import Screen
 
@@ -65,7 +66,7 @@ class DoomEnv(gym.Env):
         frame_size: tuple[int, int] = (64, 64),
         change_probability: float = 0.002,
     ) -> None:
-        h, w = check_size(frame_size)
+        h, w = read_size(frame_size)
         check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
         import_vizdoom()
         self.render_mode, self.frame_size = render_mode, (h, w)
@@ -312,8 +313,6 @@ class DoomEnv(gym.Env):
     def _info(self) -> dict[str, Any]:
         labels = self._labels()
         state = self._state(labels)
-        from worldsim.captions import caption
-
         told = state | {"coming": self._coming(labels)}
         happens = event(told)
         self.caption_left -= 1

@@ -1,14 +1,8 @@
-"""What a person would say of a Doom scene, in three lengths and many wordings.
-
-Built like the driving captions of `worldsim.captions`: phrases of many wordings, of which every
-fifth is held out for tests.
-"""
-
-import re
+"""What a person would say of a Doom scene, in three lengths and many wordings."""
 
 import numpy as np
 
-from worldsim.wordings import ASKED, pick
+from worldsim.wordings import compile_wordings, pick, take_out
 
 WORDS = {
     "theme": {
@@ -234,33 +228,9 @@ def caption(
 
 def attributes(prompt: str) -> dict[str, str]:
     """Return the scene attributes that a prompt names; what a longer wording matches is used up."""
-    text, found = prompt.lower(), {}
-    for pattern, key, value in _WORDINGS:
-        text, times = pattern.subn(" ", text)
-        if times:
-            found.setdefault(key, value)
-    return found
-
-
-def _wordings() -> list[tuple[re.Pattern, str, str]]:
-    """Return what names an attribute, the longest first, single words last."""
-    named = [
-        (re.sub("^(a|an|the) ", "", wording), key, value)
-        for key, values in WORDS.items()
-        for value, wordings in values.items()
-        for wording in wordings
-    ]
-    named.sort(key=lambda one: -len(one[0]))
-    whole = [(re.escape(wording), key, value) for wording, key, value in named]
-    every = (*whole, *ALIASES)
-    return [(re.compile(rf"{ASKED}({word})\b"), key, value) for word, key, value in every]
-
-
-def complete(named: dict[str, str]) -> dict[str, str]:
-    """Fill with what is likely what a prompt does not name."""
-    return {"simulator": "doom"} | LIKELY | named
+    return take_out(prompt.lower(), _PATTERNS)[1]
 
 
 PLAIN = {"air": "plain"}  # where a prompt says nothing
 LIKELY = {"scenario": "my_way_home", "theme": "brick hall", "monster": "none"} | PLAIN
-_WORDINGS = _wordings()
+_PATTERNS = compile_wordings(WORDS, {}, ALIASES)

@@ -15,16 +15,10 @@ from worldsim.envs.camera import Ego, draw
 from worldsim.envs.driver import DRAWN, STYLES, Driver
 from worldsim.envs.optics import MOUNTS, Lens, Mood
 from worldsim.envs.scenery import Land
-from worldsim.envs.scenes import (
-    CHOICES,
-    TRAFFIC,
-    check_options,
-    check_scene,
-    check_size,
-    draw_scene,
-)
+from worldsim.envs.scenes import CHOICES, TRAFFIC, check_options, check_scene, draw_scene, read_size
 from worldsim.envs.traffic import Traffic
 
+from worldsim.captions import caption
 from worldsim.limits import check_choice
 from worldsim.viewing.screen import Screen
 
@@ -73,11 +67,12 @@ class DriveEnv(gym.Env):
         style: str | None = None,
     ) -> None:
         check_choice("camera", camera, list(MOUNTS))
-        h, w = check_size(frame_size)
+        h, w = read_size(frame_size)
         check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
         self.render_mode, self.camera, self.frame_size = render_mode, camera, (h, w)
         self.given, self.change_probability = self._check_scene(scene), change_probability
-        self.style = _check_style(style)
+        check_choice("style", style, [None, *STYLES])
+        self.style = style
         self.observation_space = gym.spaces.Box(0, 255, (h, w, 3), np.uint8)
         low = np.array([-1, 0, 0], np.float32)
         self.action_space = gym.spaces.Box(low, np.ones(3, np.float32), dtype=np.float32)
@@ -99,7 +94,8 @@ class DriveEnv(gym.Env):
         """
         options = check_options(options, "scene", "style")
         given = self.given | self._check_scene(options.get("scene"))
-        style = _check_style(options.get("style")) or self.style
+        style = options.get("style")
+        check_choice("style", style, [None, *STYLES])
         super().reset(seed=seed)
         rng = self.np_random
         self.scene = draw_scene(rng, given) | {"camera": self.camera, "simulator": "drive"}
@@ -117,7 +113,7 @@ class DriveEnv(gym.Env):
         self.fade = 0
         self._place_car(rng)
         self.traffic = Traffic(self.land, TRAFFIC[self.scene["traffic"]], rng, self.arc)
-        self.driver = Driver(style or DRAWN[int(rng.integers(len(DRAWN)))], rng)
+        self.driver = Driver(style or self.style or DRAWN[int(rng.integers(len(DRAWN)))], rng)
         self.driver.rng = np.random.default_rng((track_seed, 4))  # asking it moves nothing else
         self.action = np.zeros(3, np.float32)
         self.contact = None
@@ -349,8 +345,6 @@ class DriveEnv(gym.Env):
         if other != scene["biome"]:
             scene["next_biome"] = other
         if self.caption_left <= 0 or scene["biome"] != self.told:
-            from worldsim.captions import caption
-
             self.caption = caption(scene, state, self.caption_rng)
             self.caption_left, self.told = int(self.caption_rng.integers(20, 40)), scene["biome"]
         self.caption_left -= 1
@@ -361,9 +355,3 @@ class DriveEnv(gym.Env):
             "carracing_reward": float(original),
             "collision": bool(bumped),
         }
-
-
-def _check_style(style: str | None) -> str | None:
-    if style is not None and style not in STYLES:
-        raise ValueError(f"`style` must be one of {', '.join(STYLES)}, got {style!r}")
-    return style

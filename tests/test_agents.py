@@ -8,13 +8,14 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import worldsim
-from worldsim.agents import SavedAgent, act_at_random, check_learnable, load_agent
+from worldsim.agents import act_at_random, check_learnable
 from worldsim.cli import main
 from worldsim.commanding.agents import AgentConfig, real_env, table
 from worldsim.env import WorldEnv
 from worldsim.filmed import ENV_ID, Filmed
 from worldsim.policies import choose_policy
 from worldsim.recording import record_episode
+from worldsim.saved_agents import SavedAgent, load_agent
 from worldsim.vector_env import WorldVectorEnv
 
 sb3 = pytest.importorskip("stable_baselines3")

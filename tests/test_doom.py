@@ -17,22 +17,19 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
-import cv2
 import gymnasium as gym
 import numpy as np
-import pygame
 import pytest
-from gymnasium.error import ResetNeeded
+import simulators
 from gymnasium.utils.env_checker import check_env
 from worldsim.envs.doom import DoomEnv
 from worldsim.envs.doom_drivers import MOVES, SHOOT, TURN, WHIMS, Player, Sight
 from worldsim.envs.doom_game import RESOLUTIONS
-from worldsim.envs.doom_scenes import AIRS, CHOICES, MONSTERS, SCENARIOS, THEMES
+from worldsim.envs.doom_scenes import AIRS, CHOICES, MONSTERS, SCENARIOS
 from worldsim.envs.wad import read_wad, write_wad
 
 import worldsim
 
-DATA = Path(__file__).parent / "data"
 HALL = {"scenario": "take_cover", "theme": "brick hall", "monster": "imp", "air": "plain"}
 QUIET = {"scenario": "my_way_home", "theme": "brick hall", "monster": "none", "air": "plain"}
 GOLDEN = {  # name: seed, arguments, actions
@@ -69,69 +66,26 @@ def begin(env: DoomEnv, seed: int = 0, **scene: str) -> dict:
 
 
 def play_golden(name: str) -> tuple[np.ndarray, dict]:
-    """Return every tenth frame, side by side `(h, t * w, 3)`, and the rewards and captions."""
+    """Return what `simulators.play` does of an episode of `GOLDEN`."""
     seed, kwargs, steps = GOLDEN[name]
-    env = DoomEnv(**{"change_probability": 0.0} | kwargs)
-    frame, info = env.reset(seed=seed)
-    frames, rewards, captions = [frame], [], [info["caption"]]
-    rng = np.random.default_rng(seed)
-    for k in range(steps):
-        action = int(rng.integers(18)) if k % 20 < 8 else env.scripted_action()
-        frame, reward, *_, info = env.step(action)
-        rewards.append(round(reward, 4))
-        if k % 10 == 9:
-            frames.append(frame)
-        if info["caption"] != captions[-1]:
-            captions.append(info["caption"])
-    env.close()
-    return np.concatenate(frames, 1), {"rewards": rewards, "captions": captions}
+    env, rng = DoomEnv(**{"change_probability": 0.0} | kwargs), np.random.default_rng(seed)
 
+    def act(k):
+        return int(rng.integers(18)) if k % 20 < 8 else env.scripted_action()
 
-def write_golden() -> None:
-    """Write the expected frames, rewards and captions."""
-    told = {}
-    for name in GOLDEN:
-        frames, told[name] = play_golden(name)
-        path = DATA / f"doom-{name}.png"
-        cv2.imwrite(str(path), frames[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    (DATA / "doom.json").write_text(json.dumps(told) + "\n")
+    return simulators.play(env, seed, map(act, range(steps)))
 
 
 @needs_vizdoom
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_picture_stays_as_it_was_trained_on(name):
-    """Two levels are for other processors' rounding."""
-    expected = cv2.imread(str(DATA / f"doom-{name}.png"))[..., ::-1]
-    frames, told = play_golden(name)
-    assert frames.shape == expected.shape
-    assert np.abs(frames.astype(int) - expected).max() <= 2
-    recorded = json.loads((DATA / "doom.json").read_text())[name]
-    assert told["rewards"] == pytest.approx(recorded["rewards"], abs=1e-3)
-    assert told["captions"] == recorded["captions"]
+    simulators.check_golden("doom", name, *play_golden(name))
 
 
 @needs_vizdoom
 def test_the_same_seed_and_actions_give_the_same_episode():
-    """Also in an engine that has played before, and not with another seed."""
-
-    def episode(env, seed):
-        frame, info = env.reset(seed=seed)
-        frames, told = [frame], [info]
-        for action in np.random.default_rng(5).integers(18, size=25):
-            frame, reward, *_, info = env.step(action)
-            frames.append(frame)
-            told.append({"reward": reward} | info)
-        return np.stack(frames), told
-
-    env, other = DoomEnv(change_probability=0.1), DoomEnv(change_probability=0.1)
-    first, told = episode(env, 11)
-    different, _ = episode(env, 12)
-    again, retold = episode(env, 11)
-    fresh, _ = episode(other, 11)
-    assert np.array_equal(first, again) and np.array_equal(first, fresh) and told == retold
-    assert not np.array_equal(first, different)
-    env.close()
-    other.close()
+    actions = np.random.default_rng(5).integers(18, size=25)
+    simulators.check_seeds(*(DoomEnv(change_probability=0.1) for _ in range(2)), actions)
 
 
 @needs_vizdoom
@@ -149,13 +103,7 @@ def test_gymnasium_finds_nothing_to_complain_about():
 @needs_vizdoom
 @pytest.mark.parametrize("size", [(64, 64), (64, 96), (96, 64), (96, 128), (45, 37), (16, 16)])
 def test_frames_have_the_size_asked_for(size):
-    env = DoomEnv(frame_size=size)
-    frame, _ = env.reset(seed=0)
-    assert frame.shape == (*size, 3) and frame.dtype == np.uint8
-    assert env.observation_space.contains(frame) and frame.std() > 10
-    later = env.step(1)[0]
-    assert env.observation_space.contains(later) and np.array_equal(env.render(), later)
-    env.close()
+    simulators.check_size(DoomEnv(frame_size=size), size, 1)
 
 
 @needs_vizdoom
@@ -172,11 +120,7 @@ def test_the_engine_draws_no_more_than_is_needed():
 @needs_vizdoom
 def test_frames_are_fresh_arrays(env):
     begin(env)
-    first = env.step(1)[0]
-    kept = first.copy()
-    env.render()[:] = 0
-    env.step(1)[0][:] = 0
-    assert np.array_equal(first, kept) and env.render().any()
+    simulators.check_fresh_arrays(env, 1)
 
 
 @needs_vizdoom
@@ -567,30 +511,14 @@ def test_actions_that_are_none_are_refused(env, action):
 @needs_vizdoom
 def test_nothing_works_before_reset_and_close_works_twice():
     env = DoomEnv()
-    for call in (
-        lambda: env.step(0),
-        lambda: env.set_scene({"air": "fog"}),
-        env.scripted_action,
-        env.render,
-    ):
-        with pytest.raises(ResetNeeded, match="needs a `reset` first"):
-            call()
+    simulators.check_nothing_works(env, 0, {"air": "fog"})
     env.reset(seed=0)
-    env.close()
-    env.close()
-    with pytest.raises(ResetNeeded):
-        env.step(0)
+    simulators.check_closing(env, 0)
 
 
 @needs_vizdoom
 def test_a_window_shows_the_picture():
-    """Its driver is a dummy here."""
-    env = DoomEnv(render_mode="human")
-    for go in (lambda: env.reset(seed=0), lambda: env.step(1)):
-        frame = go()[0]
-        assert env.render() is None and pygame.display.get_surface().get_size() == (512, 512)
-        assert pygame.display.get_surface().get_at((260, 20))[:3] == tuple(frame[2, 32])
-    env.close()
+    simulators.check_window(DoomEnv(render_mode="human"), 1)
 
 
 def test_a_wad_survives_the_disk(tmp_path):
@@ -602,10 +530,6 @@ def test_a_wad_survives_the_disk(tmp_path):
         read_wad(tmp_path / "b.wad")
 
 
-def test_themes_are_eight():
-    assert len(THEMES) == 8 and set(WHIMS) == set(SCENARIOS)
-
-
 if __name__ == "__main__":
-    write_golden()
+    simulators.write_golden("doom", GOLDEN, play_golden)
     sys.exit()

@@ -8,15 +8,12 @@ import json
 import math
 import sys
 from collections import Counter
-from pathlib import Path
 
-import cv2
 import gymnasium as gym
 import numpy as np
-import pygame
 import pytest
+import simulators
 from gymnasium.envs.box2d import car_racing
-from gymnasium.error import ResetNeeded
 from worldsim.envs.drive import DriveEnv
 from worldsim.envs.driver import DRAWN, STYLES
 from worldsim.envs.scenes import BIOMES, CHOICES, TIMES
@@ -24,7 +21,6 @@ from worldsim.envs.scenes import BIOMES, CHOICES, TIMES
 import worldsim  # noqa: F401  (registers the env)
 from worldsim.captions import attributes
 
-DATA = Path(__file__).parent / "data"
 PLAIN = {"biome": "green countryside", "time": "day", "weather": "clear", "traffic": "busy"}
 STRAIGHT = np.array([0.0, 0.3, 0.0], np.float32)
 STATE = {
@@ -90,86 +86,34 @@ def place(env: DriveEnv, xy, yaw: float, speed: float) -> None:
 
 
 def play_golden(name: str) -> tuple[np.ndarray, dict]:
-    """Return every tenth frame, side by side `(h, t * w, 3)`, and the rewards and captions."""
+    """Return what `simulators.play` does of an episode of `GOLDEN`."""
     seed, kwargs, steps = GOLDEN[name]
     env = DriveEnv(**{"change_probability": 0.0, "style": "clean"} | kwargs)
-    frame, info = env.reset(seed=seed)
-    frames, rewards, captions = [frame], [], [info["caption"]]
-    for k in range(steps):
-        free = [math.sin(k / 5), 0.5, 0.0] if k % 20 < 5 else env.scripted_action(env.np_random)
-        frame, reward, *_, info = env.step(np.float32(free))
-        rewards.append(round(reward, 4))
-        if k % 10 == 9:
-            frames.append(frame)
-        if info["caption"] != captions[-1]:
-            captions.append(info["caption"])
-    return np.concatenate(frames, 1), {"rewards": rewards, "captions": captions}
 
+    def act(k):
+        return [math.sin(k / 5), 0.5, 0.0] if k % 20 < 5 else env.scripted_action(env.np_random)
 
-def write_golden() -> None:
-    """Write the expected frames, rewards and captions."""
-    DATA.mkdir(exist_ok=True)
-    told = {}
-    for name in GOLDEN:
-        frames, told[name] = play_golden(name)
-        path = DATA / f"drive-{name}.png"
-        cv2.imwrite(str(path), frames[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    (DATA / "drive.json").write_text(json.dumps(told) + "\n")
+    return simulators.play(env, seed, (np.float32(act(k)) for k in range(steps)))
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_picture_stays_as_it_was_trained_on(name):
-    """Two levels are for other processors' rounding."""
-    expected = cv2.imread(str(DATA / f"drive-{name}.png"))[..., ::-1]
-    frames, told = play_golden(name)
-    assert frames.shape == expected.shape
-    assert np.abs(frames.astype(int) - expected).max() <= 2
-    recorded = json.loads((DATA / "drive.json").read_text())[name]
-    assert told["rewards"] == pytest.approx(recorded["rewards"], abs=1e-3)
-    assert told["captions"] == recorded["captions"]
+    simulators.check_golden("drive", name, *play_golden(name))
 
 
 def test_the_same_seed_and_actions_give_the_same_episode():
-    """Also in an env that has lived before, and not with another seed."""
-
-    def episode(env, seed):
-        frame, info = env.reset(seed=seed)
-        frames, told = [frame], [info]
-        actions = np.random.default_rng(5).uniform([-1, 0, 0], [1, 1, 0.3], (20, 3))
-        for action in actions.astype(np.float32):
-            frame, reward, *_, info = env.step(action)
-            frames.append(frame)
-            told.append({"reward": reward} | info)
-        return np.stack(frames), told
-
-    env = DriveEnv(change_probability=0.1)
-    first, told = episode(env, 11)
-    other, _ = episode(env, 12)
-    again, retold = episode(env, 11)
-    fresh, _ = episode(DriveEnv(change_probability=0.1), 11)
-    assert np.array_equal(first, again) and np.array_equal(first, fresh) and told == retold
-    assert not np.array_equal(first, other)
+    actions = np.random.default_rng(5).uniform([-1, 0, 0], [1, 1, 0.3], (20, 3)).astype(np.float32)
+    simulators.check_seeds(*(DriveEnv(change_probability=0.1) for _ in range(2)), actions)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 96), (96, 64), (72, 128), (45, 37), (16, 16)])
 @pytest.mark.parametrize("camera", ["chase", "hood"])
 def test_frames_have_the_size_asked_for(size, camera):
-    env = DriveEnv(frame_size=size, camera=camera)
-    frame, _ = env.reset(seed=0)
-    assert frame.shape == (*size, 3) and frame.dtype == np.uint8
-    assert env.observation_space.contains(frame) and frame.std() > 10
-    later = env.step(STRAIGHT)[0]
-    assert env.observation_space.contains(later)
-    assert np.array_equal(env.render(), later)
+    simulators.check_size(DriveEnv(frame_size=size, camera=camera), size, STRAIGHT)
 
 
 def test_frames_are_fresh_arrays():
-    env = make()
-    first = env.step(STRAIGHT)[0]
-    kept = first.copy()
-    env.render()[:] = 0
-    env.step(STRAIGHT)[0][:] = 0
-    assert np.array_equal(first, kept) and env.render().any()
+    simulators.check_fresh_arrays(make(), STRAIGHT)
 
 
 @pytest.mark.parametrize(
@@ -584,7 +528,7 @@ def test_unknown_scenes_are_refused(error, scene, message):
         ({"frame_size": (8, 64)}, "at least 16 pixels, got"),
         ({"frame_size": 64}, "`frame_size` must be .h, w. .* got 64"),
         ({"frame_size": (64, 64, 3)}, "`frame_size` must be .h, w."),
-        ({"style": "drunk"}, "`style` must be one of clean.*got 'drunk'"),
+        ({"style": "drunk"}, "`style` must be one of None, clean.*got 'drunk'"),
     ],
 )
 def test_unknown_arguments_are_refused(kwargs, message):
@@ -609,35 +553,15 @@ def test_actions_that_are_none_are_refused(action):
 
 
 def test_nothing_works_before_reset():
-    env = DriveEnv()
-    for call in (
-        lambda: env.step(STRAIGHT),
-        lambda: env.set_scene({"time": "day"}),
-        env.scripted_action,
-        env.render,
-    ):
-        with pytest.raises(ResetNeeded, match="needs a `reset` first"):
-            call()
+    simulators.check_nothing_works(DriveEnv(), STRAIGHT, {"time": "day"})
 
 
 def test_close_can_be_called_twice():
-    env = make(0)
-    env.close()
-    env.close()
-    with pytest.raises(ResetNeeded):
-        env.step(STRAIGHT)
-    assert env.reset(seed=0)[0].shape == (64, 64, 3)
+    simulators.check_closing(make(0), STRAIGHT)
 
 
 def test_a_window_shows_the_picture():
-    """Its driver is a dummy here."""
-    env = make(0, render_mode="human")
-    for go in (lambda: env.reset(seed=0), lambda: env.step(STRAIGHT)):
-        frame = go()[0]
-        assert env.render() is None and frame.shape == (64, 64, 3)
-        assert pygame.display.get_surface().get_size() == (512, 512)
-        assert pygame.display.get_surface().get_at((260, 20))[:3] == tuple(frame[2, 32])
-    env.close()
+    simulators.check_window(make(0, render_mode="human"), STRAIGHT)
 
 
 def _longest(flags: list[bool]) -> int:
@@ -650,5 +574,5 @@ def _longest(flags: list[bool]) -> int:
 
 
 if __name__ == "__main__":
-    write_golden()
+    simulators.write_golden("drive", GOLDEN, play_golden)
     sys.exit()

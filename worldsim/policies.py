@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from gymnasium import Env, spaces
 
-from worldsim.agents import SavedAgent, load_agent
 from worldsim.filmed import load_function
+from worldsim.saved_agents import SavedAgent, load_agent
 from worldsim.spaces import Policy, afresh
 
 DRAWN = ("random", "sticky", "keys")  # policies that look at nothing
@@ -54,16 +54,29 @@ def find_policy(policy: str | Policy, env: Env) -> str | Policy:
         return policy
     if policy == "scripted":
         own_driver(env)  # refuses an env that has none
-    if policy in NAMES:
-        return policy
-    if policy.endswith(".zip"):
-        return load_agent(policy, greedy=False)
-    if ":" in policy:
-        return load_function(policy, "policy")
-    raise ValueError(
-        f"`policy` must be {', '.join(NAMES)}, module:function or a Stable-Baselines3 .zip, got "
-        f"{policy!r}"
-    )
+    return policy if policy in NAMES else load_policy(policy, "policy", *NAMES)
+
+
+def load_policy(address: str, role: str, *names: str, greedy: bool = False) -> Policy:
+    """Return the policy at an address.
+
+    Args:
+        address: A .zip that Stable-Baselines3 saved, or "package.module:function".
+        role: The name of the setting, for errors.
+        *names: What else it may be.
+        greedy: Whether an agent does what it thinks best, or draws.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If Stable-Baselines3 is missing.
+        ValueError: If the file is no agent, or there is no such function.
+    """
+    if address.endswith(".zip"):
+        return load_agent(address, greedy)
+    if ":" in address:
+        return load_function(address, role)
+    known = ", ".join([*names, "package.module:function"])
+    raise ValueError(f"`{role}` must be {known} or a Stable-Baselines3 .zip, got {address!r}")
 
 
 @dataclass(frozen=True)

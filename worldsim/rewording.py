@@ -17,10 +17,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from worldsim import captions
-from worldsim.envs import doom_captions
+from worldsim.envs import doom_captions, drive_captions
 from worldsim.text import MAX_TOKENS, TextEncoder
-from worldsim.wordings import DOOM_SYNONYMS, SYNONYMS, taught
+from worldsim.wordings import DENIALS, DOOM_SYNONYMS, SYNONYMS, taught
 
 ALIKE = 0.65  # cosine from which two wordings say the same
 DENIED = 0.63  # the same where both deny something, which makes them alike
@@ -29,7 +28,6 @@ LONGER = 0.05  # what each further word is worth: "a dense, cold mist" rather th
 LONGEST = 6  # words of a wording that is looked for
 LEADS = "in|at|by|through|amid|under|on|as|around|after|along|across|into|during|with|over"
 STOPS = f"{LEADS}|full|without"  # where a wording may begin, and none goes on
-DENIALS = "no|not|nobody|none|without|nothing|never"
 ARTICLE = "a|an|the"
 ARTICLES = f"{ARTICLE}|and|of|to|is|it"
 BESIDE = (  # what captions say beside the attributes, or fits two of them: nothing to reword
@@ -41,7 +39,7 @@ BESIDE = (  # what captions say beside the attributes, or fits two of them: noth
     "the view", "monsters", "enemies", "a monster", "foes",
 )  # fmt: skip
 TAUGHT = {
-    "worldsim/Drive-v0": (captions, SYNONYMS),
+    "worldsim/Drive-v0": (drive_captions, SYNONYMS),
     "worldsim/Doom-v0": (doom_captions, DOOM_SYNONYMS),
 }
 

@@ -1,9 +1,12 @@
-"""Which wordings captions use, and other words that people have for the same."""
+"""Which wordings captions use, what else people say for the same, and how a prompt is read."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
+Wordings = dict[str, dict[str, tuple[str, ...]]]  # of the values of each attribute
+Patterns = list[tuple[re.Pattern, str, str]]  # of a wording, with key and value
 SYNONYMS = {
     "biome": {
         "green countryside": (
@@ -152,6 +155,7 @@ DOOM_SYNONYMS = {
 }  # fmt: skip
 """The same of Doom's scenes."""
 
+DENIALS = "no|not|nobody|none|without|nothing|never"  # what denies the words that follow
 _BEFORE = ("no", "not", "not at", "not in", "without", "without any", "without the")
 ASKED = "".join(rf"(?<!\b{words} )" for words in _BEFORE) + r"\b"
 """What stands in a pattern before a word that a prompt is to ask for, not to deny."""
@@ -166,3 +170,32 @@ def pick(options: Sequence[str], rng: np.random.Generator, split: str) -> str:
     """Choose a wording for captions, or one of those kept for tests if `split` is test."""
     held = [option for i, option in enumerate(options) if i % 5 == 4]
     return str(rng.choice(held if split == "test" and held else taught(options)))
+
+
+def compile_wordings(words: Wordings, more: Wordings, last: Sequence[tuple] = ()) -> Patterns:
+    """Return what finds the attributes that a prompt names.
+
+    Args:
+        words: What is said of each value of each attribute; the longest is looked for first.
+        more: What else is said of some of them.
+        last: Expressions, with key and value, that are looked for after these.
+    """
+    named = [
+        (re.sub("^(a|an|the) ", "", wording), key, value)
+        for key, values in words.items()
+        for value, phrases in values.items()
+        for wording in (*phrases, *more.get(key, {}).get(value, ()))
+    ]
+    named.sort(key=lambda one: -len(one[0]))
+    every = [(re.escape(wording), key, value) for wording, key, value in named] + [*last]
+    return [(re.compile(rf"{ASKED}({word})\b"), key, value) for word, key, value in every]
+
+
+def take_out(text: str, patterns: Patterns) -> tuple[str, dict[str, str]]:
+    """Return what is left of a text without what the patterns find, and what that names."""
+    found: dict[str, str] = {}
+    for pattern, key, value in patterns:
+        text, times = pattern.subn(" ", text)
+        if times:
+            found.setdefault(key, value)
+    return text, found

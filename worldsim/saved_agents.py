@@ -1,0 +1,104 @@
+"""Agents that Stable-Baselines3 or sb3-contrib saved, as policies."""
+
+import json
+import zipfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# whose policy lies in a file, by the beginning of its module's name; actor and critic in common act
+# alike whether PPO or A2C trained them
+AGENTS = {
+    "stable_baselines3.common": "PPO", "stable_baselines3.dqn": "DQN",
+    "stable_baselines3.sac": "SAC", "stable_baselines3.td3": "TD3",
+    "sb3_contrib.qrdqn": "QRDQN", "sb3_contrib.tqc": "TQC",
+}  # fmt: skip
+
+
+class SavedAgent:
+    """An agent that Stable-Baselines3 saved; frames are stacked as its observations were.
+
+    Args:
+        model: The algorithm, as its `load` returned it.
+        greedy: Whether it does what it thinks best, or draws.
+    """
+
+    def __init__(self, model: Any, greedy: bool = True) -> None:
+        self.model, self.greedy = model, greedy
+        self.shape = model.observation_space.shape
+        self.seen: list[np.ndarray] = []
+
+    def afresh(self) -> "SavedAgent":
+        """Return the same agent, which has seen nothing yet."""
+        return SavedAgent(self.model, self.greedy)
+
+    def takes(self, observation: Any) -> bool:
+        """Say whether it can see this: what it was trained on, or a frame of that size."""
+        shape, own = np.shape(observation), self.shape
+        if shape == own or len(shape) != 3 or len(own) != 3:
+            return shape == own
+        stacked = own[0] if own[1:] == shape[:2] else own[2] if own[:2] == shape[:2] else 0
+        return stacked > 0 and stacked % shape[2] == 0
+
+    def __call__(self, observation: Any, rng: np.random.Generator) -> Any:
+        """Choose an action."""
+        observation = np.asarray(observation)
+        if not self.takes(observation):
+            raise ValueError(
+                f"the agent sees observations of shape {self.shape}, or frames to be stacked so, "
+                f"got {observation.shape}; let it act in an env like the one it was trained in"
+            )
+        if observation.shape != self.shape:
+            observation = self._stack(observation)
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            action = self.model.predict(observation, deterministic=self.greedy)[0]
+        return action.item() if action.ndim == 0 else action
+
+    def _stack(self, frame: np.ndarray) -> np.ndarray:
+        """Put the last frames side by side in the channels, colours first if it was trained so."""
+        h, w, c = frame.shape
+        first = self.shape[1:] == (h, w)
+        count = max(1, self.shape[0 if first else -1] // c)
+        if self.seen and self.seen[-1].shape != frame.shape:
+            self.seen = []
+        self.seen = [*self.seen, frame][-count:]
+        frames = [np.zeros_like(frame)] * (count - len(self.seen)) + self.seen  # as VecFrameStack
+        stacked = np.concatenate(frames, 2)
+        return stacked.transpose(2, 0, 1) if first else stacked
+
+
+def load_agent(path: str | Path, greedy: bool = True) -> SavedAgent:
+    """Read an agent that Stable-Baselines3 or sb3-contrib saved.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no agent that is known here.
+        ImportError: If the library is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no agent at {path}; save one with `model.save`")
+    try:
+        with zipfile.ZipFile(path) as file:
+            kind = json.loads(file.read("data"))["policy_class"]["__module__"]
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ValueError(
+            f"an agent must be a file that Stable-Baselines3 saved, got {path}: {error!r}"
+        ) from None
+    library, *rest = kind.split(".")
+    algorithm = AGENTS.get(".".join([library, *rest[:1]]))
+    if algorithm is None:
+        raise ValueError(
+            f"an agent must be one of {', '.join(AGENTS.values())}, got one of {kind}; "
+            "wrap it in a function and pass module:function"
+        )
+    try:
+        model = getattr(import_module(library), algorithm).load(path, device="cpu")
+    except ImportError as error:
+        raise ImportError(f"{path} needs {library}: `pip install worldsim-sdk[rl]`") from error
+    return SavedAgent(model, greedy)
