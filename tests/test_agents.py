@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from conftest import make_tiny_world
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -142,9 +143,13 @@ def test_an_agent_that_is_recorded_begins_each_episode_afresh():
 def test_rows_that_end_tell_stable_baselines_how(world):
     from worldsim.sb3 import GymVecEnv
 
-    envs = GymVecEnv(WorldVectorEnv(world, 2, horizon=3), seed=5)
+    envs = GymVecEnv(WorldVectorEnv(world, 2, horizon=3))
     same = WorldVectorEnv(world, 2, horizon=3)
+    envs.seed(5)
     assert (envs.reset() == same.reset(seed=5)[0]).all()
+    envs.seed(5)
+    envs.set_options({"start": 0})
+    assert (envs.reset() == same.reset(seed=5, options={"start": 0})[0]).all()
     for _ in range(3):
         frames, rewards, done, infos = envs.step(np.zeros(2, np.int64))
         expected, earned, ended, cut, told = same.step(np.zeros(2, np.int64))
@@ -153,7 +158,27 @@ def test_rows_that_end_tell_stable_baselines_how(world):
         for row in np.flatnonzero(done):
             assert (infos[row]["terminal_observation"] == told["final_obs"][row]).all()
             assert infos[row]["TimeLimit.truncated"] == (cut[row] and not ended[row])
+            assert infos[row]["prompt"] == told["final_info"]["prompt"][row]
+        for row in np.flatnonzero(~done):
+            assert infos[row]["prompt"] == told["prompt"][row] and len(infos[row]) > 1
     assert done.any()
+    with pytest.raises(ValueError, match="share one env, got indices="):
+        envs.env_method("set_prompt", "a red room", indices=[1])
+    with pytest.raises(ValueError, match="SameStep"):
+        GymVecEnv(SyncVectorEnv([Lamp]))
+    with pytest.raises(ValueError, match='obs="latents"'):
+        GymVecEnv(WorldVectorEnv(world, 2, obs="latents"))
+
+
+def test_judging_leaves_the_chance_of_others_alone(lamp_agent):
+    """Reading an agent once seeded NumPy and torch with the agent's own seed, everywhere."""
+    drawn = []
+    for seed in (1, 2):
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        assert np.isnan(worldsim.judge_agent(Lamp(), lamp_agent, episodes=1)["error"])
+        drawn.append((np.random.rand(), torch.rand(()).item()))
+    assert drawn[0][0] != drawn[1][0] and drawn[0][1] != drawn[1][1]
 
 
 def test_the_command_learns_judges_and_keeps_the_table(world, tmp_path, capsys):
@@ -164,6 +189,11 @@ def test_the_command_learns_judges_and_keeps_the_table(world, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "| autopilot, imagined |" in told and "real" not in told and f"agent={out}" in told
     assert out.is_file() and "autopilot" in out.with_suffix(".json").read_text()
+    assert not main(["agent", f"world={folder}", f"out={out}", "progress=false", *words])
+    assert "learns on" in capsys.readouterr().out
+    other = world.save(tmp_path / "other")
+    assert main(["agent", f"world={other}", f"out={out}", *words]) != 0
+    assert f"learned in the world {folder}" in capsys.readouterr().err
     assert main(["agent", f"world={folder}", f"out={out}", "real=true"]) != 0
     assert "does not know the env" in capsys.readouterr().err
 
@@ -173,6 +203,9 @@ def test_what_cannot_be_learned_is_refused_before_any_work(world, tmp_path):
         with pytest.raises(ValueError, match="zip|minutes|frames|steps"):
             AgentConfig(**bad)
     assert AgentConfig(world="runs/a/world", real=True).out == "agents/a-real.zip"
+    assert AgentConfig(steps=500).minutes == 0 and AgentConfig().minutes == 10
+    with pytest.raises(ValueError, match="RescaleAction"):
+        check_learnable(spaces.Box(-100, 100, (1,)))
     endless = spaces.Box(-np.inf, np.inf, (2,))
     for space in (spaces.Dict(a=BUTTONS), endless, spaces.Discrete(3, start=1)):
         with pytest.raises(ValueError, match="can learn a bounded Box"):
@@ -183,7 +216,7 @@ def test_what_cannot_be_learned_is_refused_before_any_work(world, tmp_path):
     with pytest.raises(TypeError, match="must be a vector env, got Lamp"):
         worldsim.train_agent(Lamp(), tmp_path / "a.zip", steps=4, **QUIET)
     for obs in ("torch", "latents"):
-        with pytest.raises(ValueError, match="learns from frames"):
+        with pytest.raises(ValueError, match='obs="pixels"'):
             dreams = WorldVectorEnv(world, 2, obs=obs)
             worldsim.train_agent(dreams, tmp_path / "a.zip", steps=4, **QUIET)
     with pytest.raises(ValueError, match="budget"):

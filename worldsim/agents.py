@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Env, spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
 from worldsim.limits import check_counts, check_least
@@ -35,8 +35,8 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
 class LearnConfig:
     """For how long an agent learns, and what it sees."""
 
-    minutes: float = 10.0
-    """Of learning; 0 leaves the budget to `steps`, else the first to run out ends it."""
+    minutes: float | None = None
+    """Of learning, 10 if there are no `steps` either; the first to run out ends it."""
     steps: int = 0
     """Of learning, in frames of all episodes together, rounded up to whole rollouts of at most
     1,024; 0 leaves the budget to `minutes`."""
@@ -48,6 +48,8 @@ class LearnConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        if self.minutes is None:
+            self.minutes = 0.0 if self.steps else 10.0
         check_least(self, minutes=0, steps=0, frames=1)
 
 
@@ -69,11 +71,12 @@ def train_agent(
     Raises:
         ImportError: Without the extra `[rl]`.
         TypeError: If `envs` is no vector env.
-        ValueError: If PPO knows no such actions or observations, there is no budget, or the agent
-            that is there sees another number of frames.
+        ValueError: If PPO knows no such actions or observations, rows do not begin anew in the
+            step that ends them, there is no budget, or the agent that is there sees another number
+            of frames.
         KeyboardInterrupt: After Ctrl-C, once the agent is saved.
     """
-    cfg, out = replace(cfg or LearnConfig(), **settings), Path(out)
+    cfg, out = replace(cfg, **settings) if cfg else LearnConfig(**settings), Path(out)
     if not (cfg.minutes or cfg.steps):
         raise ValueError("learning needs a budget, got neither `minutes` nor `steps` above 0")
     if out.suffix != ".zip":
@@ -105,7 +108,8 @@ def judge_agent(
         seed: Of the first one; the others count on.
 
     Returns:
-        The mean `return` of an episode, its standard `error` and the mean `length` in steps.
+        The mean `return` of an episode, its standard `error` (NaN of one alone) and the mean
+        `length` in steps.
     """
     check_counts(episodes=episodes)
     returns, lengths = [], []
@@ -121,7 +125,7 @@ def judge_agent(
             over = terminated or truncated
         returns.append(sum(earned))
         lengths.append(len(earned))
-    error = np.std(returns, ddof=1) / np.sqrt(episodes) if episodes > 1 else 0.0
+    error = np.std(returns, ddof=1) / np.sqrt(episodes) if episodes > 1 else np.nan
     figures = {"return": np.mean(returns), "error": error, "length": np.mean(lengths)}
     return {name: float(value) for name, value in figures.items()}
 
@@ -144,19 +148,10 @@ def _check_envs(envs: Any) -> None:
         )
     check_learnable(envs.single_action_space)
     space = envs.single_observation_space
-    frames = isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
-    seen = getattr(envs.unwrapped, "obs", "pixels")  # a world's; of others, it may be anything
-    if not frames or isinstance(seen, str) and seen != "pixels":
+    if not (isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3):
         raise ValueError(
-            f"an agent learns from frames `(h, w, 3)` uint8 in NumPy arrays, got {space}; make a "
-            'world with obs="pixels", film another env with `worldsim/Filmed-v0`'
-        )
-    mode = envs.metadata.get("autoreset_mode")
-    if mode is not AutoresetMode.SAME_STEP:
-        raise ValueError(
-            "an agent learns where episodes begin anew in the step that ends them, got "
-            f"autoreset_mode={getattr(mode, 'value', mode)}; make a world with "
-            'autoreset_mode="SameStep", others with vector_kwargs={"autoreset_mode": "SameStep"}'
+            f"an agent learns from frames `(h, w, 3)` uint8, got {space}; make a world with "
+            'obs="pixels", film another env with `worldsim/Filmed-v0`'
         )
 
 
@@ -169,6 +164,13 @@ def check_learnable(space: spaces.Space) -> None:
     match space:
         case spaces.Box():
             fine = bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
+            reach = (space.high.astype(float) - space.low) / 2 if fine else np.ones(1)
+            if not ((reach >= 0.1) & (reach <= 10)).all():
+                raise ValueError(
+                    "an agent tries numbers about a third apart, so they must reach from 0.1 to 10 "
+                    f"either way, got {space}; wrap the env in `gymnasium.wrappers.RescaleAction` "
+                    "before it is recorded"
+                )
         case spaces.Discrete():
             fine = space.start == 0
         case spaces.MultiDiscrete() | spaces.MultiBinary():
@@ -200,7 +202,7 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
     steps = known.num_timesteps if known else 0
     few = max(2, min(ROLLOUT, cfg.steps or ROLLOUT) // envs.num_envs)
     often = {"n_steps": few, "batch_size": min(BATCH, few * envs.num_envs)}
-    rows = VecMonitor(GymVecEnv(envs, cfg.seed + steps))
+    rows = VecMonitor(GymVecEnv(envs))
     scaled = VecNormalize(rows, norm_obs=False, gamma=GAMMA)  # rewards alone, of whatever size
     seen = VecFrameStack(scaled, cfg.frames)
     if known is None:
@@ -221,7 +223,8 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
                 f"the agent at {out} sees observations of shape {had}, got frames={cfg.frames}; "
                 "use the same number of frames, or another `out`"
             )
-        learner = PPO.load(out, seen, device=cfg.device or "auto", **often)
+        seed = cfg.seed + steps  # other chance than what it has seen
+        learner = PPO.load(out, seen, device=cfg.device or "auto", seed=seed, **often)
         # else its values would mean something else; PPO by itself does not scale
         scaled.ret_rms = getattr(learner, "reward_scale", scaled.ret_rms)
     learner.reward_scale = scaled.ret_rms

@@ -98,7 +98,8 @@ def load_agent(path: str | Path, greedy: bool = True) -> SavedAgent:
             "wrap it in a function and pass module:function"
         )
     try:
-        model = getattr(import_module(library), algorithm).load(path, device="cpu")
+        load = getattr(import_module(library), algorithm).load
+        model = load(path, device="cpu", seed=None)  # its own would seed everybody's chance
     except ImportError as error:
         raise ImportError(f"{path} needs {library}: `pip install worldsim-sdk[rl]`") from error
     return SavedAgent(model, greedy)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
@@ -16,18 +16,39 @@ class GymVecEnv(VecEnv):
     """A Gymnasium vector env that resets its rows in the same step, as Stable-Baselines3 has them.
 
     Args:
-        envs: Imagined (`WorldVectorEnv`) or real.
-        seed: Of the first reset: row `i` takes `seed + i`.
+        envs: Imagined (`WorldVectorEnv`) or real, which observe NumPy arrays.
+
+    Raises:
+        ValueError: If rows begin anew in another step than the one that ends them, or observe
+            tensors.
     """
 
-    def __init__(self, envs: VectorEnv, seed: int = 0) -> None:
-        self.envs, self.first_seed, self.actions = envs, seed, None
+    def __init__(self, envs: VectorEnv) -> None:
+        mode = envs.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
+            raise ValueError(
+                "an agent learns where episodes begin anew in the step that ends them, got "
+                f"autoreset_mode={getattr(mode, 'value', mode)}; make a world with "
+                'autoreset_mode="SameStep", others with '
+                'vector_kwargs={"autoreset_mode": "SameStep"}'
+            )
+        seen = getattr(envs.unwrapped, "obs", "pixels")  # a world's; of others, it may be anything
+        if isinstance(seen, str) and seen in ("torch", "latents"):
+            raise ValueError(
+                f'Stable-Baselines3 sees NumPy arrays, got obs="{seen}"; make the world with '
+                'obs="pixels"'
+            )
+        self.envs, self.actions = envs, None
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
 
     def reset(self) -> np.ndarray:
-        """Begin an episode in every row; only the first time from the seed."""
-        observations, _ = self.envs.reset(seed=self.first_seed)
-        self.first_seed = None
+        """Begin an episode in every row, as `seed` and `set_options` asked before."""
+        if any(options != self._options[0] for options in self._options):
+            raise ValueError(f"rows begin under the same options, got {self._options}")
+        seeds = None if None in self._seeds else self._seeds
+        observations, _ = self.envs.reset(seed=seeds, options=self._options[0] or None)
+        self._reset_seeds()
+        self._reset_options()
         return observations
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -38,7 +59,8 @@ class GymVecEnv(VecEnv):
         """Do it; rows that end are begun again and tell their last frame in their info."""
         observations, rewards, terminated, truncated, told = self.envs.step(self.actions)
         done = terminated | truncated
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        last = told.get("final_info", {})
+        infos = [_of_row(last if done[row] else told, row) for row in range(self.num_envs)]
         for row in np.flatnonzero(done):
             infos[row]["terminal_observation"] = told["final_obs"][row]
             infos[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
@@ -54,10 +76,12 @@ class GymVecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Set an attribute of the env."""
+        self._whole(indices)
         setattr(self.envs, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list:
         """Call a method of the env once; every row gets its result."""
+        self._whole(indices)
         result = getattr(self.envs, method_name)(*args, **kwargs)
         return [result] * len(list(self._get_indices(indices)))
 
@@ -68,6 +92,15 @@ class GymVecEnv(VecEnv):
     def get_images(self) -> Sequence[np.ndarray | None]:
         """Return each row's frame."""
         return self.envs.render() or [None] * self.num_envs
+
+    def _whole(self, indices: Any) -> None:
+        if len(rows := list(self._get_indices(indices))) < self.num_envs:
+            raise ValueError(f"all rows share one env, got indices={rows}; leave them out")
+
+
+def _of_row(told: dict[str, Any], row: int) -> dict[str, Any]:
+    """Return what a batch's `info` says of one row."""
+    return {name: told[name][row] for name in told if f"_{name}" in told and told[f"_{name}"][row]}
 
 
 class Eye(BaseFeaturesExtractor):

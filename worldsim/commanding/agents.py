@@ -59,14 +59,15 @@ def agent(cfg: AgentConfig) -> None:
             f"{cfg.world} does not know the env that it was recorded from, or that is not here; "
             "leave `real` out"
         )
+    about = {"world": cfg.world, "episodes": cfg.episodes, "horizon": cfg.horizon}
     if cfg.minutes or cfg.steps:
+        _check_learned_here(cfg)
         envs = _many(world, cfg)
         train_agent(envs, cfg.out, cfg)
         envs.close()
     if cfg.episodes:
         figures = _judge(world, real, cfg)
-        about = {"world": world.cfg.name, "episodes": cfg.episodes, "horizon": cfg.horizon}
-        text = json.dumps(about | {"figures": figures}, indent=2)
+        text = json.dumps(about | {"figures": figures}, indent=2).replace("NaN", "null")
         write_text(Path(cfg.out).with_suffix(".json"), text + "\n")
         print(table(figures))
     print(f"{cfg.out}: an agent; watch it: worldsim play world={cfg.world} agent={cfg.out}")
@@ -92,10 +93,25 @@ def real_env(world: World, horizon: int) -> Env | None:
 def table(figures: dict[str, dict[str, float]]) -> str:
     """Write who earned what as Markdown."""
     rows = [
-        f"| {name} | {row['return']:.1f} ± {row['error']:.1f} | {row['length']:.0f} |"
+        f"| {name} | {row['return']:.1f} ± {row['error']:.1f} | {row['length']:.0f} |".replace(
+            "nan", "?"
+        )
         for name, row in figures.items()
     ]
     return "\n".join(["| who, where | return | steps |", "| --- | --- | --- |", *rows])
+
+
+def _check_learned_here(cfg: AgentConfig) -> None:
+    """Say that the agent which is there learns on; refuse one that was judged in another world."""
+    out, figures = Path(cfg.out), Path(cfg.out).with_suffix(".json")
+    if not out.is_file():
+        return
+    was = json.loads(figures.read_text()).get("world") if figures.is_file() else cfg.world
+    if was != cfg.world:
+        raise ValueError(
+            f"{out} learned in the world {was}, got world={cfg.world}; choose another `out`"
+        )
+    print(f"{out} is there and learns on")
 
 
 def _many(world: World, cfg: AgentConfig) -> VectorEnv:
