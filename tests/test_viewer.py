@@ -23,6 +23,7 @@ from playing import (  # noqa: F401
     post,
     registered,
     session,
+    step,
     type_text,
     until,
 )
@@ -447,7 +448,7 @@ def test_the_hud_changes_the_picture_at_any_size(size):
     stage = Stage(Dream(), "point", True)
     stage.reset(0)
     for _ in range(3):
-        stage.step((RIGHT,))
+        step(stage, RIGHT)
     status = Status(50.0, 12.0, 2.0, True, False, "autopilot", 3.0)
     draw_hud(surface, stage, stage.moment, status)
     assert (pygame.surfarray.array3d(surface) != pygame.surfarray.array3d(plain)).mean() > 0.02
