@@ -542,6 +542,10 @@ def test_a_prompt_reaches_any_env_that_takes_one_and_others_refuse_it(tmp_path):
         {"out": "film.gif"},
         {"pixels": "soft"},
         {"env_kwargs": {"scene": {"biome": "desert"}}},
+        {"scale": 2.0, "web": True},
+        {"web_port": 8000},
+        {"env": "CartPole-v1", "world": "doom"},
+        {"env": "CartPole-v1", "replay": "out/episodes"},
     ],
     ids=str,
 )
