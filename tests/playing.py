@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from worldsim.text import TextEncoder
 from worldsim.viewer import PlayConfig, open_stage
+from worldsim.viewing.pilots import Hands
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Stage
 from worldsim.viewing.window import Window
@@ -112,6 +113,10 @@ def make_session(tmp_path, env=None, **chosen):
     out = tmp_path / "film.mp4"
     imagined = isinstance(env, Dream)
     return Session(lambda: Stage(env, "point", imagined), out=out, **chosen)
+
+
+def step(stage, *keys):
+    stage.act(*stage.choose(Hands(keys), "human"))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from playing import (  # noqa: F401
     post,
     registered,
     session,
+    step,
     type_text,
     until,
 )
@@ -447,7 +448,7 @@ def test_the_hud_changes_the_picture_at_any_size(size):
     stage = Stage(Dream(), "point", True)
     stage.reset(0)
     for _ in range(3):
-        stage.step((RIGHT,))
+        step(stage, RIGHT)
     status = Status(50.0, 12.0, 2.0, True, False, "autopilot", 3.0)
     draw_hud(surface, stage, stage.moment, status)
     assert (pygame.surfarray.array3d(surface) != pygame.surfarray.array3d(plain)).mean() > 0.02
@@ -541,6 +542,10 @@ def test_a_prompt_reaches_any_env_that_takes_one_and_others_refuse_it(tmp_path):
         {"out": "film.gif"},
         {"pixels": "soft"},
         {"env_kwargs": {"scene": {"biome": "desert"}}},
+        {"scale": 2.0, "web": True},
+        {"web_port": 8000},
+        {"env": "CartPole-v1", "world": "doom"},
+        {"env": "CartPole-v1", "replay": "out/episodes"},
     ],
     ids=str,
 )

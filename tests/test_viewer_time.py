@@ -21,6 +21,7 @@ from playing import (  # noqa: F401
     post,
     registered,
     session,
+    step,
     until,
 )
 
@@ -70,7 +71,7 @@ def test_whoever_goes_back_sees_what_was_seen_and_has_the_time_that_was_left(tmp
     stage.reset(0)
     for _ in range(4):
         seen.append(stage.observation)
-        stage.step((LEFT,))
+        step(stage, LEFT)
     write_slot(tmp_path / "slot.safetensors", stage)
     saved = stage.observation
     stage.rewind()
@@ -81,7 +82,7 @@ def test_whoever_goes_back_sees_what_was_seen_and_has_the_time_that_was_left(tmp
     assert np.array_equal(loaded.observation, saved)
     for each in (stage, future, loaded):
         while not each.moment.ended:
-            each.step((LEFT,))
+            step(each, LEFT)
         assert each.moment.step == 6
 
 
@@ -148,7 +149,7 @@ def test_a_slot_lasts_until_another_day_and_another_process_of_the_world(dream, 
     other = open_stage(PlayConfig(world="tiny"), make_tiny_world(endless=True))
     other.reset(7)
     read_slot(tmp_path / "slots" / "tiny-1.safetensors", other)
-    other.step((UP,))
+    step(other, UP)
     assert np.array_equal(other.moment.frame, dream.stage.moment.frame)
 
 
@@ -158,11 +159,11 @@ def test_a_world_from_its_folder_is_saved_and_loaded_too(tiny_world_path, tmp_pa
     stage.reset(0)
     write_slot(tmp_path / "slot.safetensors", stage)
     saved = stage.moment.frame
-    stage.step((UP,))
+    step(stage, UP)
     expected = stage.moment.frame
     read_slot(tmp_path / "slot.safetensors", stage)
     assert np.array_equal(stage.moment.frame, saved)
-    stage.step((UP,))
+    step(stage, UP)
     assert np.array_equal(stage.moment.frame, expected)
 
 

@@ -1,5 +1,6 @@
 """Stills and contact sheets; pixels are `(h, w, 3)` uint8, red first."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,6 +79,16 @@ def contact_sheet(
         for strip in strips
     ]
     return np.pad(np.concatenate(padded), [(0, gap), (0, 0), (0, 0)], constant_values=24)
+
+
+def tile(frames: np.ndarray) -> np.ndarray:
+    """Lay frames `(n, h, w, 3)` out in a nearly square grid `(H, W, 3)`."""
+    n, h, w, c = frames.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = np.zeros((rows * columns, h, w, c), frames.dtype)
+    sheet[:n] = frames
+    return np.vstack([np.hstack(row) for row in sheet.reshape(rows, columns, h, w, c)])
 
 
 def draw_text(frame: np.ndarray, text: str, x: int, y: int, size: float = 0.4) -> None:

@@ -94,6 +94,11 @@ class PlayConfig:
                 raise ValueError(
                     f"`{name}` must be above 0, got {value}; leave it out for the default"
                 )
+        if bool(self.env) + bool(self.replay) + (self.world != PlayConfig.world) > 1:
+            raise ValueError(
+                f"`world`, `env` and `replay` exclude each other, got world={self.world}, "
+                f"env={self.env}, replay={self.replay}; leave out all but one"
+            )
         for name in WORLD_SETTINGS if self.env or self.replay else ():
             if getattr(self, name) is not None:
                 raise ValueError(
@@ -109,6 +114,12 @@ class PlayConfig:
             raise ValueError(
                 f"`web_port` must be from 0 (a free one) to 65535, got {self.web_port}"
             )
+        for name in ("scale", "full_screen") if self.web else ("web_host", "web_port"):
+            if getattr(self, name) != getattr(PlayConfig, name):
+                raise ValueError(
+                    f"`{name}` is for {'a window' if self.web else 'web=true'}, got "
+                    f"{name}={getattr(self, name)} with web={str(self.web).lower()}; leave it out"
+                )
         if self.pixels not in PIXELS:
             raise ValueError(f"`pixels` must be one of {', '.join(PIXELS)}, got {self.pixels!r}")
         if self.out is not None and Path(self.out).suffix != ".mp4":
@@ -152,60 +163,47 @@ def play(
         TypeError: If `what` is none of these.
         ValueError: If settings make no sense, or do not fit what is played.
     """
-    cfg = replace(cfg or PlayConfig(), **overrides)
-    if isinstance(what, str | Path):
-        cfg = replace(cfg, world=str(what))
-    elif isinstance(what, gymnasium.Env):
-        cfg = replace(cfg, env=what.spec.id if what.spec else type(what.unwrapped).__name__)
-    elif hasattr(what, "cfg"):
-        cfg = replace(cfg, world=what.cfg.name)
-    elif what is not None:
-        raise TypeError(
-            f"what is played is a world, its name or folder, or a gymnasium.Env, got {what!r}; "
-            "make the env first, or record a batch and play it back with `replay`"
-        )
+    cfg = _aimed(what, replace(cfg or PlayConfig(), **overrides))
     source = None if isinstance(what, str | Path) else what
     if source is None and not (cfg.env or cfg.replay):
         find_world(cfg.world)  # before a port or a window is opened
     keys = read_keys(cfg.keys)
 
     def open_session() -> Session:
-        return Session(
-            lambda: open_stage(cfg, source),
-            seed=cfg.seed,
-            autopilot=cfg.autopilot,
-            fps=cfg.fps,
-            out=cfg.film_path,
-            agent=agent or cfg.agent,
-            prompt=cfg.prompt,
-            nothing=cfg.nothing,
-        )
+        how = _fields(cfg, "seed", "autopilot", "fps", "prompt", "nothing")
+        how |= {"agent": agent or cfg.agent, "out": cfg.film_path}
+        return Session(lambda: open_stage(cfg, source), **how)
 
+    look = _fields(cfg, "pixels", "hud", "record")
     if cfg.web:
         from worldsim.web import Broadcast  # an extra
 
-        return Broadcast(
-            open_session,
-            cfg.title,
-            host=cfg.web_host,
-            port=cfg.web_port,
-            pixels=cfg.pixels,
-            hud=cfg.hud,
-            record=cfg.record,
-            aliases=keys.aliases,
-        ).run()
+        look |= {"host": cfg.web_host, "port": cfg.web_port, "aliases": keys.aliases}
+        return Broadcast(open_session, cfg.title, **look).run()
     if not has_display():
         return [film_session(open_session(), cfg)]
-    return Window(
-        open_session,
-        cfg.title,
-        scale=cfg.scale,
-        pixels=cfg.pixels,
-        hud=cfg.hud,
-        full_screen=cfg.full_screen,
-        record=cfg.record,
-        keys=keys,
-    ).run()
+    look |= _fields(cfg, "scale", "full_screen")
+    return Window(open_session, cfg.title, keys=keys, **look).run()
+
+
+def _aimed(what: Any, cfg: PlayConfig) -> PlayConfig:
+    """Return `cfg` with `what` written into it as what is played."""
+    if isinstance(what, str | Path):
+        return replace(cfg, world=str(what))
+    if isinstance(what, gymnasium.Env):
+        return replace(cfg, env=what.spec.id if what.spec else type(what.unwrapped).__name__)
+    if hasattr(what, "cfg"):
+        return replace(cfg, world=what.cfg.name)
+    if what is not None:
+        raise TypeError(
+            f"what is played is a world, its name or folder, or a gymnasium.Env, got {what!r}; "
+            "make the env first, or record a batch and play it back with `replay`"
+        )
+    return cfg
+
+
+def _fields(cfg: PlayConfig, *names: str) -> dict[str, Any]:
+    return {name: getattr(cfg, name) for name in names}
 
 
 def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -> Stage:
@@ -216,19 +214,14 @@ def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -
 
         return Stage(ReplayEnv(cfg.replay), cfg.title)
     if isinstance(source, gymnasium.Env):
-        return Stage(source, cfg.title, world_of(source) is not None, actions)
-    if cfg.env:
+        env = source
+    elif cfg.env:
         env = open_env(cfg.env, **cfg.env_kwargs)
-        return Stage(env, cfg.title, world_of(env) is not None, actions)
-    chosen = {name: getattr(cfg, name) for name in WORLD_SETTINGS if getattr(cfg, name) is not None}
-    env = gymnasium.make(
-        WORLD_ENV,
-        world=source or cfg.world,
-        render_mode="rgb_array",
-        disable_env_checker=True,
-        **chosen,
-    )
-    return Stage(env, cfg.title, imagined=True, actions=actions)
+    else:
+        how = {"world": source or cfg.world, "render_mode": "rgb_array"}
+        how |= {k: v for k, v in _fields(cfg, *WORLD_SETTINGS).items() if v is not None}
+        env = gymnasium.make(WORLD_ENV, disable_env_checker=True, **how)
+    return Stage(env, cfg.title, world_of(env) is not None, actions)
 
 
 def has_display() -> bool:

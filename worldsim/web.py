@@ -93,13 +93,11 @@ class Broadcast:
         record: bool = False,
         aliases: Mapping[int, int] | None = None,
     ) -> None:
-        self.open_session, self.title, self.host, self.port = open_session, title, host, port
+        self.player, self.title, self.host, self.port = Player(open_session), title, host, port
         self.pixels, self.hud, self.record_first = pixels, hud, record
         self.aliases = dict(aliases or {})
         self.door, self.url = Door(host), ""
         self.viewers: list[Viewer] = []  # the first one drives
-        self.sessions: list[Session] = []
-        self.player: Player | None = None
         self._numbers = itertools.count(1)
         self._jpeg = JpegEncoder()
         self._shown: tuple[Stage, Moment] | None = None
@@ -124,9 +122,7 @@ class Broadcast:
             pass
         finally:
             self.close()
-        if self.player.error is not None:
-            raise self.player.error
-        return [film for session in self.sessions for film in session.films]
+        return self.player.finish()
 
     async def serve(self) -> None:
         """Serve until this task is cancelled or the model fails before its first frame."""
@@ -148,16 +144,15 @@ class Broadcast:
             port = server.sockets[0].getsockname()[1]
             self.url = f"http://{_readable(self.host)}:{port}/?token={self.door.token}"
             print(f"{self.title} plays at {self.url}\nCtrl-C ends it", flush=True)
-            self._start_player()
+            self.player.start()
             while self.player.error is None or self.player.latest is not None:
                 self._look()
                 await asyncio.sleep(GLANCE)
 
     def close(self) -> None:
         """Wait for the film to be written, say where it is, close the envs."""
-        if self.player is not None and self.player.stop():
-            for session in self.sessions:
-                session.close()
+        if self.player.close():
+            for session in self.player.sessions:
                 print(*session.notices, sep="\n", end="\n" if session.notices else "")
 
     async def _meet(self, connection: ServerConnection) -> None:
@@ -258,7 +253,7 @@ class Broadcast:
             "pilot": session.driver,
             "recorded": int(film.seconds) if film else None,
             "error": f"{type(error).__name__}: {error}" if error else None,
-            "films": [str(film) for session in self.sessions for film in session.films],
+            "films": [str(film) for film in self.player.films],
         }
 
     def _obey(self, viewer: Viewer, message: dict[str, Any]) -> None:
@@ -291,12 +286,13 @@ class Broadcast:
         if kind == "press":
             self._press(key)
         else:
-            self._release(key)
+            self.player.release(key)
 
     def _press(self, key: int) -> None:
         """Drive, if the env binds the key; else obey."""
         if self.player.error is not None and key == pygame.K_r:
-            self._start_player()
+            self.player.start()
+            self._shown = None
         if self.player.latest is None or self.player.error is not None:
             return
         if any(key in combination for combination in self.player.latest[0].bindings):
@@ -308,24 +304,11 @@ class Broadcast:
             if not command.startswith("_"):
                 self.player.send(command, *args)
 
-    def _release(self, key: int | None) -> None:
-        """Let go of a key, or of all."""
-        self.player.release(key)
-        if key is None or ("rewind", (True,)) in asked(key):
-            self.player.send("rewind", False)
-
     def _let_go(self, viewer: Viewer) -> None:
         """Forget a viewer; if it drove, the next one finds no key held."""
         if viewer is self.viewers[0]:
-            self._release(None)
+            self.player.release()
         self.viewers.remove(viewer)
-
-    def _start_player(self) -> None:
-        """Begin a fresh session on a thread of its own."""
-        self.player = Player(self.open_session())
-        self.sessions.append(self.player.session)
-        self._shown = None
-        self.player.start()
 
 
 def _readable(host: str) -> str:

@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from worldsim.data import DiskDataset
 from worldsim.datasets.episodes import Episode, MemoryDataset
-from worldsim.images import contact_sheet, draw_text, write_image
+from worldsim.images import contact_sheet, draw_text, tile, write_image
 from worldsim.limits import check_counts, check_given
 from worldsim.spaces import action_bounds
 from worldsim.video import VideoWriter
@@ -93,14 +93,13 @@ def preview(
         return path
     count = min(round(seconds * info.fps), max(dataset.lengths[i] for i in chosen) + 1)
     films = [_drawn(dataset[i], np.arange(count), limits, scale) for i in chosen]
-    across = int(np.ceil(np.sqrt(len(films))))
-    films += [np.zeros_like(films[0])] * (-len(films) % across)
-    for i, film in zip(chosen, films, strict=False):
+    for i, film in zip(chosen, films, strict=True):
         for frame in film:
             draw_text(frame, str(i), 3, 12)
-    with VideoWriter(path, info.fps, _tile([film[0] for film in films], across).shape[:2]) as video:
-        for t in range(count):
-            video.write(_tile([film[t] for film in films], across))
+    size = tile(np.stack([film[0] for film in films])).shape[:2]
+    with VideoWriter(path, info.fps, size) as video:
+        for frames in zip(*films, strict=True):
+            video.write(tile(np.stack(frames)))
     return path
 
 
@@ -128,11 +127,6 @@ def _draw_action(
         cv2.rectangle(strip, (left, 3), (right, STRIP - 4), (70, 70, 70), -1)
         cv2.rectangle(strip, (min(zero, tip), 3), (max(zero, tip), STRIP - 4), (90, 200, 120), -1)
     return strip
-
-
-def _tile(frames: list[np.ndarray], across: int) -> np.ndarray:
-    rows = [frames[i : i + across] for i in range(0, len(frames), across)]
-    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
 def _limits(actions: np.ndarray, space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:

@@ -9,9 +9,9 @@ from worldsim.video import VideoWriter
 from worldsim.viewing.brush import GROUND, INK, SOFT, Brush
 from worldsim.viewing.hud import controls_width, draw_controls
 from worldsim.viewing.scene import View
+from worldsim.viewing.screen import SIDE
 from worldsim.viewing.stage import Moment, Stage
 
-SIDE = 512  # pixels that the longer side of a frame is enlarged to, by a whole factor
 PIXELS = ("sharp", "whole", "smooth")
 STRIP = 84  # height of the strip, at a width of 512
 

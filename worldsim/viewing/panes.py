@@ -3,6 +3,7 @@
 import numpy as np
 import pygame
 
+from worldsim.measuring.metrics import psnr, squared_error
 from worldsim.viewing.brush import GROUND, Brush
 from worldsim.viewing.film import fit, tile
 from worldsim.viewing.hud import draw_label, unit_of
@@ -49,10 +50,8 @@ def comparison(view: View) -> float | None:
     """Return the PSNR in dB of the first two panes, where they should show the same."""
     if not view.compared:
         return None
-    one, other = (shot.moment.frame.astype(np.float32) for shot in view.shots[:2])
-    if one.shape != other.shape:
-        return None
-    return float(-10 * np.log10(max(np.square(one - other).mean() / 255**2, 1e-10)))
+    one, other = (shot.moment.frame for shot in view.shots[:2])
+    return float(psnr(squared_error(one, other))) if one.shape == other.shape else None
 
 
 def difference_frame(one: np.ndarray, other: np.ndarray) -> np.ndarray:

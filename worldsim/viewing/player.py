@@ -2,29 +2,39 @@
 
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from worldsim.viewing.controls import asked
 from worldsim.viewing.scene import View
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Moment, Stage
 
 
 class Player:
-    """Run a session on a thread, at an even pace, and hand over the latest moment.
+    """Run sessions on a thread, at an even pace, and hand over the latest moment.
 
     The window calls `press`, `release`, `steer` and `send`, and reads `view`, `latest` (the moment
-    in focus) and `error`; nothing of this waits for the model. The session's envs are left open at
-    the end: some of gymnasium's shut all of pygame down when they close, so the window closes them
-    last.
+    in focus) and `error`; nothing of this waits for the model.
+
+    Args:
+        open_session: Makes a fresh session.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, open_session: Callable[[], Session]) -> None:
+        self.open_session, self.sessions = open_session, []
         self.latest: tuple[Stage, Moment] | None = None
         self.view: View | None = None
         self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin a fresh session on a thread, which opens the stage first; again after an error."""
+        self.session = self.open_session()
+        self.sessions.append(self.session)
+        self.latest = self.view = self.error = None
         self._commands: queue.SimpleQueue[tuple[str, tuple] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._held: list[int] = []
@@ -32,16 +42,32 @@ class Player:
         self._axes: dict[str, float] = {}
         self._pressed: float | None = None
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread, which opens the stage first."""
         self._thread.start()
 
-    def stop(self, patience: float = 30.0) -> bool:
-        """Have the thread finish its film and end; return whether it did within so many seconds."""
-        self._commands.put(None)
-        self._thread.join(patience)
-        return not self._thread.is_alive()
+    @property
+    def films(self) -> list[Path]:
+        """Films that are finished."""
+        return [film for session in self.sessions for film in session.films]
+
+    def close(self, patience: float = 30.0) -> bool:
+        """Finish the film and close the envs; return whether the model ended in so many seconds.
+
+        Some of gymnasium's envs shut all of pygame down when they close, so this comes last.
+        """
+        if self.sessions:
+            self._commands.put(None)
+            self._thread.join(patience)
+            if self._thread.is_alive():
+                return False
+        for session in self.sessions:
+            session.close()
+        return True
+
+    def finish(self) -> list[Path]:
+        """Return the films, or raise what the model raised, if that was how it ended."""
+        if self.error is not None:
+            raise self.error
+        return self.films
 
     def send(self, command: str, *args: Any) -> None:
         """Have the thread call a method of the session, between two steps."""
@@ -56,11 +82,13 @@ class Player:
                 self._pressed = self._pressed or perf_counter()
 
     def release(self, key: int | None = None) -> None:
-        """Let go of a key, or of all."""
+        """Let go of a key, or of all; rewinding ends with its own."""
         with self._lock:
             self._held = [k for k in self._held if key is not None and k != key]
             if key is None:
                 self._axes.clear()
+        if key is None or ("rewind", (True,)) in asked(key):
+            self.send("rewind", False)
 
     def steer(self, axes: dict[str, float]) -> None:
         """Change deflections of sticks and mouse, by name."""

@@ -3,7 +3,6 @@
 pygame is imported when it is used; an environment without a window never needs it.
 """
 
-import math
 from functools import cache
 from typing import Any
 
@@ -32,6 +31,8 @@ class Screen:
         """Show `(n, h, w, 3)` uint8 side by side."""
         import pygame
 
+        from worldsim.images import tile
+
         picture = tile(frames)
         h, w = picture.shape[:2]
         factor = max(1, SIDE // max(h, w))
@@ -51,16 +52,6 @@ class Screen:
         import pygame
 
         pygame.display.quit()
-
-
-def tile(frames: np.ndarray) -> np.ndarray:
-    """Lay frames `(n, h, w, 3)` out in a nearly square grid `(H, W, 3)`."""
-    n, h, w, c = frames.shape
-    columns = math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
-    sheet = np.zeros((rows * columns, h, w, c), frames.dtype)
-    sheet[:n] = frames
-    return np.vstack([np.hstack(row) for row in sheet.reshape(rows, columns, h, w, c)])
 
 
 @cache

@@ -129,15 +129,6 @@ class Stage:
         """Begin this episode again, as it began."""
         return self.reset(self.moment.seed, self.tape.options, self.tape.lead)
 
-    def step(self, keys: tuple[int, ...] = (), autopilot: bool = False) -> Moment:
-        """Take one step.
-
-        Args:
-            keys: Keys held down, in the order in which they were pressed.
-            autopilot: Whether the autopilot acts while no bound key is held.
-        """
-        return self.act(*self.choose(Hands(keys), "autopilot" if autopilot else "human"))
-
     def choose(
         self, hands: Hands, driver: str, agent: Policy | None = None
     ) -> tuple[Any, frozenset[int]]:

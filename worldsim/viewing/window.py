@@ -59,7 +59,7 @@ class Window:
         record: bool = False,
         keys: Keys | None = None,
     ) -> None:
-        self.open_session, self.title = open_session, title
+        self.player, self.title = Player(open_session), title
         self.scale, self.pixels, self.hud = scale, pixels, hud
         self.display, self.pace = Display(title, full_screen), Pace()
         self.record_first = record
@@ -69,8 +69,6 @@ class Window:
         self.entry: PromptEntry | None = None
         self.gallery: Gallery | None = None
         self.history: list[str] = []
-        self.sessions: list[Session] = []
-        self.player: Player | None = None
         self._drawn: View | None = None
         self._dirty = True
         self._notice, self._notice_until = "", 0.0
@@ -93,23 +91,20 @@ class Window:
                 clock.tick(REDRAWS)
         finally:
             self.close()
-        if self.player.error is not None:
-            raise self.player.error
-        return [film for session in self.sessions for film in session.films]
+        return self.player.finish()
 
     def open(self) -> None:
         """Open the window and start the model's thread."""
         self.display.open()
         pygame.joystick.init()
-        self._start_player()
+        self.player.start()
+        self._opened = perf_counter()
 
     def close(self) -> None:
         """Close the window, wait for the film to be written, close the envs."""
         pygame.joystick.quit()
         pygame.display.quit()
-        if self.player.stop():
-            for session in self.sessions:
-                session.close()
+        self.player.close()
 
     def update(self) -> None:
         """Handle the events that have come, and draw if there is news."""
@@ -143,14 +138,14 @@ class Window:
             self.running = False
         elif event.type == pygame.WINDOWFOCUSLOST:
             self.player.release()
-            self.player.send("rewind", False)
         elif event.type in (pygame.JOYDEVICEADDED, pygame.JOYDEVICEREMOVED):
             self.player.steer(self.pad.axes(event, pygame.display.get_window_size()))
         elif event.type == pygame.KEYUP:
-            self._release(self.keys.aliases.get(event.key, event.key))
+            self.player.release(self.keys.aliases.get(event.key, event.key))
         elif event.type == pygame.KEYDOWN and (error is not None or view is None):
             if error is not None and event.key == pygame.K_r:
-                self._start_player()
+                self.player.start()
+                self._drawn, self._opened = None, perf_counter()
             self.running = event.key != pygame.K_ESCAPE
         elif error is not None or view is None:
             return
@@ -170,7 +165,7 @@ class Window:
         size = pygame.display.get_window_size()
         self.player.steer(self.pad.axes(event, size))
         for key, down in self.pad.keys(event):
-            (self._press if down else self._release)(key)
+            (self._press if down else self.player.release)(key)
         if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and len(view.shots) > 1:
             rects = tile(self.display.panes, size)
             hits = [i for i, rect in enumerate(rects) if pygame.Rect(rect).collidepoint(event.pos)]
@@ -188,11 +183,6 @@ class Window:
                 getattr(self, command)(*args)
             else:
                 self.player.send(command, *args)
-
-    def _release(self, key: int) -> None:
-        self.player.release(key)
-        if ("rewind", (True,)) in asked(key):
-            self.player.send("rewind", False)
 
     def _choose(self, event: pygame.event.Event) -> None:
         """Choose a picture to begin from, or none."""
@@ -279,13 +269,6 @@ class Window:
         if self.record_first:
             self._record()
             self.record_first = False
-
-    def _start_player(self) -> None:
-        """Begin a fresh session on a thread of its own."""
-        self.player = Player(self.open_session())
-        self.sessions.append(self.player.session)
-        self._drawn, self._opened = None, perf_counter()
-        self.player.start()
 
     def _notify(self, text: str, seconds: float = NOTICE) -> None:
         self._notice, self._notice_until = text, perf_counter() + seconds
