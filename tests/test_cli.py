@@ -123,6 +123,9 @@ def test_show_prints_settings_that_can_be_read_back(capsys):
         (["train", "data=x", "stage=tokenizer", "wandb=off"], "did you mean `wandb.mode`?"),
         (["generate", "task=text"], "task=text needs `prompt`"),
         (["generate", "prompt=a", "video=b.mp4"], "`video` is for task=extend or infill or edit"),
+        (["generate", "task=extend", "video=b.mp4", "frames=128"], "`frames` is for task=text or"),
+        (["generate", "prompt=a", "strength=0.5"], "`strength` is for task=edit"),
+        (["generate", "task=loop", "expand=true"], "`expand` is for a `prompt`"),
         (["play", "keys=nowhere.json"], "`keys` must be a JSON file"),
     ],
 )

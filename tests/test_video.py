@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from worldsim.images import contact_sheet, read_image, write_image
-from worldsim.video import VideoWriter, read_frames, read_video, write_gif, write_video
+from worldsim.video import (
+    VideoWriter,
+    frame_rate,
+    read_frames,
+    read_video,
+    read_video_at,
+    write_gif,
+    write_video,
+)
 
 
 def smooth_frames(t=24, h=48, w=64, seed=0):
@@ -139,3 +147,14 @@ def test_without_pyav_the_message_says_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(ImportError, match="pip install av"):
         write_video(tmp_path / "a.mp4", smooth_frames(), 10)
     contact_sheet([smooth_frames()])
+
+
+@pytest.mark.parametrize("own, fps, at", [(30, 10, [0, 3, 6, 9]), (5, 10, [0, 0, 1, 2, 2, 2, 3])])
+def test_a_film_is_read_at_another_pace(tmp_path, own, fps, at):
+    """A film of 30 frames a second once was a third as fast in a world of 10."""
+    frames = np.repeat(np.arange(0, 250, 25, np.uint8), 32 * 48 * 3).reshape(-1, 32, 48, 3)
+    frames = frames if own == 30 else frames[:4]
+    write_video(tmp_path / "film.mp4", frames, own)
+    read = read_video_at(tmp_path / "film.mp4", fps)
+    assert frame_rate(tmp_path / "film.mp4") == own
+    assert np.rint(read.mean((1, 2, 3)) / 25).tolist() == at

@@ -271,6 +271,27 @@ def test_every_key_does_what_f1_says(open_window, key, happened):
     until(window, lambda: happened(window))
 
 
+def test_escape_closes_what_lies_over_the_game_before_it_ends_it(open_window):
+    window = open_window()
+    for key, closed in ((pygame.K_F1, lambda: not window.help),
+                        (pygame.K_F11, lambda: not window.display.full_screen)):  # fmt: skip
+        post(key)
+        until(window, lambda closed=closed: not closed())
+        post(pygame.K_ESCAPE)
+        until(window, closed)
+        assert window.running
+
+
+def test_keys_with_ctrl_alt_or_meta_are_those_of_the_desktop(open_window):
+    window = open_window()
+    for held in (pygame.KMOD_ALT, pygame.KMOD_CTRL, pygame.KMOD_META):
+        post(pygame.K_RETURN, mod=held)
+    until(window, lambda: window.display.full_screen)
+    post(pygame.K_p)  # comes after them
+    until(window, lambda: window.player.session.paused)
+    assert moment(window).seed == 0
+
+
 def test_r_begins_the_same_start_again(open_window):
     window = open_window()
     until(window, lambda: moment(window).step > 20)

@@ -318,6 +318,21 @@ def test_futures_go_back_in_time_together(session):
     assert [stage.moment.step for stage in session.scene.stages] == [2, 2]
 
 
+def test_futures_stay_where_the_one_in_focus_has_ended(session):
+    """The others were begun anew with it, and `restart` no longer led to where they parted."""
+    session.difference = "actions"
+    session.branch(2)
+    parted = session.stage.moment.seed
+    while not session.stage.moment.ended:
+        session.tick((RIGHT,))
+    assert session.idle
+    session.rewind(True)
+    assert not session.idle and session.period < 0.1
+    session.rewind(False)
+    session.restart()
+    assert not session.idle and session.stage.moment.seed == parted
+
+
 def test_one_goes_on_with_the_future_in_focus(session):
     session.difference = "actions"
     session.branch(2)
@@ -398,4 +413,6 @@ def test_a_click_puts_a_future_into_focus(open_window):
     w, h = pygame.display.get_window_size()
     for kind in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP):
         pygame.event.post(pygame.event.Event(kind, button=1, pos=(3 * w // 4, h // 2)))
+        window.update()
+        assert not any(window.player._axes.values())  # nor does it steer
     until(window, lambda: window.player.view.focus == 1)

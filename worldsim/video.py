@@ -157,6 +157,27 @@ def read_video(path: str | Path) -> np.ndarray:
     return np.stack(frames)
 
 
+def read_video_at(path: str | Path, fps: float) -> np.ndarray:
+    """Read a whole video at another pace: the frames shown nearest in time, `(t, h, w, 3)`."""
+    frames, own = read_video(path), frame_rate(path)
+    count = int((len(frames) - 1) / own * fps + 0.1) + 1
+    at = np.rint(np.arange(count) / fps * own).astype(int)
+    return frames[at.clip(max=len(frames) - 1)]
+
+
+def frame_rate(path: str | Path) -> float:
+    """Return how many frames of a video are shown in a second, on average.
+
+    Raises:
+        ValueError: If the file does not say.
+    """
+    with _open_film(path) as (_, stream):
+        rate = stream.average_rate
+    if not rate:
+        raise ValueError(f"{path} must say at what rate its frames are shown; encode it again")
+    return float(rate)
+
+
 def read_frames(path: str | Path, start: float, count: int, fps: float) -> np.ndarray:
     """Read `count` frames of a video from the one shown at `start` seconds.
 
@@ -189,12 +210,7 @@ def iterate_video(path: str | Path, start: float = 0.0) -> Iterator[np.ndarray]:
 
     Those of a camera that was turned come upright.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no video at {path}; check the path")
-    with open_input(path) as container:
-        if not container.streams.video:
-            raise ValueError(f"{path} must hold a video, got a file without one; check the path")
-        stream = container.streams.video[0]
+    with _open_film(path) as (container, stream):
         if stream.width * stream.height > 320 * 240:
             stream.thread_type = "AUTO"
         first = stream.start_time or 0
@@ -206,6 +222,17 @@ def iterate_video(path: str | Path, start: float = 0.0) -> Iterator[np.ndarray]:
                 picture = reformat(frame, format="rgb24").to_ndarray()
                 turns = round(frame.rotation / 90)
                 yield np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+@contextmanager
+def _open_film(path: str | Path) -> Iterator[tuple[Any, Any]]:
+    """Open a video, and its first stream of pictures."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no video at {path}; check the path")
+    with open_input(path) as container:
+        if not container.streams.video:
+            raise ValueError(f"{path} must hold a video, got a file without one; check the path")
+        yield container, container.streams.video[0]
 
 
 @contextmanager

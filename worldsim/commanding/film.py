@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import worldsim  # its public names load what they need when they are used
+from worldsim.files import claim_path
 from worldsim.limits import check_least, check_shares, read_size
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class GenerateConfig:
     image: str | None = None
     """Picture to begin with (image)."""
     video: str | None = None
-    """Film to start from (extend, infill, edit)."""
+    """Film to start from (extend, infill, edit), read at the world's pace."""
     frames: int = 64
     """Length (text, image, loop)."""
     size: str | None = None
@@ -52,8 +53,8 @@ class GenerateConfig:
     """Same seed, same film."""
     device: str | None = None
     """Where the model runs, such as cuda; null chooses."""
-    out: str = "out/generated.mp4"
-    """An .mp4 or a .gif."""
+    out: str = ""
+    """An .mp4 or a .gif; out/generated.mp4 if empty, with a number where there is one."""
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -63,13 +64,18 @@ class GenerateConfig:
                 raise ValueError(f"task={self.task} needs `{name}`, got nothing; add {name}=...")
         readers = {task: (*needs, *reads) for task, (needs, reads, _) in TASKS.items()}
         for name in dict.fromkeys(name for names in readers.values() for name in names):
-            if name != "prompt" and getattr(self, name) and name not in readers[self.task]:
+            value, unread = getattr(self, name), name not in (*readers[self.task], "prompt")
+            if unread and value != getattr(GenerateConfig, name):
                 takers = [task for task, names in readers.items() if name in names]
                 raise ValueError(
-                    f"`{name}` is for task={' or '.join(takers)}, got {name}={getattr(self, name)} "
+                    f"`{name}` is for task={' or '.join(takers)}, got {name}={value} "
                     f"with task={self.task}; leave it out, or set `task`"
                 )
-        if Path(self.out).suffix not in (".mp4", ".gif"):
+        if self.expand and not self.prompt:
+            raise ValueError(
+                "`expand` is for a `prompt`, got none; leave it out, or add prompt=..."
+            )
+        if self.out and Path(self.out).suffix not in (".mp4", ".gif"):
             raise ValueError(f"`out` must end in .mp4 or .gif, got {self.out!r}")
         check_least(self, frames=1, before=0, after=0)
         check_shares(self, "strength")
@@ -104,10 +110,11 @@ class GenerateConfig:
 def generate(cfg: GenerateConfig) -> None:
     """Imagine a film and write it."""
     from worldsim.images import cut_to, read_image
-    from worldsim.video import read_video, write_gif, write_video
+    from worldsim.video import frame_rate, read_video_at, write_gif, write_video
 
-    source = read_image(cfg.image) if cfg.image else read_video(cfg.video) if cfg.video else None
-    if cfg.expand and cfg.prompt:
+    source = read_image(cfg.image) if cfg.image else None
+    own = frame_rate(cfg.video) if cfg.video else None  # refuses what is no film
+    if cfg.expand:
         cfg.prompt = worldsim.expand_prompt(cfg.prompt)
         print(f"prompt: {cfg.prompt}")
     world = worldsim.load(cfg.world, device=cfg.device)
@@ -115,18 +122,22 @@ def generate(cfg: GenerateConfig) -> None:
     if cfg.image:
         source = cut_to(source, size)
     elif cfg.video:
-        source = np.stack([cut_to(frame, size) for frame in source])
+        film = read_video_at(cfg.video, world.cfg.fps)
+        source = np.stack([cut_to(frame, size) for frame in film])
+        print(f"{cfg.video}: {own:g} frames a second, read as {len(film)} at {world.cfg.fps}")
     look = {
         "seed": cfg.seed,
         "sampler_steps": cfg.sampler_steps,
         "guidance": cfg.guidance,
         "progress": True,
     }
-    Path(cfg.out).parent.mkdir(parents=True, exist_ok=True)
+    out = Path(cfg.out or "out/generated.mp4")
+    out.parent.mkdir(parents=True, exist_ok=True)
     frames = TASKS[cfg.task][2](world, cfg, source, look)
-    write = write_gif if cfg.out.endswith(".gif") else write_video
-    write(cfg.out, frames, world.cfg.fps)
-    print(f"{cfg.out}: {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}")
+    out = out if cfg.out else claim_path(out)
+    write = write_gif if out.suffix == ".gif" else write_video
+    write(out, frames, world.cfg.fps)
+    print(f"{out}: {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}")
 
 
 def _from_words(world: "World", cfg: GenerateConfig, look: dict[str, Any]) -> np.ndarray:
@@ -140,45 +151,45 @@ def _from_words(world: "World", cfg: GenerateConfig, look: dict[str, Any]) -> np
     )
 
 
-# what each task cannot do without, what else it alone reads, and how it is done: world, config,
+# what each task cannot do without, what else it reads, and how it is done: world, config,
 # given frames, `Look`
 TASKS = {
     "text": (
         ("prompt",),
-        ("nothing",),
+        ("nothing", "frames", "size"),
         lambda world, cfg, _, look: _from_words(world, cfg, look),
     ),
     "image": (
         ("image",),
-        (),
+        ("frames", "size"),
         lambda world, cfg, given, look: worldsim.image_to_video(
             world, given, cfg.prompt, frames=cfg.frames, **look
         ),
     ),
     "extend": (
         ("video",),
-        ("before",),
+        ("before", "after", "size"),
         lambda world, cfg, given, look: worldsim.extend(
             world, given, before=cfg.before, after=cfg.after, prompt=cfg.prompt, **look
         ),
     ),
     "infill": (
         ("video", "hide"),
-        (),
+        ("size",),
         lambda world, cfg, given, look: worldsim.infill(
             world, given, cfg.known(len(given)), prompt=cfg.prompt, **look
         ),
     ),
     "loop": (
         (),
-        (),
+        ("frames", "size"),
         lambda world, cfg, _, look: worldsim.loop(
             world, cfg.prompt, frames=cfg.frames, size=cfg.frame_size, **look
         ),
     ),
     "edit": (
         ("video", "prompt"),
-        (),
+        ("strength", "size"),
         lambda world, cfg, given, look: worldsim.edit(
             world, given, cfg.prompt, strength=cfg.strength, **look
         ),

@@ -150,6 +150,10 @@ class Pad:
             return dict.fromkeys(MOUSE, 0.0)
         return {}
 
+    def let_go(self) -> None:
+        """Forget a drag whose end may never be told."""
+        self._mouse = None
+
     def keys(self, event: pygame.event.Event) -> list[tuple[int, bool]]:
         """Return the keys that an event of a pad presses (True) or lets go (False)."""
         if event.type in (pygame.JOYBUTTONDOWN, pygame.JOYBUTTONUP):

@@ -125,6 +125,6 @@ def _draw_strip(brush: Brush, top: float, stage: Stage, moment: Moment) -> None:
     lines = brush.wrap(moment.prompt or stage.title, room, 2, 13)
     for i, line in enumerate(lines):
         brush.text(line, x, top + brush.px(10 + 18 * i), 13, INK)
-    kind = "imagined" if stage.imagined else "real"
+    kind = stage.kind
     numbers = f"{kind} · step {moment.step} · return {moment.total:.1f}"
     brush.text(brush.wrap(numbers, room, 1, 12)[0], x, h - brush.px(26), 12, SOFT)

@@ -81,7 +81,7 @@ def _draw_title(
     brush: Brush, x: float, y: float, stage: Stage, moment: Moment, status: Status
 ) -> None:
     """Top left: what is played, and how fast."""
-    kind, color = ("imagined", VIOLET) if stage.imagined else ("real", GREEN)
+    kind, color = stage.kind, VIOLET if stage.imagined else GREEN
     speed = "" if status.speed == 1 else f" · ×{status.speed:g}"
     passes = "" if stage.sampler_steps is None else f" · K {stage.sampler_steps}"
     lag = "" if status.latency_ms is None else f" · key to frame {status.latency_ms:.0f} ms"
@@ -214,7 +214,7 @@ def _draw_states(brush: Brush, centre: float, y: float, moment: Moment, status: 
         (status.rewinding, "rewinding", AMBER),
         (status.paused and not status.rewinding, "paused", AMBER),
         (status.driver != "human", status.driver, VIOLET),
-        (bool(moment.ended), f"{moment.ended} at {moment.total:.1f}", INK),
+        (bool(moment.ended), f"{moment.ended} at {moment.total:.1f} · Enter: next", INK),
     ]
     for i, (text, color) in enumerate((text, color) for shown, text, color in pills if shown):
         brush.pill(text, centre, y + brush.px(34 * i), color, 12)

@@ -138,6 +138,7 @@ class Player:
                 return
             name, args = command
             getattr(session, name)(*args)
+            due = min(due, perf_counter() + session.period)  # going back begins at once
             self._show()
 
     def _show(self, pressed: float | None = None) -> None:

@@ -15,13 +15,13 @@ from worldsim.spaces import afresh
 from worldsim.viewing.casting import Casting
 from worldsim.viewing.film import Film
 from worldsim.viewing.pilots import DRIVERS, Hands, Policy, load_pilot
-from worldsim.viewing.scene import Pane, Scene
+from worldsim.viewing.scene import Futures, Pane, Scene
 from worldsim.viewing.slots import read_slot, write_slot
 from worldsim.viewing.stage import ASTRAY, Stage
 from worldsim.viewing.starts import Start, clips_of, seeds_of
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
-LAST_LOOK = 0.8  # seconds that the last frame of an episode stays
+LAST_LOOK = 2.0  # seconds that the last frame of an episode stays: to keep it, or to go back
 SLOTS = 4
 
 
@@ -73,16 +73,18 @@ class Session(Casting):
 
     @property
     def idle(self) -> bool:
-        """Whether time stands still."""
+        """Whether time stands still: futures stay where the one in focus has ended."""
         if self.resting or self.gallery is not None:
             return True
-        return self.paused and not self.rewinding and not self._single
+        over = self.stage.moment.ended and isinstance(self.scene, Futures)
+        return (self.paused or over) and not self.rewinding and not self._single
 
     @property
     def period(self) -> float:
         """Seconds until the next tick is due."""
         period = 1 / (self.fps * self.speed)
-        return max(period, LAST_LOOK) if self.stage.moment.ended else period
+        ended = self.stage.moment.ended and not self.rewinding
+        return max(period, LAST_LOOK) if ended else period
 
     def start(self) -> None:
         """Make the stage, load the agent and begin the first episode.

@@ -84,6 +84,13 @@ class Stage:
         return world_of(self.env)
 
     @property
+    def kind(self) -> str:
+        """Where the frames come from: "imagined", "recorded" or "real"."""
+        if self.imagined:
+            return "imagined"
+        return "recorded" if self.offers("recorded_action") else "real"
+
+    @property
     def prompts(self) -> list[str]:
         """Example prompts of an imagined world."""
         return list(getattr(getattr(self.world, "cfg", None), "prompts", ()))

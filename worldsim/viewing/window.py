@@ -137,15 +137,17 @@ class Window:
         if event.type == pygame.QUIT:
             self.running = False
         elif event.type == pygame.WINDOWFOCUSLOST:
+            self.pad.let_go()
             self.player.release()
         elif event.type in (pygame.JOYDEVICEADDED, pygame.JOYDEVICEREMOVED):
             self.player.steer(self.pad.axes(event, pygame.display.get_window_size()))
         elif event.type == pygame.KEYUP:
             self.player.release(self.keys.aliases.get(event.key, event.key))
         elif event.type == pygame.KEYDOWN and (error is not None or view is None):
-            if error is not None and event.key == pygame.K_r:
+            if error is not None and event.key == pygame.K_r and self.entry is None:
                 self.player.start()
                 self._drawn, self._opened = None, perf_counter()
+            self.entry = None  # what was being typed when the model stopped
             self.running = event.key != pygame.K_ESCAPE
         elif error is not None or view is None:
             return
@@ -156,27 +158,32 @@ class Window:
         elif self.gallery is not None and event.type in CHOOSING:
             self._choose(event)
         elif event.type == pygame.KEYDOWN:
-            self._press(self.keys.aliases.get(event.key, event.key))
+            self._press(self.keys.aliases.get(event.key, event.key), getattr(event, "mod", 0))
         else:
             self._play(event, view)
 
     def _play(self, event: pygame.event.Event, view: View) -> None:
         """Drive by pad or mouse; a click puts a pane into focus."""
         size = pygame.display.get_window_size()
+        if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and len(view.shots) > 1:
+            rects = tile(self.display.panes, size)[: len(view.shots)]
+            hits = [i for i, rect in enumerate(rects) if pygame.Rect(rect).collidepoint(event.pos)]
+            if hits and hits[0] != view.focus:
+                self.player.send("focus", hits[0])  # and do not steer
+                return
         self.player.steer(self.pad.axes(event, size))
         for key, down in self.pad.keys(event):
             (self._press if down else self.player.release)(key)
-        if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and len(view.shots) > 1:
-            rects = tile(self.display.panes, size)
-            hits = [i for i, rect in enumerate(rects) if pygame.Rect(rect).collidepoint(event.pos)]
-            if hits and hits[0] < len(view.shots):
-                self.player.send("focus", hits[0])
 
-    def _press(self, key: int) -> None:
-        """Drive, if the env binds the key; else obey."""
+    def _press(self, key: int, held: int = 0) -> None:
+        """Drive, if the env binds the key; else obey, unless Ctrl, Alt or Meta is `held`."""
         stage = self.player.latest[0]
         if any(key in combination for combination in stage.bindings) and key != pygame.K_ESCAPE:
             self.player.press(key)
+            return
+        if held & (pygame.KMOD_CTRL | pygame.KMOD_ALT | pygame.KMOD_META):
+            if key in ENTER and held & pygame.KMOD_ALT:
+                self._toggle_full_screen()
             return
         for command, args in asked(key):
             if command.startswith("_"):
@@ -310,4 +317,10 @@ class Window:
         self.display.toggle_full_screen()
 
     def _quit(self) -> None:
-        self.running = False
+        """Close the help, else leave full screen, else quit."""
+        if self.help:
+            self.help = False
+        elif self.display.full_screen:
+            self._toggle_full_screen()
+        else:
+            self.running = False
