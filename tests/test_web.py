@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import importlib
+import ipaddress
 import json
 import os
 import re
@@ -36,7 +37,7 @@ from worldsim.viewing.controls import COMMANDS
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Moment
 from worldsim.viewing.web_messages import LONGEST, SUBPROTOCOL, frame_message
-from worldsim.web import IN_FLIGHT, Broadcast
+from worldsim.web import IN_FLIGHT, Broadcast, names
 
 needs_chromium = pytest.mark.skipif(
     bool(MISSING), reason=f"there is no {' and no '.join(MISSING)} here"
@@ -383,6 +384,28 @@ def test_the_first_drives_and_others_watch_until_it_leaves(tmp_path):
             await second.until(lambda: second.about["action"] == [-1, 0, 0])
 
     play(tmp_path, scenario)
+
+
+def test_a_driver_who_draws_nothing_any_more_drives_no_more(tmp_path, monkeypatch):
+    """A lost link held the wheel, and the key, for as long as TCP believed in it."""
+    monkeypatch.setattr("worldsim.web.SILENT", 0.3)
+
+    async def scenario(broadcast):
+        async with page_of(broadcast) as first, page_of(broadcast) as second:
+            await first.until(lambda: first.state("viewers") == 2)
+            await first.press("d")
+            await second.until(lambda: second.about["action"] == [1, 0, 0])
+            await second.until(lambda: second.state("driver") == second.told["hello"]["you"])
+            await second.until(lambda: second.about["action"] == [0, 0, 0])
+
+    play(tmp_path, scenario)
+
+
+def test_whoever_listens_on_all_addresses_says_one_that_can_be_opened():
+    assert names("127.0.0.1") == ["127.0.0.1"] and names("::1") == ["[::1]"]
+    assert names("0.0.0.0")[0] == socket.gethostname()
+    for address in names("0.0.0.0")[1:]:
+        ipaddress.ip_address(address)
 
 
 def test_a_slow_viewer_skips_frames_and_delays_nobody(tmp_path):

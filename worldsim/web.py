@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pygame
@@ -47,6 +48,7 @@ except ImportError:
 
 GLANCE = 0.004  # seconds between two looks for news
 IN_FLIGHT = 4  # frames that a viewer may not have drawn yet
+SILENT = 2.0  # seconds in which a driver must draw some of these, or another one drives
 # what of the window's own commands is done here; the page does others itself
 SESSIONS = {"_record": ("record", ()), "open_gallery": ("_open_gallery", ())}
 
@@ -59,6 +61,7 @@ class Viewer:
         self.mail: dict[str, str] = {}  # the newest of each type, not sent yet
         self.sent = 0  # number of the latest frame
         self.flying: list[int] = []  # frames sent and not drawn yet
+        self.heard, self.lost = monotonic(), False  # when it last said something; too long ago
         self.news = asyncio.Event()
 
     def post(self, message: dict[str, Any]) -> None:
@@ -142,8 +145,9 @@ class Broadcast:
             ) from error
         async with server:
             port = server.sockets[0].getsockname()[1]
-            self.url = f"http://{_readable(self.host)}:{port}/?token={self.door.token}"
-            print(f"{self.title} plays at {self.url}\nCtrl-C ends it", flush=True)
+            urls = [f"http://{name}:{port}/?token={self.door.token}" for name in names(self.host)]
+            self.url = urls[0]
+            print(f"{self.title} plays at {', or '.join(urls)}\nCtrl-C ends it", flush=True)
             self.player.start()
             while self.player.error is None or self.player.latest is not None:
                 self._look()
@@ -166,6 +170,7 @@ class Broadcast:
         sender = asyncio.create_task(self._send(viewer))
         try:
             async for data in connection:
+                viewer.heard = monotonic()
                 try:
                     self._obey(viewer, read_message(data))
                 except ValueError as error:
@@ -209,6 +214,16 @@ class Broadcast:
             self._state = state
             self._post(state)
         self._rest()
+        self._miss()
+
+    def _miss(self) -> None:
+        """Let go of the keys of a driver that draws nothing any more; the next one drives."""
+        for driver in self.viewers[:1]:
+            lost = len(driver.flying) >= IN_FLIGHT and monotonic() - driver.heard > SILENT
+            if lost and not driver.lost:
+                self.player.release()
+                self.viewers.append(self.viewers.pop(0))
+            driver.lost = lost
 
     def _rest(self) -> None:
         """Stop time while nobody watches."""
@@ -311,8 +326,12 @@ class Broadcast:
         self.viewers.remove(viewer)
 
 
-def _readable(host: str) -> str:
-    """Return the name under which a browser finds an address that is listened on."""
-    if host in ("", "0.0.0.0", "::"):
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
+def names(host: str) -> list[str]:
+    """Return the names under which a browser finds an address that is listened on."""
+    if host not in ("", "0.0.0.0", "::"):
+        return [f"[{host}]" if ":" in host else host]
+    found = [socket.gethostname()]
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
+        way_out.connect(("192.0.2.1", 9))  # nothing is sent: it only chooses the way there
+        found.append(way_out.getsockname()[0])
+    return found

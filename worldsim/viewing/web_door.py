@@ -56,7 +56,9 @@ class Door:
             return False
         try:
             name = urlsplit(f"//{hosts[0]}").hostname or ""
-            if name not in ("localhost", self.host.lower(), socket.gethostname().lower()):
+            own = socket.gethostname().lower()
+            local = [f"{own.partition('.')[0]}.{net}" for net in ("local", "lan")]
+            if name not in ("localhost", self.host.lower(), own, *local):
                 ipaddress.ip_address(name)  # an address cannot be made to point elsewhere
             return all(urlsplit(o).netloc.lower() == hosts[0].lower() for o in origins)
         except ValueError:
