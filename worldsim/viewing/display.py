@@ -7,6 +7,7 @@ import pygame
 from worldsim.files import claim_path
 from worldsim.viewing.brush import GROUND
 from worldsim.viewing.film import grid
+from worldsim.viewing.hud import FOOT, unit_in
 
 LOADING = (704, 704)  # pixels, until the first frame tells its shape
 SHARE = 0.92  # of the desktop, that a window may take
@@ -23,6 +24,7 @@ class Display:
     def __init__(self, title: str, full_screen: bool = False) -> None:
         self.title, self.full_screen = title, full_screen
         self.panes = 1
+        self.foot = 0  # pixels below the panes
         self._pane = self._size = LOADING  # of one pane, and of the window as we made it
 
     def open(self, size: tuple[int, int] = LOADING) -> None:
@@ -36,19 +38,24 @@ class Display:
         pygame.display.set_caption(f"worldsim: {self.title}")
         pygame.display.get_surface().fill(GROUND)
 
-    def fit(self, frame_size: tuple[int, int], scale: float | None) -> None:
-        """Give the window the shape of one frame.
+    def fit(self, frame_size: tuple[int, int], scale: float | None, foot: bool = False) -> None:
+        """Give the window the shape of one frame, as far as the desktop goes.
 
         Args:
             frame_size: `(h, w)` of a frame.
             scale: Window pixels to a frame pixel; None makes the longer side some 700.
+            foot: Whether to leave room for the lower panels of the HUD below it.
         """
         h, w = frame_size
+        most_wide, most_high = (SHARE * n for n in pygame.display.get_desktop_sizes()[0])
         scale = scale or max(LOADING) / max(h, w)
+        scale = min(scale, most_wide / w, (most_high - FOOT * foot) / h)
         self._pane, self.panes = (round(scale * w), round(scale * h)), 1
-        self._size = self._pane  # to come back to from full screen
+        wide, high = self._pane
+        self.foot = round(FOOT * unit_in((wide, high + FOOT))) if foot else 0
+        self._size = wide, high + self.foot  # to come back to from full screen
         if not self.full_screen:
-            self.open(self._pane)
+            self.open(self._size)
 
     def make_room(self, panes: int) -> None:
         """Let the window grow or shrink with the number of panes, as far as the desktop goes."""
@@ -59,8 +66,10 @@ class Display:
             return
         size = pygame.display.get_window_size()
         if size != self._size:  # a person made it another size
-            self._pane = tuple(n // parts for n, parts in zip(size, grid(before), strict=True))
+            room = size[0], size[1] - self.foot
+            self._pane = tuple(n // parts for n, parts in zip(room, grid(before), strict=True))
         wanted = [n * parts for n, parts in zip(self._pane, grid(panes), strict=True)]
+        wanted[1] += self.foot
         desktop = pygame.display.get_desktop_sizes()[0]
         shares = [SHARE * most / side for most, side in zip(desktop, wanted, strict=True)]
         scale = min(1.0, *shares)

@@ -12,6 +12,7 @@ from worldsim.viewing.keyboard import ARROWS, WASD, Bindings
 from worldsim.viewing.stage import Moment, Stage
 
 HEAD = 128  # design pixels that the panels at the top take
+FOOT = 100  # and those at the bottom, which have a strip of the window to themselves
 
 
 @dataclass
@@ -35,8 +36,12 @@ class Status:
 
 def unit_of(surface: pygame.Surface) -> float:
     """Return the size of a design pixel in a window."""
-    w, h = surface.get_size()
-    return float(np.clip(min(w / 720, h / 480), 0.8, 2.5))
+    return unit_in(surface.get_size())
+
+
+def unit_in(size: tuple[int, int]) -> float:
+    """Return the size of a design pixel in a window of `(width, height)`."""
+    return float(np.clip(min(size[0] / 720, size[1] / 480), 0.8, 2.5))
 
 
 def draw_hud(

@@ -11,12 +11,21 @@ from time import perf_counter
 import pygame
 
 from worldsim.viewing.analogue import Pad
-from worldsim.viewing.brush import RED
+from worldsim.viewing.brush import GROUND, RED
 from worldsim.viewing.controls import Keys, asked, help_rows
 from worldsim.viewing.display import Display
 from worldsim.viewing.film import PIXELS, tile
 from worldsim.viewing.gallery import ENTER, Gallery
-from worldsim.viewing.hud import Status, draw_entry, draw_help, draw_hud, draw_message, draw_notice
+from worldsim.viewing.hud import (
+    FOOT,
+    Status,
+    draw_entry,
+    draw_help,
+    draw_hud,
+    draw_message,
+    draw_notice,
+    unit_of,
+)
 from worldsim.viewing.pace import Pace
 from worldsim.viewing.panes import count_panes, draw_panes
 from worldsim.viewing.player import Player
@@ -166,7 +175,7 @@ class Window:
         """Drive by pad or mouse; a click puts a pane into focus."""
         size = pygame.display.get_window_size()
         if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and len(view.shots) > 1:
-            rects = tile(self.display.panes, size)[: len(view.shots)]
+            rects = tile(self.display.panes, self._room().size)[: len(view.shots)]
             hits = [i for i, rect in enumerate(rects) if pygame.Rect(rect).collidepoint(event.pos)]
             if hits and hits[0] != view.focus:
                 self.player.send("focus", hits[0])  # and do not steer
@@ -233,7 +242,9 @@ class Window:
         elif self.gallery is None or self.gallery.starts is not starts:
             self.gallery = Gallery(starts)
         shot = view.shots[view.focus]
-        draw_panes(surface, view, self.pixels, self.difference, self.hud)
+        surface.fill(GROUND)
+        room = surface.subsurface(self._room())
+        draw_panes(room, view, self.pixels, self.difference, self.hud)
         if self.gallery is not None:
             self.gallery.draw(surface)
             return
@@ -246,6 +257,13 @@ class Window:
         if self.help:
             rows = help_rows(shot.stage, self.keys.aliases)
             draw_help(surface, f"worldsim · {shot.stage.title}", rows)
+
+    def _room(self) -> pygame.Rect:
+        """Return where the panes are: above the lower panels of the HUD, if that is shown."""
+        surface = pygame.display.get_surface()
+        w, h = surface.get_size()
+        foot = round(FOOT * unit_of(surface)) if self.hud and h > 2 * FOOT else 0
+        return pygame.Rect(0, 0, w, h - foot)
 
     def status(self) -> Status:
         """Return what the HUD tells of the session."""
@@ -272,7 +290,7 @@ class Window:
 
     def _begin(self, view: View) -> None:
         """Give the window the shape of the first frame."""
-        self.display.fit(view.shots[0].moment.frame.shape[:2], self.scale)
+        self.display.fit(view.shots[0].moment.frame.shape[:2], self.scale, self.hud)
         if self.record_first:
             self._record()
             self.record_first = False
