@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from worldsim.dynamics import Dynamics, DynamicsConfig
-from worldsim.frames import Frames, Prompts
+from worldsim.frames import Frames, Prompts, previous_frames
 
 CONFIG = {"dim": 32, "depth": 4, "heads": 2, "patch": 1, "context": 4, "channels": 4}
 CONFIG |= {"cells": 16, "stem": 1, "tail": 1}
@@ -29,8 +29,7 @@ def clip(t=10, b=2, h=2, w=2):
     known = torch.ones(b, t, dtype=torch.bool)
     known[:, 0] = False
     actions = torch.rand(b, t, 3, generator=g)
-    cfg = DynamicsConfig(**CONFIG)
-    return Frames.of_clip(cfg, x, tau, torch.full((b, t), 4), actions, known)
+    return Frames(x, tau, torch.full((b, t), 4), *previous_frames(x, tau, 4), actions, known)
 
 
 def prompts(b=2, t=10):

@@ -11,7 +11,7 @@ from worldsim.compiling import compile_layers
 from worldsim.corruption import off_balance
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.flow import noise_latents
-from worldsim.frames import Frames, Prediction, previous_frames, told
+from worldsim.frames import Frames, Prediction, previous_frames
 from worldsim.objective import (
     CLEAN,
     Clips,
@@ -28,11 +28,8 @@ from worldsim.objective import (
 )
 
 B, T = 3, 6
-ARCH = DynamicsConfig(
-    dim=32, depth=2, heads=2, patch=1, context=4, action_dim=2, cells=16, stem=1, tail=1, recent=2,
-    acts=3,
-)  # fmt: skip
-DRAFTS = View(ARCH, causal=True, drafts=True)
+RECENT = 2
+DRAFTS = View(RECENT, causal=True, drafts=True)
 
 
 @pytest.fixture
@@ -41,8 +38,21 @@ def model():
     return make_model()
 
 
-def make_model(**other):
-    made = Dynamics(replace(ARCH, **other))
+def make_model(depth=2, time_every=2):
+    cfg = DynamicsConfig(
+        dim=32,
+        depth=depth,
+        time_every=time_every,
+        heads=2,
+        patch=1,
+        context=4,
+        action_dim=2,
+        cells=16,
+        stem=1,
+        tail=1,
+        recent=RECENT,
+    )
+    made = Dynamics(cfg)
     for parameter in made.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     return made
@@ -99,7 +109,7 @@ def test_no_frame_sees_the_draft_of_another(model, clips):
 @pytest.mark.parametrize("drafts", [True, False])
 def test_the_frame_before_a_draft_is_the_one_the_past_was_fed(clips, drafts):
     c, x = draw(ObjectiveConfig(isolated=0.0)), torch.randn_like(clips.latents)
-    frames = feed(clips, c, View(ARCH, True, drafts), clips.latents, x, finest=4)
+    frames = feed(clips, c, View(RECENT, True, drafts), clips.latents, x, finest=4)
     assert torch.equal(frames.previous[:, -T + 1 :, -1], x[:, :-1])
     assert torch.equal(frames.previous[:, -T + 2 :, -2], x[:, :-2])
     assert torch.equal(frames.previous_tau[:, -T + 1 :, -1], c.past[:, :-1])
@@ -183,7 +193,7 @@ def test_most_pasts_are_as_clean_as_committed_frames():
     assert clean.float().mean() == pytest.approx(wanted, abs=0.06)
 
 
-@pytest.mark.parametrize("view", [DRAFTS, View(ARCH, True, False), View(ARCH, False, False)])
+@pytest.mark.parametrize("view", [DRAFTS, View(RECENT, True, False), View(RECENT, False, False)])
 def test_a_teacher_that_knows_the_truth_bootstraps_the_truth(clips, view):
     c = draw(ObjectiveConfig(bootstrap=1.0, isolated=0.0), view.causal)
     x = clips.latents
@@ -363,17 +373,6 @@ def test_a_past_is_imagined_frame_after_frame_as_the_whole_pass_would(clips, sta
     prompts = clips.prompts if local else twice(clips.prompts)
     whole = model(frames, prompts, **view.look()).latents
     torch.testing.assert_close(made[:2, start:], whole[:2, start:], atol=1e-4, rtol=1e-4)
-
-
-def test_a_frame_is_told_of_the_actions_before_it_that_have_a_label(clips):
-    clips.known[0, 2] = False
-    before = told(ARCH, clips.actions, clips.known)
-    assert not before[:, 0].any() and not before[:, 1].any()  # the first frame has none
-    assert torch.equal(before[1, 3:, -1], clips.actions[1, 2:-1])
-    assert torch.equal(before[1, 3:, -2], clips.actions[1, 1:-2])
-    assert not before[0, 3, -1].any() and torch.equal(before[0, 4, -1], clips.actions[0, 3])
-    assert not told(ARCH, clips.actions, clips.known, torch.ones(B, dtype=torch.bool)).any()
-    assert told(replace(ARCH, acts=1), clips.actions, clips.known).shape == (B, T, 0, 2)
 
 
 def test_the_first_frame_has_no_frame_before_it():

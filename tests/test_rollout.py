@@ -5,7 +5,7 @@ import torch
 from conftest import CAPTIONS, make_tiny_world
 
 from worldsim.compiling import compiled
-from worldsim.frames import Frames
+from worldsim.frames import Frames, previous_frames
 from worldsim.rollout import GIVEN_TAU, Rollout
 
 T = 20  # frames: past two wraps of a ring of 8
@@ -58,10 +58,10 @@ def test_a_cached_rollout_equals_the_full_forward_pass_past_two_wraps(world, act
     tau, level = torch.full((b, t), rollout.tau), torch.full((b, t), world.dynamics.cfg.finest)
     lead = torch.cat([torch.zeros(b, 1, 3), actions.transpose(0, 1)], 1)
     known = torch.arange(t).expand(b, t) > 0
-    cfg = world.dynamics.cfg
-    past = Frames.of_clip(cfg, x, tau, level, lead, known)
+    before = previous_frames(x, tau, world.dynamics.cfg.recent)
+    past = Frames(x, tau, level, *before, lead, known)
     blank = torch.stack([torch.zeros_like(x[:, 0]), *noises], 1)
-    drafts = Frames.of_clip(cfg, blank, 0 * tau, 0 * level, lead, known, past=(x, tau))
+    drafts = Frames(blank, 0 * tau, 0 * level, *before, lead, known)
     with torch.no_grad():
         full = world.dynamics(past.then(drafts), drafts=True)
     same(torch.stack([s.latents for s in said], 1), full.latents[:, 1:])
@@ -82,8 +82,8 @@ def test_a_start_read_at_once_equals_the_same_frames_read_one_by_one(world, acti
         torch.full((1, t), world.dynamics.cfg.finest),
     )
     known = torch.arange(t).expand(1, t) > 0
-    actions = world.starts.actions[:1]
-    frames = Frames.of_clip(world.dynamics.cfg, x, tau, level, actions, known)
+    before = previous_frames(x, tau, world.dynamics.cfg.recent)
+    frames = Frames(x, tau, level, *before, world.starts.actions[:1], known)
     with torch.inference_mode():
         for i in range(t):
             one, at = frames.during(slice(i, i + 1)), torch.tensor([[i]])

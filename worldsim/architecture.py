@@ -35,9 +35,6 @@ class DynamicsConfig:
     """Channels of the convolutions that are normalised together: a CPU does 16 at once."""
     recent: int = 4
     """Frames before the current one that the convolutions see."""
-    acts: int = 8
-    """Latest actions that a frame is told of, the one that leads to it included: where imagined
-    frames have blurred, they still say how fast things turn."""
     stem: int = 2
     """Convolutional blocks before the transformer."""
     tail: int = 4
@@ -60,8 +57,10 @@ class DynamicsConfig:
 
     def __post_init__(self) -> None:
         check_least(self, channels=1, action_dim=1, dim=8, depth=1, heads=1, patch=1, time_every=1)
-        check_least(self, cells=1, group=1, recent=1, acts=1, stem=0, tail=0, context=1)
-        check_least(self, registers=0, text_dim=1, bins=3, action_bins=2)
+        check_least(
+            self, cells=1, group=1, recent=1, stem=0, tail=0, context=1, registers=0, text_dim=1
+        )
+        check_least(self, bins=3, action_bins=2)
         if self.dim % (2 * self.heads) or self.dim // self.heads % 4:
             raise ValueError(
                 "`dim / heads` must be a multiple of 4, "

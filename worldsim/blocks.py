@@ -49,8 +49,7 @@ class Condition(nn.Module):
         self.previous_tau = nn.Linear(64 * cfg.recent, d, bias=False)
         self.level = nn.Parameter(0.02 * torch.randn(cfg.finest + 1, d))
         self.mode = nn.Parameter(0.02 * torch.randn(2, d))  # full, causal
-        acts = nn.Linear(cfg.acts * cfg.action_dim, d)
-        self.action = nn.Sequential(acts, nn.SiLU(), nn.Linear(d, d))
+        self.action = nn.Sequential(nn.Linear(cfg.action_dim, d), nn.SiLU(), nn.Linear(d, d))
         self.no_action = nn.Parameter(0.02 * torch.randn(d))
         self.gist = nn.Linear(cfg.text_dim, d, bias=False)
         self.condition = nn.Linear(d, d)
@@ -59,8 +58,7 @@ class Condition(nn.Module):
     def forward(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
         """Return `(b, t, d)`; `gist` `(b, t, text_dim)` is what the frames' prompts say."""
         dtype = self.condition.weight.dtype
-        acts = torch.cat([frames.earlier, frames.actions[:, :, None]], 2).flatten(2)
-        action = self.action(acts.to(dtype))
+        action = self.action(frames.actions.to(dtype))
         action = torch.where(frames.known[..., None], action, self.no_action.to(action.dtype))
         total = (
             self.tau(fourier(frames.tau, 64).to(dtype))

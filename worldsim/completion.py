@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from worldsim.dynamics import Dynamics
 from worldsim.flow import advance, noise_latents, per_frame
-from worldsim.frames import Frames, Prompts
+from worldsim.frames import Frames, Prompts, previous_frames
 from worldsim.limits import check_counts
 from worldsim.prompting import pad_prompts
 from worldsim.world import World
@@ -113,6 +113,7 @@ def denoise(
 ) -> Tensor:
     """Denoise one window, all frames at once; return `(t, c, h, w)`."""
     model, device = world.dynamics, world.device
+    recent = model.cfg.recent
     steps = int(look.sampler_steps or model.cfg.max_steps)
     guidance = world.cfg.guidance if look.guidance is None else look.guidance
 
@@ -130,7 +131,7 @@ def denoise(
         tau = torch.where(known, KNOWN_TAU, k / steps)
         level = torch.where(known, model.cfg.finest, steps.bit_length() - 1)
         fed = torch.where(per_frame(known), given, x)
-        frames = Frames.of_clip(model.cfg, fed, tau, level, actions, labelled)
+        frames = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, labelled)
         x_hat = _guided(model, frames, prompts, guidance)
         now = torch.full_like(tau, k / steps)
         x = advance(x, x_hat, now, torch.full_like(tau, 1 / steps))

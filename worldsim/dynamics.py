@@ -26,7 +26,6 @@ References:
 """
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -308,17 +307,9 @@ class Dynamics(nn.Module):
 
 
 def _brought_up_to_date(model: Dynamics, state: dict[str, Tensor], prefix: str, *_) -> None:
-    """Read weights of older formats: up to 6 are told of one action only."""
-    if f"{prefix}near.gist.weight" not in state and f"{prefix}embed.weight" in state:
-        _part(model, state, prefix)
-    for name in (f"{prefix}{half}.action.0.weight" for half in ("near", "far")):
-        if name in state and state[name].shape[1] == model.cfg.action_dim:
-            earlier = (model.cfg.acts - 1) * model.cfg.action_dim
-            state[name] = F.pad(state[name], (earlier, 0))  # which say nothing yet
-
-
-def _part(model: Dynamics, state: dict[str, Tensor], prefix: str) -> None:
-    """Read formats before 6: 1 and 2 know no gist, all have one of what is now two."""
+    """Read weights of older formats: 1 and 2 know no gist, up to 5 have one of what is now two."""
+    if f"{prefix}near.gist.weight" in state or f"{prefix}embed.weight" not in state:
+        return
     state.setdefault(f"{prefix}gist.weight", torch.zeros_like(model.near.gist.weight))
     for name in [name.removeprefix(prefix) for name in state]:
         first = name.partition(".")[0]

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.architecture import DynamicsConfig
-
 
 @dataclass(frozen=True)
 class Prompts:
@@ -71,8 +69,6 @@ class Frames:
         previous_tau: `(b, t, m)`, their signal levels; 0 for none.
         actions: `(b, t, a)`, scaled, the action that leads to the frame.
         known: `(b, t)` bool, False where the action has no label (a clip's first frame has none).
-        earlier: `(b, t, acts - 1, a)`, the actions that led to the frames before, the last one
-            last; zeros for none, and where they have no label.
     """
 
     x: Tensor
@@ -82,35 +78,6 @@ class Frames:
     previous_tau: Tensor
     actions: Tensor
     known: Tensor
-    earlier: Tensor
-
-    @classmethod
-    def of_clip(
-        cls,
-        cfg: DynamicsConfig,
-        x: Tensor,
-        tau: Tensor,
-        level: Tensor,
-        actions: Tensor,
-        known: Tensor,
-        *,
-        past: tuple[Tensor, Tensor] | None = None,
-        isolated: Tensor | None = None,
-    ) -> "Frames":
-        """Tell a model of `cfg` of the frames of a clip, and of what came before each.
-
-        Args:
-            cfg: Architecture of the model.
-            x: `(b, t, c, h, w)`, latents at signal level `tau`.
-            tau: `(b, t)`, signal level in [0, 1].
-            level: `(b, t)` int64, step size `1 / 2**level`.
-            actions: `(b, t, a)`, scaled, the action that leads to the frame.
-            known: `(b, t)` bool, False where the action has no label.
-            past: The frames and their signal levels as later ones see them; as given by default.
-            isolated: `(b,)` bool, rows whose frames know of no other frame.
-        """
-        before = previous_frames(*(past or (x, tau)), cfg.recent, isolated)
-        return cls(x, tau, level, *before, actions, known, told(cfg, actions, known, isolated))
 
     def during(self, part: slice) -> "Frames":
         """Return the frames at some times."""
@@ -162,14 +129,6 @@ def previous_frames(
     return previous, previous_tau
 
 
-def told(
-    cfg: DynamicsConfig, actions: Tensor, known: Tensor, isolated: Tensor | None = None
-) -> Tensor:
-    """Collect the actions `(b, t, acts - 1, a)` before each of a clip's `(b, t, a)`."""
-    earlier = _before(actions * known[..., None], cfg.acts - 1)
-    return earlier if isolated is None else earlier.masked_fill(isolated[:, None, None, None], 0)
-
-
 def led_by(actions: Tensor) -> Tensor:
     """Put `(..., t - 1, a)` actions between frames beside those they lead to: `(..., t, a)`."""
     return F.pad(actions, (0, 0, 1, 0))
@@ -179,7 +138,7 @@ def _before(values: Tensor, count: int) -> Tensor:
     """Collect the last few before each of `(b, t, ...)`: `(b, t, count, ...)`."""
     t = values.shape[1]
     padded = F.pad(values, (0, 0) * (values.ndim - 2) + (count, 0))
-    return padded.unfold(1, count, 1)[:, :t].movedim(-1, 2)
+    return torch.stack([padded[:, i : i + t] for i in range(count)], 2)
 
 
 def rows_of(whole: Frames | Prompts | None, rows: Tensor) -> Frames | Prompts | None:

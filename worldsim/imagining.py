@@ -53,9 +53,9 @@ def imagine_past(
     level = torch.full_like(tau, teacher.cfg.finest, dtype=torch.int64)
     fed = noise_latents(x, fog, tau)
     recent = teacher.cfg.recent
-    given = Frames.of_clip(teacher.cfg, fed, tau, level, actions, known)
     if not local:
         cache, rows = teacher.new_cache(len(x), x.shape[-2:]), torch.arange(len(x), device=x.device)
+        given = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, known)
         before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
         teacher(given.during(slice(start)), before, fill=(cache, rows))
     text = teacher.read_prompts(text, tau)
@@ -66,7 +66,7 @@ def imagine_past(
         taus[:, -1], levels[:, -1] = 0, 0
         before = previous_frames(fed[:, near], taus, recent)
         past = *(part[:, -2:] for part in before), actions[:, pair], known[:, pair]
-        now = Frames(fed[:, pair], taus[:, -2:], levels, *past, given.earlier[:, pair])
+        now = Frames(fed[:, pair], taus[:, -2:], levels, *past)
         if local:
             last = slice(1, None)
             x[:, i] = teacher.move(now.during(last), True, text.during(pair).during(last))[:, 0]

@@ -157,8 +157,6 @@ def read_config(path: Path) -> WorldConfig:
         dynamics.setdefault("group", dynamics.get("cells", 128) // 8)
     if version < 6 and isinstance(dynamics, dict):
         dynamics.setdefault("apart", False)
-    if version < 7 and isinstance(dynamics, dict):
-        dynamics.setdefault("acts", 1)
     try:
         return WorldConfig(**raw)
     except (ValueError, TypeError) as error:

@@ -225,7 +225,7 @@ def overhead(data: list[DiskDataset], tokenizer: Path, model: ModelConfig, devic
     world = assemble(data[0], *played(eyes, Dynamics(arch).to(device)), name="untrained")
     rollout = Rollout(world, CLIPS)
     films = torch.zeros(CLIPS, *world.cfg.frame_size, 3, dtype=torch.uint8, device=device)
-    calls = partial(world.encode, films), partial(rollout.step, torch.zeros_like(rollout.policy))
+    calls = partial(world.encode, films), partial(rollout.step, torch.zeros_like(rollout.action))
     encoding, stepping = (median_ms(call, 0.5, world.device) / 60_000 for call in calls)
     frames = sum(sum(part.lengths) + len(part) for part in data)
     judged = 5 * 16 + DREAM + DREAM / 4  # of five ways to act, of dreams, and those encoded again

@@ -10,7 +10,7 @@ from torch import Tensor
 from worldsim.kv_cache import KVCache
 
 # what there is a row of for each world
-STATE = ("latents", "fed", "fed_tau", "acted", "known", "policy", "age")
+STATE = ("latents", "fed", "fed_tau", "action", "known", "policy", "age")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Snapshot:
     latents: Tensor
     fed: Tensor
     fed_tau: Tensor
-    acted: Tensor
+    action: Tensor
     known: Tensor
     policy: Tensor
     age: Tensor
@@ -77,7 +77,7 @@ def check_snapshot(snapshot: Any, rngs: Sequence, observation: Any, rollout: Any
 
 
 def _kind(rngs: Sequence, observation: Any, rollout: Any) -> dict[str, Any]:
-    tensors = {"latents": rollout.latents, "actions": rollout.acted, "keys": rollout.cache.keys}
+    tensors = {"latents": rollout.latents, "actions": rollout.action, "keys": rollout.cache.keys}
     kinds = {name: (*x.shape, str(x.dtype), str(x.device)) for name, x in tensors.items()}
     shape, dtype = (getattr(observation, name, None) for name in ("shape", "dtype"))
     sees = (type(observation).__name__, *(shape or ()), str(dtype))

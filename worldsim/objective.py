@@ -77,7 +77,7 @@ def dynamics_loss(
     draft = noise_latents(x, noise, c.tau)
     local = progress < cfg.local_until
     drafts = causal and not local and x.shape[1] > 1
-    view = View(config_of(model), causal, drafts, local)
+    view = View(config_of(model).recent, causal, drafts, local)
     told = replace(clips, latents=off_balance(x, c.sharp, c.gain)) if causal else clips
     latest = max(1, min(x.shape[1] // 2, config_of(model).context))
     start = int(torch.randint(1, latest + 1, (), generator=together(g)))
@@ -119,13 +119,13 @@ class View:
     """How a batch looks at time.
 
     Attributes:
-        cfg: Architecture of the model.
+        recent: Frames before the current one that the convolutions see.
         causal: Backwards only, or both ways.
         drafts: Whether the past stands beside its drafts.
         local: Whether the transformer is left out.
     """
 
-    cfg: DynamicsConfig
+    recent: int
     causal: bool
     drafts: bool
     local: bool = False
@@ -149,12 +149,11 @@ def feed(
 ) -> Frames:
     """Tell the model of noised latents; a draft's previous frame is the one of the past."""
     known = clips.known & ~c.isolated[:, None]
-    own = (past, c.past) if view.causal else None
-    frames = Frames.of_clip(
-        view.cfg, draft, c.tau, c.level, clips.actions, known, past=own, isolated=c.isolated
-    )
     if not view.causal:
-        return frames
+        before = previous_frames(draft, c.tau, view.recent, c.isolated)
+        return Frames(draft, c.tau, c.level, *before, clips.actions, known)
+    before = previous_frames(past, c.past, view.recent, c.isolated)
+    frames = Frames(draft, c.tau, c.level, *before, clips.actions, known)
     seen = replace(frames, x=past, tau=c.past, level=torch.full_like(c.level, finest))
     return seen.then(frames) if view.drafts else frames
 
@@ -197,7 +196,7 @@ def _with_bootstrap(
         fed = {name: torch.cat([getattr(part, name)[:, :-t], now[name]], 1) for name in now}
         fed = replace(part, **fed)
         if not view.causal:
-            before = previous_frames(now["x"], now["tau"], view.cfg.recent, isolated)
+            before = previous_frames(now["x"], now["tau"], view.recent, isolated)
             fed = replace(fed, previous=before[0], previous_tau=before[1])
         return view.predict(teacher, fed, prompts, isolated)
 

@@ -64,8 +64,7 @@ def dynamics_like(asked: DynamicsConfig, init: str | Path) -> DynamicsConfig:
         was = read_config(find_world(init) / "config.json").dynamics
     except FileNotFoundError:  # a run that is not through has no world yet
         return replace(asked, apart=asked.apart and "head.weight" not in dynamics_weights(init))
-    # of more actions than it knows it learns from now on
-    cfg = replace(going_on(asked, was), acts=max(asked.acts, was.acts))
+    cfg = going_on(asked, was)
     if cfg.context < was.context:
         raise ValueError(
             f"`context` must be at least that of `init`, which remembers {was.context} frames, got "

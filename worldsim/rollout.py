@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from worldsim.flow import advance, check_steps, noise_latents
-from worldsim.frames import Frames, Prediction
+from worldsim.frames import Frames, Prediction, previous_frames
 from worldsim.moments import STATE, Snapshot, Step
 from worldsim.prompting import pad_prompts, read_text
 from worldsim.world import World
@@ -88,8 +88,7 @@ class Rollout:
         # the last frame, which may wait to be committed, and those before it that it looks at
         self.fed = torch.zeros(rows, cfg.recent + 1, *self.latents.shape[1:], device=self.device)
         self.fed_tau = torch.zeros(rows, cfg.recent + 1, device=self.device)
-        # the actions that led to the last few frames; zeros where they have no label
-        self.acted = torch.zeros(rows, cfg.acts, cfg.action_dim, device=self.device)
+        self.action = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.known = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.pending = False
         self.picture: Tensor | None = None  # of the latents, where a step has painted them
@@ -137,16 +136,21 @@ class Rollout:
         at = torch.as_tensor(rows, device=self.device)
         tau, fed = torch.full((r, t), GIVEN_TAU, device=self.device), GIVEN_TAU * latents
         level = torch.full((r, t), self.model.cfg.finest, device=self.device)
-        led, known = actions.to(self.acted), known.to(self.device)
-        frames = Frames.of_clip(self.model.cfg, fed, tau, level, led, known)
+        frames = Frames(
+            fed,
+            tau,
+            level,
+            *previous_frames(fed, tau, self.model.cfg.recent),
+            actions.to(self.action),
+            known.to(self.device),
+        )
         prompts = pad_prompts(self.world, [self.prompts[row] for row in rows], t)
         said = self.model(frames, prompts, fill=(self.cache, at))
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
         self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
         self.latents[at], self.picture = latents[:, -1], None
-        self.known[at] = known[:, -1]
-        led = led * known[..., None]
-        for kept, values in ((self.fed, fed), (self.fed_tau, tau), (self.acted, led)):
+        self.action[at], self.known[at] = frames.actions[:, -1], frames.known[:, -1]
+        for kept, values in ((self.fed, fed), (self.fed_tau, tau)):
             last = min(t, kept.shape[1])
             kept[at] = 0
             kept[at, -last:] = values[:, -last:]
@@ -232,13 +236,13 @@ class Rollout:
         renoise: bool = False,
         over: tuple[Tensor, int] | None = None,
     ) -> Step:
-        if actions.shape != self.policy.shape:
+        if actions.shape != self.action.shape:
             raise ValueError(
-                f"`actions` must be (b, a) = {tuple(self.policy.shape)}, got {tuple(actions.shape)}"
+                f"`actions` must be (b, a) = {tuple(self.action.shape)}, got {tuple(actions.shape)}"
             )
         known = torch.full((self.rows,), self.world.cfg.labelled) if known is None else known
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
-        actions = actions.to(self.acted, copy=True)
+        actions = actions.to(self.action, copy=True)
         x, said = self._denoise(actions, known, steps, renoise, over)
         tau = torch.full((self.rows, 1), self.tau, device=self.device)
         self.picture, kept, share = None, x, self.world.cfg.refresh
@@ -247,9 +251,7 @@ class Rollout:
             kept = self.world.tokenizer.refresh(x, self.picture[:, None], share)
         self.fed = torch.cat([self.fed[:, 1:], self.tau * kept], 1)
         self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
-        led = (actions * known[:, None])[:, None]
-        self.acted = torch.cat([self.acted[:, 1:], led], 1)
-        self.known, self.pending = known, True
+        self.action, self.known, self.pending = actions, known, True
         self.latents = x[:, 0]
         self.cache.clock += 1
         self.age += 1
@@ -300,8 +302,7 @@ class Rollout:
         self, x: Tensor, tau: Tensor, level: Tensor, actions: Tensor, known: Tensor, before: slice
     ) -> Frames:
         previous = self.fed[:, None, before], self.fed_tau[:, None, before]
-        led = actions[:, None], known[:, None], self.acted[:, None, before]
-        return Frames(x, tau, level, *previous, *led)
+        return Frames(x, tau, level, *previous, actions[:, None], known[:, None])
 
     def _pass(
         self, draft: Frames, single: bool, agent: bool = False, prompted: bool = True
@@ -319,7 +320,7 @@ class Rollout:
     def _last_frame(self) -> Frames:
         level = torch.full((self.rows, 1), self.model.cfg.finest, device=self.device)
         last = self.fed[:, -1:], self.fed_tau[:, -1:], level
-        return self._frame(*last, self.acted[:, -1], self.known, slice(-1))
+        return self._frame(*last, self.action, self.known, slice(-1))
 
     @torch.inference_mode()
     def _commit(self) -> Prediction | None:

@@ -33,9 +33,8 @@ if hasattr(os, "register_at_fork"):  # OpenMP's threads stay behind, and the chi
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 # 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike;
-# up to 4: latent cells of 8x8 pixels; up to 5: one painter, one condition; up to 6: told of the
-# action that leads to a frame alone
-FORMAT_VERSION = 7
+# up to 4: latent cells of 8x8 pixels; up to 5: one painter, one condition
+FORMAT_VERSION = 6
 PART = 64  # pictures that are encoded or decoded at once
 
 
