@@ -26,8 +26,9 @@ from playing import (  # noqa: F401
 )
 
 from worldsim.viewer import PlayConfig
-from worldsim.viewing.analogue import Pad, add_axes, analogue_bindings, keys_from_axes
+from worldsim.viewing.analogue import add_axes, analogue_bindings, keys_from_axes
 from worldsim.viewing.controls import help_rows, read_keys
+from worldsim.viewing.pad import Pad
 from worldsim.viewing.pilots import load_pilot
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Stage
@@ -91,10 +92,36 @@ def test_bindings_of_deflections_in_a_worlds_config_go_before_our_own():
 
 def test_a_pad_at_rest_sends_nothing():
     pad = Pad()
-    event = pygame.event.Event(pygame.JOYAXISMOTION, axis=0, value=0.08)
-    assert pad.axes(event, (100, 100)) == {"left x": 0.0}
-    event = pygame.event.Event(pygame.JOYAXISMOTION, axis=5, value=-1.0)
-    assert pad.axes(event, (100, 100)) == {"right trigger": 0.0}
+    for name, kind, axis, value in (
+        ("left x", pygame.JOYAXISMOTION, 0, 0.08),
+        ("right trigger", pygame.JOYAXISMOTION, 5, -1.0),
+        ("right x", pygame.CONTROLLERAXISMOTION, pygame.CONTROLLER_AXIS_RIGHTX, 400),
+        ("left trigger", pygame.CONTROLLERAXISMOTION, pygame.CONTROLLER_AXIS_TRIGGERLEFT, 0),
+    ):
+        event = pygame.event.Event(kind, axis=axis, value=value, instance_id=0)
+        assert pad.axes(event, (100, 100)) == {name: 0.0}
+
+
+def test_a_pad_whose_layout_is_known_drives_by_names_and_its_numbers_are_not_heard(open_window):
+    """On a PlayStation's pad axis 2 is a stick at rest: the car stood on its brake."""
+    window = open_window()
+    window.pad.pads[7] = (None, "known")
+    send(pygame.JOYAXISMOTION, axis=2, value=0.0, instance_id=7)
+    send(pygame.JOYBUTTONDOWN, button=5, instance_id=7)  # its logo
+    send(pygame.CONTROLLERAXISMOTION, axis=5, value=32767, instance_id=7)
+    send(pygame.CONTROLLERBUTTONDOWN, button=pygame.CONTROLLER_BUTTON_DPAD_RIGHT, instance_id=7)
+    until(window, lambda: moment(window).action is not None and moment(window).action[0] == 1)
+    assert moment(window).action.tolist() == [1, 1, 0] and moment(window).seed == 0
+    send(pygame.CONTROLLERBUTTONUP, button=pygame.CONTROLLER_BUTTON_DPAD_RIGHT, instance_id=7)
+    until(window, lambda: moment(window).action[0] == 0)
+    post(pygame.K_F7)
+    until(window, lambda: window.gallery is not None)
+    send(pygame.CONTROLLERBUTTONDOWN, button=pygame.CONTROLLER_BUTTON_DPAD_RIGHT, instance_id=7)
+    until(window, lambda: window.gallery.chosen == 1)
+    send(pygame.CONTROLLERBUTTONDOWN, button=pygame.CONTROLLER_BUTTON_A, instance_id=7)
+    until(window, lambda: window.gallery is None)
+    send(pygame.CONTROLLERBUTTONDOWN, button=pygame.CONTROLLER_BUTTON_START, instance_id=7)
+    until(window, lambda: window.player.session.paused)
 
 
 def test_a_gamepad_drives_in_the_window(open_window):

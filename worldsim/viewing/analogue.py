@@ -10,7 +10,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import pygame
 from gymnasium import spaces
 
 from worldsim.spaces import null_action
@@ -20,16 +19,6 @@ STICKS = ("left x", "left y", "right x", "right y")  # up is positive
 TRIGGERS = ("right trigger", "left trigger")
 MOUSE = ("mouse x", "mouse up", "mouse down")
 SOURCES = (*STICKS, *TRIGGERS, *MOUSE)
-DEAD = 0.12  # deflection that a stick may have at rest
-
-# pygame.joystick's numbers on pads of the usual layout
-PAD_AXES = {0: "left x", 1: "left y", 2: "left trigger", 3: "right x", 4: "right y"}
-PAD_AXES |= {5: "right trigger"}
-PAD_BUTTONS = ("a", "b", "x", "y", "left bumper", "right bumper", "back", "start")
-PAD_KEYS = (
-    pygame.K_SPACE, pygame.K_x, pygame.K_z, pygame.K_o,
-    pygame.K_BACKSPACE, pygame.K_RETURN, pygame.K_r, pygame.K_p,
-)  # fmt: skip
 
 
 def analogue_bindings(
@@ -106,80 +95,3 @@ def keys_from_axes(axes: Sequence[tuple[str, float]]) -> tuple[int, ...]:
     ends |= {"mouse up": (None, up), "mouse down": (None, down)}
     keys = [ends[name][value > 0] for name, value in axes if name in ends and abs(value) > 0.5]
     return tuple(key for key in keys if key is not None)
-
-
-class Pad:
-    """Turn pygame's gamepad and mouse events into deflections and keys.
-
-    The mouse moves an action while its left button is held: sideways from the middle of the
-    window, up and down from where the button went down.
-
-    Args:
-        buttons: Keys that the pad's buttons stand for where they differ from `PAD_KEYS`.
-    """
-
-    def __init__(self, buttons: dict[str, int] | None = None) -> None:
-        names = {f"pad {name}": key for name, key in zip(PAD_BUTTONS, PAD_KEYS, strict=True)}
-        self.buttons = list((names | (buttons or {})).values())
-        self.pads: dict[int, Any] = {}  # a pad whose object is gone sends no events
-        self._mouse: tuple[int, int] | None = None
-        self._hat: tuple[int, int] = (0, 0)
-
-    def axes(self, event: pygame.event.Event, size: tuple[int, int]) -> dict[str, float]:
-        """Return the deflections that an event changes.
-
-        Args:
-            event: Any.
-            size: Of the window.
-        """
-        if event.type == pygame.JOYDEVICEADDED:
-            pad = pygame.joystick.Joystick(event.device_index)
-            self.pads[pad.get_instance_id()] = pad
-        elif event.type == pygame.JOYDEVICEREMOVED:
-            self.pads.pop(event.instance_id, None)
-            return dict.fromkeys((*STICKS, *TRIGGERS), 0.0)
-        elif event.type == pygame.JOYAXISMOTION and event.axis in PAD_AXES:
-            return self._tilt(PAD_AXES[event.axis], event.value)
-        elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1:
-            self._mouse = event.pos
-            return self._drag(event.pos, size)
-        elif event.type == pygame.MOUSEMOTION and self._mouse is not None:
-            return self._drag(event.pos, size)
-        elif event.type == pygame.MOUSEBUTTONUP and event.button == 1:
-            self._mouse = None
-            return dict.fromkeys(MOUSE, 0.0)
-        return {}
-
-    def let_go(self) -> None:
-        """Forget a drag whose end may never be told."""
-        self._mouse = None
-
-    def keys(self, event: pygame.event.Event) -> list[tuple[int, bool]]:
-        """Return the keys that an event of a pad presses (True) or lets go (False)."""
-        if event.type in (pygame.JOYBUTTONDOWN, pygame.JOYBUTTONUP):
-            down = event.type == pygame.JOYBUTTONDOWN
-            return [(self.buttons[event.button], down)] if event.button < len(PAD_KEYS) else []
-        if event.type != pygame.JOYHATMOTION:
-            return []
-        before, self._hat = _arrows(self._hat), tuple(event.value)
-        now = _arrows(self._hat)
-        return [(key, False) for key in before - now] + [(key, True) for key in now - before]
-
-    def _tilt(self, name: str, value: float) -> dict[str, float]:
-        if name in TRIGGERS:
-            value = (value + 1) / 2  # a trigger rests at -1
-        elif name.endswith("y"):
-            value = -value
-        far = max(0.0, abs(value) - DEAD) / (1 - DEAD)
-        return {name: float(np.copysign(min(far, 1.0), value))}
-
-    def _drag(self, at: tuple[int, int], size: tuple[int, int]) -> dict[str, float]:
-        reach = 0.35 * min(size)
-        x = float(np.clip((at[0] - size[0] / 2) / reach, -1, 1))
-        y = float(np.clip((self._mouse[1] - at[1]) / reach, -1, 1))
-        return {"mouse x": x, "mouse up": max(y, 0.0), "mouse down": max(-y, 0.0)}
-
-
-def _arrows(hat: tuple[int, int]) -> set[int]:
-    left, right, up, down = ARROWS
-    return {(left, None, right)[hat[0] + 1], (down, None, up)[hat[1] + 1]} - {None}

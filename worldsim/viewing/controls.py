@@ -3,7 +3,7 @@
 A player's bindings are JSON: `{"left+up": [-1, 0.7, 0], "right trigger": [0, 1, 0], "space": "p"}`.
 A list or a number is an action for the env, by keys pressed together or by a deflection of
 `analogue.SOURCES`; a text is the key whose job is taken over. Buttons of a pad are "pad a" and so
-on, as in `analogue.PAD_BUTTONS`.
+on, as in `pad.BUTTONS`.
 """
 
 import json
@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pygame
 
-from worldsim.viewing.analogue import PAD_BUTTONS, SOURCES
+from worldsim.viewing.analogue import SOURCES
 from worldsim.viewing.keyboard import ARROWS, WASD
+from worldsim.viewing.pad import BUTTONS
 from worldsim.viewing.screen import key_codes
 from worldsim.viewing.stage import Stage
 
@@ -117,7 +118,7 @@ def read_keys(text: str | None) -> Keys:
             alone = name in SOURCES or name in key_codes()  # "+" is a key as well
             names = (name,) if alone else tuple(part.strip() for part in name.split("+"))
             keys.actions[tuple(_known(part, SOURCES) for part in names)] = job
-        elif name.removeprefix("pad ") in PAD_BUTTONS and name.startswith("pad "):
+        elif name.removeprefix("pad ") in BUTTONS and name.startswith("pad "):
             keys.buttons[name] = key_codes()[_known(job)]
         else:
             keys.aliases[key_codes()[_known(name)]] = key_codes()[_known(job)]
@@ -128,7 +129,7 @@ def _known(name: str, also: tuple[str, ...] = ()) -> str:
     """Refuse what names no key."""
     if name not in key_codes() and name not in also:
         raise ValueError(
-            f"`keys` are pygame's names such as left, space or f2, pad {', pad '.join(PAD_BUTTONS)}"
+            f"`keys` are pygame's names such as left, space or f2, pad {', pad '.join(BUTTONS)}"
             f", and for actions also {', '.join(SOURCES)}, got {name!r}"
         )
     return name

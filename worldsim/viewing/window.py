@@ -9,8 +9,8 @@ from pathlib import Path
 from time import perf_counter
 
 import pygame
+from pygame._sdl2 import controller
 
-from worldsim.viewing.analogue import Pad
 from worldsim.viewing.brush import GROUND, RED
 from worldsim.viewing.controls import Keys, asked, help_rows
 from worldsim.viewing.display import Display
@@ -27,6 +27,7 @@ from worldsim.viewing.hud import (
     unit_of,
 )
 from worldsim.viewing.pace import Pace
+from worldsim.viewing.pad import SHOWING, Pad
 from worldsim.viewing.panes import count_panes, draw_panes
 from worldsim.viewing.player import Player
 from worldsim.viewing.prompt_entry import PromptEntry
@@ -38,7 +39,10 @@ REDRAWS = 60  # a second, at most
 NOTICE = 4.0  # seconds
 SPLASH = 0.1  # seconds between two pictures while a world loads, which needs the processor more
 # what the gallery takes; the rest goes on, else what is let go of meanwhile would stay held
-CHOOSING = (pygame.KEYDOWN, pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN, pygame.JOYBUTTONDOWN)
+CHOOSING = (
+    pygame.KEYDOWN, pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN, pygame.JOYBUTTONDOWN,
+    pygame.JOYHATMOTION, pygame.CONTROLLERBUTTONDOWN,
+)  # fmt: skip
 AWAY = (pygame.K_ESCAPE, pygame.K_F7, pygame.K_i)  # keys that close the gallery
 
 
@@ -106,11 +110,13 @@ class Window:
         """Open the window and start the model's thread."""
         self.display.open()
         pygame.joystick.init()
+        controller.init()
         self.player.start()
         self._opened = perf_counter()
 
     def close(self) -> None:
         """Close the window, wait for the film to be written, close the envs."""
+        controller.quit()
         pygame.joystick.quit()
         pygame.display.quit()
         self.player.close()
@@ -202,6 +208,11 @@ class Window:
 
     def _choose(self, event: pygame.event.Event) -> None:
         """Choose a picture to begin from, or none."""
+        for key, down in self.pad.keys(event):
+            if down:
+                self._choose(pygame.event.Event(pygame.KEYDOWN, key=SHOWING.get(key, key)))
+            else:
+                self.player.release(key)
         if self.gallery.handle(event):
             self.player.send("begin_from_start", self.gallery.chosen)
         elif event.type == pygame.KEYDOWN and event.key in AWAY:
