@@ -23,7 +23,7 @@ from worldsim.data import open_dataset
 from worldsim.recording import record_episode
 from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, open_stage, play
-from worldsim.viewing.film import tile
+from worldsim.viewing.film import grid, tile
 from worldsim.viewing.session import Session
 from worldsim.viewing.splash import draw_splash
 from worldsim.viewing.stage import Stage
@@ -224,10 +224,22 @@ def test_a_film_that_cannot_go_on_is_whole(session, monkeypatch):
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_panes_do_not_overlap_and_stay_inside(count):
     for size in ((704, 704), (1400, 300), (300, 1400)):
-        rects = [pygame.Rect(rect) for rect in tile(count, size)]
+        rects = [pygame.Rect(rect) for rect in tile(count, size, (64, 64, 3))]
         assert len(rects) == count
         assert all(pygame.Rect(0, 0, *size).contains(rect) for rect in rects)
         assert all(rect.collidelist(rects[:i]) < 0 for i, rect in enumerate(rects))
+
+
+@pytest.mark.parametrize(
+    "shape, size, expected",
+    [
+        ((64, 64), (1920, 600), (3, 1)),
+        ((150, 600), (1920, 1080), (1, 3)),
+        ((256, 32), (700, 700), (3, 1)),
+    ],
+)
+def test_panes_are_laid_out_so_that_frames_are_largest(shape, size, expected):
+    assert grid(3, size, shape) == expected
 
 
 def test_a_picture_comes_out_of_noise_while_a_world_loads():

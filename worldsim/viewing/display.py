@@ -64,15 +64,15 @@ class Display:
         before, self.panes = self.panes, panes
         if self.full_screen:
             return
-        size = pygame.display.get_window_size()
+        size, shape = pygame.display.get_window_size(), self._pane[::-1]
         if size != self._size:  # a person made it another size
             room = size[0], size[1] - self.foot
-            self._pane = tuple(n // parts for n, parts in zip(room, grid(before), strict=True))
-        wanted = [n * parts for n, parts in zip(self._pane, grid(panes), strict=True)]
-        wanted[1] += self.foot
-        desktop = pygame.display.get_desktop_sizes()[0]
-        shares = [SHARE * most / side for most, side in zip(desktop, wanted, strict=True)]
-        scale = min(1.0, *shares)
+            parts = grid(before, room, shape)
+            self._pane = room[0] // parts[0], room[1] // parts[1]
+        wide, high = (SHARE * n for n in pygame.display.get_desktop_sizes()[0])
+        columns, rows = grid(panes, (wide, high - self.foot), shape)
+        wanted = columns * self._pane[0], rows * self._pane[1] + self.foot
+        scale = min(1.0, wide / wanted[0], high / wanted[1])
         self.open((round(scale * wanted[0]), round(scale * wanted[1])))
 
     def toggle_full_screen(self) -> None:

@@ -1,5 +1,6 @@
 """Films of what is played: sharp pixels, the prompt and the controls in a strip below."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,8 @@ class Film:
         canvas = pygame.Surface((w, h + self._strip))
         canvas.fill(GROUND)
         frames = [shot.moment.frame for shot in view.shots] if view else [stage.moment.frame]
-        for frame, (x, y, *size) in zip(frames, tile(len(frames), (w, h)), strict=True):
+        rects = tile(len(frames), (w, h), frames[0].shape)
+        for frame, (x, y, *size) in zip(frames, rects, strict=True):
             canvas.blit(fit(frame, size), (x, y))
         if self._strip:
             _draw_strip(Brush(canvas, self._strip / STRIP), h, stage, stage.moment)
@@ -67,29 +69,35 @@ class Film:
         self._video.close()
 
 
-def tile(count: int, size: tuple[int, int], gap: int = 2) -> list[tuple[int, int, int, int]]:
-    """Divide a surface among panes: two or three in a row, or in a column where it is high.
+def tile(
+    count: int, size: tuple[int, int], shape: tuple[int, ...], gap: int = 2
+) -> list[tuple[int, int, int, int]]:
+    """Divide a surface among panes.
 
     Args:
-        count: Of the panes; four make two rows.
+        count: Of the panes.
         size: `(width, height)` of the surface.
+        shape: `(h, w, ...)` of the frames that they show.
         gap: Pixels between them.
 
     Returns:
         Left, top, width and height of each.
     """
     w, h = size
-    columns, rows = grid(count, size)
+    columns, rows = grid(count, size, shape)
     wide, high = (w - gap * (columns - 1)) // columns, (h - gap * (rows - 1)) // rows
     places = [divmod(i, columns) for i in range(count)]
     return [(column * (wide + gap), row * (high + gap), wide, high) for row, column in places]
 
 
-def grid(count: int, size: tuple[int, int] = (1, 1)) -> tuple[int, int]:
-    """Return the columns and rows that panes are laid out in."""
-    if count > 3:
-        return 2, 2
-    return (1, count) if size[1] > 1.2 * size[0] else (count, 1)
+def grid(count: int, size: tuple[float, float], shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the columns and rows in which panes show frames of a shape the largest."""
+
+    def scale(columns: int) -> float:
+        return min(size[0] / columns / shape[1], size[1] / math.ceil(count / columns) / shape[0])
+
+    columns = max(range(count, 0, -1), key=scale)
+    return columns, math.ceil(count / columns)
 
 
 def fit(frame: np.ndarray, size: tuple[int, int], pixels: str = "sharp") -> pygame.Surface:

@@ -34,7 +34,8 @@ def draw_panes(
         texts.append(f"difference × {GAIN}")
     surface.fill(GROUND)
     brush = Brush(surface, unit_of(surface))
-    rects = tile(len(frames), surface.get_size(), brush.px(3) if len(frames) > 1 else 0)
+    gap = brush.px(3) if len(frames) > 1 else 0
+    rects = tile(len(frames), surface.get_size(), frames[0].shape, gap)
     for i, (frame, rect) in enumerate(zip(frames, rects, strict=True)):
         surface.blit(fit(frame, rect[2:], pixels), rect[:2])
         if labels and len(frames) > 1:

@@ -181,7 +181,8 @@ class Window:
         """Drive by pad or mouse; a click puts a pane into focus."""
         size = pygame.display.get_window_size()
         if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and len(view.shots) > 1:
-            rects = tile(self.display.panes, self._room().size)[: len(view.shots)]
+            shape = view.shots[0].moment.frame.shape
+            rects = tile(self.display.panes, self._room().size, shape)[: len(view.shots)]
             hits = [i for i, rect in enumerate(rects) if pygame.Rect(rect).collidepoint(event.pos)]
             if hits and hits[0] != view.focus:
                 self.player.send("focus", hits[0])  # and do not steer
