@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import RecordEpisodeStatistics, TransformReward
 
 from worldsim.cli import main
 from worldsim.data import DatasetWriter, open_dataset
@@ -353,3 +354,28 @@ def test_bad_quality_is_refused_before_anything_is_recorded(tmp_path):
 def test_recording_to_memory_works_without_pyav(monkeypatch, memory):
     monkeypatch.setitem(sys.modules, "av", None)
     assert_same_data(record(Dot, episodes=5, seed=40, max_steps=9, progress=False), memory)
+
+
+def test_recordings_of_a_wrapped_env_do_not_name_another_one():
+    """Agents were judged, and replays checked, in the env without its wrappers or arguments."""
+    settings = {"episodes": 1, "max_steps": 2, "progress": False}
+    gymnasium.register("test/Dot-v0", Dot)
+    try:
+        seen = RecordEpisodeStatistics(
+            gymnasium.make("test/Dot-v0", disable_env_checker=True, render_mode="rgb_array")
+        )
+        assert record(seen, **settings).info.env_id == "test/Dot-v0"
+        for env, why in (
+            (TransformReward(seen, lambda reward: 10 * reward), "wrapped by TransformReward"),
+            (
+                gymnasium.make(
+                    "test/Dot-v0", disable_env_checker=True, render_mode="rgb_array", die_seed=1j
+                ),
+                "no JSON",
+            ),
+        ):
+            with pytest.warns(UserWarning, match=why):
+                info = record(env, **settings).info
+            assert (info.env_id, info.env_kwargs) == ("", {})
+    finally:
+        del gymnasium.registry["test/Dot-v0"]

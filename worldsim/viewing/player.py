@@ -136,6 +136,8 @@ class Player:
                 continue
             if command is None:
                 return
+            if wait is None:
+                self._pressed = None  # while time stood still no frame could answer
             name, args = command
             getattr(session, name)(*args)
             due = min(due, perf_counter() + session.period)  # going back begins at once
