@@ -133,13 +133,22 @@ class VideoWriter:
 
 
 def write_video(
-    path: str | Path, frames: np.ndarray, fps: float, *, quality: str = "people"
-) -> None:
-    """Write `frames (t, h, w, 3)` uint8 as one MP4 file, whole or not at all."""
+    path: str | Path,
+    frames: np.ndarray,
+    fps: float,
+    *,
+    quality: str = "people",
+    numbered: bool = False,
+) -> Path:
+    """Write `frames (t, h, w, 3)` uint8 as one MP4 file, whole or not at all; return which.
+
+    With `numbered` its name gets a number where there is one.
+    """
     frames = _checked(frames)
-    with VideoWriter(path, fps, frames.shape[1:3], quality=quality) as video:
+    with VideoWriter(path, fps, frames.shape[1:3], quality=quality, numbered=numbered) as video:
         for frame in frames:
             video.write(frame)
+    return video.path
 
 
 def _checked(frames: np.ndarray) -> np.ndarray:

@@ -67,7 +67,11 @@ def agent(cfg: AgentConfig) -> None:
         envs.close()
     if cfg.episodes:
         figures = _judge(world, real, cfg)
-        text = json.dumps(about | {"figures": figures}, indent=2).replace("NaN", "null")
+        known = {
+            who: {name: value for name, value in row.items() if value == value}  # no NaN
+            for who, row in figures.items()
+        }
+        text = json.dumps(about | {"figures": known}, indent=2)
         write_text(Path(cfg.out).with_suffix(".json"), text + "\n")
         print(table(figures))
     print(f"{cfg.out}: an agent; watch it: worldsim play world={cfg.world} agent={cfg.out}")
@@ -93,12 +97,11 @@ def real_env(world: World, horizon: int) -> Env | None:
 def table(figures: dict[str, dict[str, float]]) -> str:
     """Write who earned what as Markdown."""
     rows = [
-        f"| {name} | {row['return']:.1f} ± {row['error']:.1f} | {row['length']:.0f} |".replace(
-            "nan", "?"
-        )
+        f"| {name} | {row['return']:.1f} ± {row['error']:.1f} | {row['length']:.0f} |"
         for name, row in figures.items()
     ]
-    return "\n".join(["| who, where | return | steps |", "| --- | --- | --- |", *rows])
+    head = ["| who, where | return | steps |", "| --- | --- | --- |"]
+    return "\n".join([*head, *rows]).replace("± nan", "± ?")
 
 
 def _check_learned_here(cfg: AgentConfig) -> None:
@@ -107,7 +110,7 @@ def _check_learned_here(cfg: AgentConfig) -> None:
     if not out.is_file():
         return
     was = json.loads(figures.read_text()).get("world") if figures.is_file() else cfg.world
-    if was != cfg.world:
+    if was not in (cfg.world, name_of(cfg.world)):
         raise ValueError(
             f"{out} learned in the world {was}, got world={cfg.world}; choose another `out`"
         )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import worldsim  # its public names load what they need when they are used
-from worldsim.files import claim_path
 from worldsim.limits import check_least, check_shares, read_size
 
 if TYPE_CHECKING:
@@ -134,9 +133,10 @@ def generate(cfg: GenerateConfig) -> None:
     out = Path(cfg.out or "out/generated.mp4")
     out.parent.mkdir(parents=True, exist_ok=True)
     frames = TASKS[cfg.task][2](world, cfg, source, look)
-    out = out if cfg.out else claim_path(out)
-    write = write_gif if out.suffix == ".gif" else write_video
-    write(out, frames, world.cfg.fps)
+    if out.suffix == ".gif":
+        write_gif(out, frames, world.cfg.fps)
+    else:
+        out = write_video(out, frames, world.cfg.fps, numbered=not cfg.out)
     print(f"{out}: {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}")
 
 
