@@ -19,7 +19,7 @@ import torch
 from conftest import CAPTIONS, DRIVE, make_tiny_world
 
 import worldsim.world
-from worldsim.building import build_world
+from worldsim.building import GUIDANCE, build_world
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.env import WorldEnv
 from worldsim.loading import list_worlds, load
@@ -429,6 +429,14 @@ def test_no_start_clip_shows_the_end_of_an_episode():
     with pytest.MonkeyPatch.context() as patch:  # a stretch that only its last frame completes
         patch.setattr(worldsim.building.np, "median", lambda _: 9)
         assert len(built(make_dataset(*episodes), frames=9).starts.latents) == 1
+
+
+def test_prompts_weigh_more_while_they_are_new_in_a_world_that_was_taught_some():
+    told, mute = (
+        make_dataset(make_episode((caption,), [0] * 9), make_episode((caption,), [0] * 9))
+        for caption in (CAPTIONS[0], "")
+    )
+    assert built(told, frames=4).cfg.guidance == GUIDANCE > 1 == built(mute, frames=4).cfg.guidance
 
 
 def test_a_world_of_unlabelled_film_reads_no_actions(tmp_path):

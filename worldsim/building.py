@@ -13,6 +13,7 @@ from worldsim.tokenizer import Tokenizer
 from worldsim.world import Starts, World, WorldConfig
 
 REFRESH = 0.5  # of a new world: less does not keep its dreams among pictures for long
+GUIDANCE = 3.0  # of a new world that knows prompts: at 1 one that has changed is hardly followed
 
 
 def build_world(
@@ -48,15 +49,16 @@ def build_world(
 def assemble(dataset, tokenizer: Tokenizer, dynamics: Dynamics, *, name: str) -> World:
     """Put a world together that has no start clips yet; arguments as for `build_world`."""
     low, high = action_scaling(dataset)
-    every = (dataset.outline(i).action_known for i in range(len(dataset)))
+    every = range(len(dataset))
+    captioned = any(any(dataset.outline(i).captions) for i in every)
     cfg = WorldConfig(
         name=name, fps=dataset.info.fps, frame_size=dataset.info.frame_size,
         action_space=dataset.info.to_json()["action_space"],
         action_low=low.tolist(), action_high=high.tolist(),
         env_id=dataset.info.env_id, env_kwargs=dict(dataset.info.env_kwargs),
         keys=dataset.info.keys, tokenizer=tokenizer.cfg, dynamics=dynamics.cfg,
-        refresh=REFRESH,
-        labelled=any(known.any() for known in every),
+        guidance=GUIDANCE if captioned else 1.0, refresh=REFRESH,
+        labelled=any(dataset.outline(i).action_known.any() for i in every),
     )  # fmt: skip
     none = torch.zeros(0)
     return World(cfg, tokenizer, dynamics, Starts(none, none, none, (), ()))
