@@ -21,6 +21,7 @@ from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
 from worldsim.limits import check_counts, check_least
+from worldsim.logs import BAR
 from worldsim.saved_agents import load_agent
 from worldsim.spaces import Policy, afresh
 
@@ -28,7 +29,6 @@ GAMMA = 0.98  # half of what counts lies within 34 steps
 BATCH = 256
 ROLLOUT = 1024  # frames of all episodes together, after which it learns
 SAVE_SECONDS = 120.0
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
 
 
 @dataclass
@@ -241,7 +241,7 @@ def _within(cfg: LearnConfig, out: Path, learner: Any) -> Callable[..., bool]:
     """Return a callback that shows a bar, saves now and then and ends the learning in time."""
     began = saved = time.monotonic()
     first = learner.num_timesteps
-    bar = tqdm(total=100, desc="agent", disable=not cfg.progress, bar_format=_BAR)
+    bar = tqdm(total=100, desc="agent", disable=not cfg.progress, bar_format=BAR)
 
     def step(*_: Any) -> bool:
         nonlocal saved

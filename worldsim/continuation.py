@@ -8,8 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from worldsim.completion import Look
-from worldsim.frames import led_by
-from worldsim.openings import Opening
+from worldsim.openings import Opening, lead
 from worldsim.rollout import Rollout
 from worldsim.world import World
 
@@ -101,10 +100,3 @@ def continue_film(
 def film(world: World, latents: Tensor) -> np.ndarray:
     """Decode `(t, c, h, w)` to `(t, h, w, 3)` uint8."""
     return world.decode(latents).cpu().numpy()
-
-
-def lead(world: World, scaled: Tensor | None, t: int) -> Tensor:
-    """Return `(t, a)`: each action beside the frame it leads to; zeros where there is none."""
-    if scaled is None:
-        return torch.zeros(t, world.dynamics.cfg.action_dim)
-    return led_by(scaled[: t - 1])

@@ -27,12 +27,11 @@ from worldsim.continuation import (
     film,
     go_on,
     go_on_from,
-    lead,
     start_rollout,
 )
 from worldsim.flow import check_steps
 from worldsim.limits import check_choice, check_counts, check_size
-from worldsim.openings import Wish, open_row, read_starts
+from worldsim.openings import Wish, lead, open_row, read_starts
 from worldsim.world import World
 
 

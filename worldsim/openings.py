@@ -230,10 +230,15 @@ def _read_clip(world: World, frames: Any, actions: Any, frame_size: tuple[int, i
         )
     frames = frames.reshape(-1, h, w, 3)
     t = len(frames)
-    led = torch.zeros(t, world.dynamics.cfg.action_dim)
-    if actions is not None:
-        led = led_by(world.read_actions(actions, t - 1))
+    led = lead(world, None if actions is None else world.read_actions(actions, t - 1), t)
     kept = min(t, world.dynamics.cfg.context)
     known = torch.full((t,), actions is not None)[-kept:]
     latents = world.encode(frames[-kept:]).float().cpu()
     return Opening(None, None, latents, led[-kept:], known)
+
+
+def lead(world: World, scaled: Tensor | None, t: int) -> Tensor:
+    """Return `(t, a)`: each action beside the frame it leads to; zeros where there is none."""
+    if scaled is None:
+        return torch.zeros(t, world.dynamics.cfg.action_dim)
+    return led_by(scaled[: t - 1])

@@ -151,45 +151,45 @@ def _from_words(world: "World", cfg: GenerateConfig, look: dict[str, Any]) -> np
     )
 
 
-# what each task cannot do without, what else it reads, and how it is done: world, config,
-# given frames, `Look`
+# what each task cannot do without, what else not all of them read, and how it is done: world,
+# config, given frames, `Look`
 TASKS = {
     "text": (
         ("prompt",),
-        ("nothing", "frames", "size"),
+        ("nothing", "frames"),
         lambda world, cfg, _, look: _from_words(world, cfg, look),
     ),
     "image": (
         ("image",),
-        ("frames", "size"),
+        ("frames",),
         lambda world, cfg, given, look: worldsim.image_to_video(
             world, given, cfg.prompt, frames=cfg.frames, **look
         ),
     ),
     "extend": (
         ("video",),
-        ("before", "after", "size"),
+        ("before", "after"),
         lambda world, cfg, given, look: worldsim.extend(
             world, given, before=cfg.before, after=cfg.after, prompt=cfg.prompt, **look
         ),
     ),
     "infill": (
         ("video", "hide"),
-        ("size",),
+        (),
         lambda world, cfg, given, look: worldsim.infill(
             world, given, cfg.known(len(given)), prompt=cfg.prompt, **look
         ),
     ),
     "loop": (
         (),
-        ("frames", "size"),
+        ("frames",),
         lambda world, cfg, _, look: worldsim.loop(
             world, cfg.prompt, frames=cfg.frames, size=cfg.frame_size, **look
         ),
     ),
     "edit": (
         ("video", "prompt"),
-        ("strength", "size"),
+        ("strength",),
         lambda world, cfg, given, look: worldsim.edit(
             world, given, cfg.prompt, strength=cfg.strength, **look
         ),

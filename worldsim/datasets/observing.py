@@ -12,7 +12,7 @@ from worldsim.datasets.episodes import DatasetInfo, Episode, plain
 from worldsim.images import frame_of
 from worldsim.spaces import Policy
 
-# wrappers that change neither frames nor rewards nor what happens
+# wrappers that change nothing of what is recorded; what a `Filmed` does, who wraps in it tells
 ONLOOKERS = {"Filmed", "RecordEpisodeStatistics", "RecordVideo", "RenderCollection"}
 
 
