@@ -17,6 +17,7 @@ import worldsim
 from worldsim import footage, making, recording
 from worldsim.cli import main
 from worldsim.filmed import EXTRAS, Filmed, choose_size, open_env
+from worldsim.make_config import MakeConfig
 from worldsim.notes import Notes
 from worldsim.policies import choose_policy
 from worldsim.recording import record_episode
@@ -123,7 +124,7 @@ def test_the_card_says_what_was_measured_how_and_how_to_play(made):
 
 def test_training_leaves_time_to_judge_what_it_has_made(tmp_path):
     """On a slow machine a make of 30 minutes took 33."""
-    notes = Notes(making.MakeConfig(env="Lamp", out=str(tmp_path / "lamp"), minutes=30))
+    notes = Notes(MakeConfig(env="Lamp", out=str(tmp_path / "lamp"), minutes=30))
     notes.data["spent"] = {"recording": 60.0, "tokenizer": 240.0}
     with notes.bar(False), notes.stage("dynamics", beside=lambda: 5.0) as (minutes, _):
         assert minutes == 20
@@ -132,7 +133,7 @@ def test_training_leaves_time_to_judge_what_it_has_made(tmp_path):
 
 
 def test_a_trailing_slash_and_spaces_are_part_of_no_name():
-    cfg = making.MakeConfig(env="Lamp", out="my worlds/lamp/", env_kwargs={"watts": 60}, seed=3)
+    cfg = MakeConfig(env="Lamp", out="my worlds/lamp/", env_kwargs={"watts": 60}, seed=3)
     assert cfg.folder == Path("my worlds/lamp.making")
     words = "env=Lamp 'out=my worlds/lamp/' minutes=30 seed=3 env_kwargs.watts=60"
     assert cfg.said(by_name=True) == f"worldsim make {words}"
@@ -167,6 +168,50 @@ def test_a_finished_make_is_not_done_again_and_other_settings_are_refused(made, 
         worldsim.make_world(Lamp, out, policy=brighter, **SHORT | {"minutes": 5})
     with pytest.raises(ValueError, match="policy="):
         worldsim.make_world(Lamp, out, policy="random", **SHORT)
+
+
+def test_a_make_goes_on_from_a_world_made_before(made, tmp_path, monkeypatch):
+    """Its recordings count too, its tokenizer stays, its weights are where the new ones begin."""
+    _, before = made
+    began = Mock(wraps=making.train_dynamics)
+    monkeypatch.setattr(making, "train_dynamics", began)
+    monkeypatch.setattr(making, "train_tokenizer", None)  # would be needed for a new one
+    again = {"init": str(before), "policy": "random", "progress": False, "minutes": 0.02}
+    world = worldsim.make_world(Lamp, tmp_path / "second", **again)
+    earlier, news = (
+        worldsim.open_dataset(f"{out}.making/data") for out in (before, tmp_path / "second")
+    )
+    assert not {e.seed for e in earlier} & {e.seed for e in news}
+    assert world.cfg.frame_size == (48, 32)
+    assert world.cfg.dynamics == worldsim.load(str(before)).cfg.dynamics
+    asked = began.call_args.kwargs
+    assert asked["init"] == Path(f"{before}.making/dynamics")
+    assert [part.path for part in asked["more"]] == [earlier.path]
+    card = (tmp_path / "second/README.md").read_text()
+    assert f"{len(earlier) + len(news)} episodes" in card
+    assert f"policy random and {__name__}.brighter" in card
+
+    third = MakeConfig(out="third", init=str(tmp_path / "second"))
+    assert third.env == f"{__name__}.Lamp" and third.size == "32x48"
+    assert len(making.recorded_before(third)) == 2
+
+
+@pytest.mark.parametrize(
+    "settings, says",
+    [
+        ({"init": "nowhere"}, "`init` must be a world that `worldsim make` has made.*nowhere"),
+        ({"init": "drive"}, "`worldsim train init=` takes others"),
+        ({"env": "CartPole-v1"}, "`env` must be that of `init`, '.*Lamp', got 'CartPole-v1'"),
+        ({"size": "64x64"}, "`size` must be that of `init`, '32x48', got '64x64'"),
+        ({"model_size": "small"}, "`model_size` must be that of `init`, 'tiny'"),
+        ({"out": "{init}/"}, "`out` must be a new folder"),
+    ],
+)
+def test_what_worlds_of_one_line_have_in_common_cannot_be_set(made, tmp_path, settings, says):
+    usual = {"out": str(tmp_path / "second"), "init": str(made[1])}
+    settings = {k: v.format(init=made[1]) for k, v in (usual | settings).items()}
+    with pytest.raises((ValueError, FileNotFoundError), match=says):
+        MakeConfig(**settings)
 
 
 def test_an_interrupted_make_goes_on_where_it_stopped(tmp_path, monkeypatch):
@@ -236,7 +281,7 @@ def test_processes_record_several_sizes_for_one_world(tmp_path):
     assert env.reset(seed=0)[0].shape == (32, 48, 3)
     for bad in ({"size": "32x32,32x32"}, {"env_kwargs": {"frame_size": [32, 32]}}, {"workers": 0}):
         with pytest.raises(ValueError, match="twice|size=96x64|workers"):
-            making.MakeConfig(env="worldsim/Drive-v0", out=str(tmp_path / "no"), **bad)
+            MakeConfig(env="worldsim/Drive-v0", out=str(tmp_path / "no"), **bad)
     with pytest.raises(ValueError, match="pass a callable"):
         worldsim.make_world(Lamp(), tmp_path / "no", workers=2, **SHORT)
 
@@ -307,6 +352,7 @@ def test_frames_are_small_and_of_the_envs_shape(native, most, chosen):
     "settings, says",
     [
         ({"env": "NoSuch-v0"}, "NoSuch"),
+        ({"env": ""}, "`env` must be the id of an env, got none"),
         ({"env": "test_making:no_lamp"}, "module:function"),
         ({"policy": "clever"}, "`policy` must be"),
         ({"policy": "agent.zip"}, "no agent at agent.zip"),

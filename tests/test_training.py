@@ -582,15 +582,19 @@ def test_recordings_to_learn_from_as_well_are_scaled_as_the_world_will_be(traine
     )
     model = worldsim.model_config("tiny")
     model.dynamics.context = 8
-    worldsim.train_dynamics(
-        once, trained / "tok", tmp_path, more=[twice], model=model, steps=1, minutes=0.0,
-        batch_size=2, wandb=WandbConfig("disabled"),
-    )  # fmt: skip
+    quick = {"steps": 1, "minutes": 0.0, "batch_size": 2, "wandb": WandbConfig("disabled")}
+    first = worldsim.train_dynamics(
+        once, trained / "tok", tmp_path, more=[twice], model=model, **quick
+    )
     own, other = (
         read_tensors(tmp_path / name)[0]["actions"].abs().max()
         for name in ("latents.safetensors", "latents-1.safetensors")
     )
     assert own <= 1.001 and other > 1.5
+    on = tmp_path / "on"
+    second = worldsim.train_dynamics(twice, trained / "tok", on, init=tmp_path, **quick)
+    assert second.cfg.action_high == first.cfg.action_high  # what it has learned from
+    assert read_tensors(on / "latents.safetensors")[0]["actions"].abs().max() == other
 
 
 def test_test_data_of_another_rate_are_refused(trained, tmp_path):

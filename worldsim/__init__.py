@@ -40,7 +40,8 @@ _MODULES = {
     "training": ("TrainConfig", "fit"),
     "recipes": ("ModelConfig", "model_config", "train_dynamics", "train_tokenizer"),
     "finishing": ("train_decoder",),
-    "making": ("MakeConfig", "make_world"),
+    "make_config": ("MakeConfig",),
+    "making": ("make_world",),
     "evaluation": (
         "EvaluateConfig",
         "Report",

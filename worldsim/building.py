@@ -24,6 +24,7 @@ def build_world(
     name: str,
     starts: int = 32,
     frames: int = 16,
+    scaling: tuple | None = None,
 ) -> World:
     """Put a world together: start clips are cut from a data set, spread over its captions.
 
@@ -34,8 +35,9 @@ def build_world(
         name: Of the world.
         starts: Number of start clips, at most.
         frames: Frames in each.
+        scaling: Of the actions, where it is not what `action_scaling` says of `dataset`.
     """
-    world = assemble(dataset, tokenizer, dynamics, name=name)
+    world = assemble(dataset, tokenizer, dynamics, name=name, scaling=scaling)
     usual = max(1, int(np.median(dataset.lengths)))
     clips = _start_clips(dataset, starts, min(frames, usual))
     latents = torch.stack([world.encode(clip.frames) for clip in clips]).cpu()
@@ -46,9 +48,11 @@ def build_world(
     return World(world.cfg, tokenizer, dynamics, Starts(latents, actions, known, captions, words))
 
 
-def assemble(dataset, tokenizer: Tokenizer, dynamics: Dynamics, *, name: str) -> World:
+def assemble(
+    dataset, tokenizer: Tokenizer, dynamics: Dynamics, *, name: str, scaling: tuple | None = None
+) -> World:
     """Put a world together that has no start clips yet; arguments as for `build_world`."""
-    low, high = action_scaling(dataset)
+    low, high = scaling or action_scaling(dataset)
     every = range(len(dataset))
     captioned = any(any(dataset.outline(i).captions) for i in every)
     cfg = WorldConfig(

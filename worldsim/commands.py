@@ -90,7 +90,7 @@ COMMANDS = {
     ),
     "make": Command(
         "make a playable world of any env: record, train, measure; resumes what was interrupted",
-        "worldsim.making:MakeConfig",
+        "worldsim.make_config:MakeConfig",
         "worldsim.commanding.worlds:make",
         "env=ALE/Breakout-v5 out=worlds/breakout minutes=30",
     ),

@@ -25,7 +25,7 @@ from worldsim.recording import Job, open_scene, run_job
 from worldsim.spaces import Policy
 
 if TYPE_CHECKING:
-    from worldsim.making import MakeConfig
+    from worldsim.make_config import MakeConfig
 
 MOST_FRAMES = 30_000  # for each process that records: more than a short training can look at
 LEAST_EPISODES = 4  # in each data set
@@ -55,7 +55,11 @@ class Footage:
 
 
 def look_at(
-    env: str | Env | Callable[[], Env], cfg: "MakeConfig", policy: str | Policy, pixels: int
+    env: str | Env | Callable[[], Env],
+    cfg: "MakeConfig",
+    policy: str | Policy,
+    pixels: int,
+    before: int = 0,
 ) -> Footage:
     """Open an env in the sizes and at the pace of a world: at most 30 frames a second.
 
@@ -64,6 +68,7 @@ def look_at(
         cfg: The `MakeConfig`.
         policy: As `make_world` takes it.
         pixels: How many a frame may have whose size is not given.
+        before: Episodes that were recorded earlier, whose seeds are passed over.
 
     Raises:
         TypeError: If it is no env and makes none.
@@ -89,14 +94,14 @@ def look_at(
         reopen = partial(_film, env, repeat)
         filmed = Filmed(first, sizes[0], repeat)
     chosen = choose_policy(policy, filmed)  # refuses what this env does not know
-    info = _describe(filmed, cfg, isinstance(env, str), cfg.policy or chosen)
+    info = _describe(filmed, cfg, isinstance(env, str), cfg.policy or chosen, before)
     return Footage(filmed, reopen, policy or chosen, info, sizes, cfg.workers)
 
 
 def record_all(
     footage: Footage, folder: Path, minutes: float, show: Callable[[float], None]
-) -> tuple[DiskDataset, list[DiskDataset], DiskDataset]:
-    """Record what to learn from, the same in other sizes, and what to judge by.
+) -> list[DiskDataset]:
+    """Record what to learn from, the same in other sizes, and last what to judge by.
 
     Args:
         footage: What to record, and how.
@@ -114,8 +119,8 @@ def record_all(
         tell = lambda x, before=before, share=share: show(before + share * x)  # noqa: E731
         sets.append(_record(footage, folder / name, seed, size, share, 60 * minutes, tell))
         before += share
-    test, data, *more = sets
-    return data, more, test
+    test, *learned = sets
+    return [*learned, test]
 
 
 def _record(
@@ -177,7 +182,9 @@ def _film_by_name(env: str, repeat: int, env_kwargs: dict, size: tuple[int, int]
     return open_filmed(env, size, repeat, **env_kwargs)
 
 
-def _describe(env: Filmed, cfg: "MakeConfig", by_name: bool, policy: str) -> DatasetInfo:
+def _describe(
+    env: Filmed, cfg: "MakeConfig", by_name: bool, policy: str, before: int
+) -> DatasetInfo:
     """Say what the recordings share; an env that has a name can be rebuilt from it."""
     from worldsim.viewing.keyboard import named_bindings
 
@@ -188,5 +195,5 @@ def _describe(env: Filmed, cfg: "MakeConfig", by_name: bool, policy: str) -> Dat
         env_id=ENV_ID if by_name else "",
         env_kwargs=made | cfg.env_kwargs if by_name else {},
         keys=named_bindings(env),
-        recording={"policy": policy, "seed": cfg.seed, "max_steps": cfg.max_steps},
+        recording={"policy": policy, "seed": cfg.seed + before, "max_steps": cfg.max_steps},
     )

@@ -6,11 +6,17 @@ Beside the world's folder `out` lies `out.making` with all that led to it: recor
 learn from, `data-96x64` for frames of another size, `test` to judge by), a folder for each
 training, and `make.json`, which remembers the settings and the minutes spent. What is finished is
 not done again, so an interrupted `make` goes on where it stopped.
+
+A make can also go on from a world made before (`init`), as where an agent that learned in that one
+acts in new recordings: world and agent get better by turns.
+
+References:
+    Dyna, Sutton 1991, https://doi.org/10.1145/122344.122377
+    Simulated policy learning, Kaiser et al. 2019, https://arxiv.org/abs/1903.00374, algorithm 1
 """
 
-import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,19 +24,17 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import Env
-from omegaconf import MISSING
 
 from worldsim.building import assemble
 from worldsim.clips import action_scaling
-from worldsim.data import DiskDataset
+from worldsim.data import DiskDataset, open_dataset
 from worldsim.dynamics import Dynamics
 from worldsim.evaluation import evaluate
-from worldsim.filmed import STRIDE
 from worldsim.footage import look_at, record_all
-from worldsim.limits import check_cells, read_size
 from worldsim.loading import load
 from worldsim.logs import WandbConfig
 from worldsim.machine import cores, median_ms
+from worldsim.make_config import MakeConfig, folder_beside, line_of
 from worldsim.measuring.heldout import usual_frames
 from worldsim.measuring.report import Report
 from worldsim.model_card import save_with_card
@@ -49,80 +53,6 @@ MOTION = 0.5  # half of each loss belongs to what moves, however small it is
 OBJECTIVE = ObjectiveConfig(motion=MOTION, reward_weight=0.2, termination_weight=0.5)
 
 
-@dataclass
-class MakeConfig:
-    """What to make a world of, and how long it may take."""
-
-    env: str = MISSING
-    """Id of an env such as ALE/Breakout-v5, or module:function that makes one."""
-    out: str = MISSING
-    """Folder of the world; an interrupted make goes on where it stopped."""
-    minutes: float = 30.0
-    """For everything, from the first recording to the last measure."""
-    policy: str = ""
-    """scripted, random, sticky, keys, module:function, or a Stable-Baselines3 .zip; chosen if
-    empty."""
-    size: str = ""
-    """Width x height of the frames such as 64x64, or several such as 64x64,96x64 for a world of all
-    of them, the first one in the main; chosen if empty."""
-    model_size: str = ""
-    """tiny, quick, small or base; chosen if empty."""
-    max_steps: int = 500
-    """Truncate episodes after so many actions."""
-    workers: int = 1
-    """Processes that record."""
-    seed: int = 0
-    device: str = ""
-    """Where to train; chosen if empty."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the env, such as env_kwargs.mode=4."""
-
-    def __post_init__(self) -> None:
-        for name, usual in (("minutes", 30), ("max_steps", 500), ("workers", 2)):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"`{name}` must be above 0, got {getattr(self, name)}; try {usual}"
-                )
-        _ = self.sizes  # refuses what cannot be read
-        taken = {"frame_size", "env", "repeat", "render_mode"} & set(self.env_kwargs)
-        if taken:
-            raise ValueError(
-                f"`env_kwargs` must leave {', '.join(sorted(taken))} to `make`, got "
-                f"{self.env_kwargs}; the size of frames is set by size=96x64"
-            )
-
-    @property
-    def sizes(self) -> tuple[tuple[int, int], ...]:
-        """`(h, w)` of each size in `size`."""
-        texts = self.size.replace(" ", "").split(",") if self.size else ()
-        sizes = tuple(map(read_size, texts))
-        for size in sizes:
-            check_cells(size, STRIDE)
-        if len(set(sizes)) < len(sizes):
-            raise ValueError(f"`size` must not name a size twice, got {self.size!r}")
-        return sizes
-
-    def said(self, by_name: bool) -> str:
-        """Return the command that makes the same, or the call, where env or policy has no name."""
-        usual, words = MakeConfig(), []
-        asked = {k: v for k, v in vars(self).items() if k == "minutes" or v != getattr(usual, k)}
-        if not by_name:
-            objects = [f"{k}={asked.pop(k)}" for k in ("env", "policy") if k in asked]
-            words = objects + [f"{k}={v!r}" for k, v in asked.items()]
-            return f"worldsim.make_world({', '.join(words)})"
-        for name, value in asked.items():
-            if name == "env_kwargs":
-                words += _dotted(name, value)
-            else:
-                words.append(f"{name}={value:g}" if name == "minutes" else f"{name}={value}")
-        return shlex.join(["worldsim", "make", *words])
-
-    @property
-    def folder(self) -> Path:
-        """Where lies what leads to the world."""
-        return Path(f"{Path(self.out)}.making")
-
-
 def make_world(
     env: str | Env | Callable[[], Env],
     out: str | Path,
@@ -136,7 +66,7 @@ def make_world(
     Args:
         env: An id for `gymnasium.make`, `module:function`, an env that renders `rgb_array`, or a
             callable that makes one, with whatever wrappers. Several sizes or workers need to make
-            it more than once.
+            it more than once. Empty is that of `init`, where it has a name.
         out: Folder of the world; what led to it is kept beside it, in `<out>.making`.
         policy: "scripted" (the env's own driver), "random", "sticky", "keys", `module:function`, a
             Stable-Baselines3 file, or `policy(observation, rng) -> action`, which sees the env's
@@ -149,6 +79,7 @@ def make_world(
 
     Raises:
         ValueError: If a setting makes no sense, or is not the one that `out` was begun with.
+        FileNotFoundError: If `init` is no world that was made so.
         FileExistsError: If `out` holds something that was not made here.
         KeyboardInterrupt: After Ctrl-C; the same call goes on.
     """
@@ -162,11 +93,12 @@ def make_world(
     chosen = notes.data.setdefault("chosen", usual)  # a make goes on with what it was begun with
     model = cfg.model_size or chosen["model"]
     model_config(model)  # refuses what there is none of
-    footage = look_at(env, cfg, policy, chosen["pixels"])
+    earlier = recorded_before(cfg)
+    footage = look_at(env or cfg.env, cfg, policy, chosen["pixels"], sum(map(len, earlier)))
     with notes.bar(progress):
         try:
             with notes.stage("recording") as (minutes, show):
-                data, more, test = record_all(footage, cfg.folder, minutes, show)
+                *sets, test = record_all(footage, cfg.folder, minutes, show)
         finally:
             if footage.opened.env is not env:  # somebody else's stays open
                 footage.opened.close()
@@ -175,23 +107,33 @@ def make_world(
                 "most episodes must last for 2 steps or more, else nothing can be foreseen, got "
                 f"a median of {np.median(test.lengths):g}; make a world of an env that goes on"
             )
-        folder = train(cfg.folder, notes, data, more, model, device)
+        sets += earlier
+        folder = train(cfg, notes, sets, model, device)
         with notes.stage("evaluating"):
             world = load(folder, device)
             world.cfg = replace(world.cfg, name=Path(out).name, keys=footage.info.keys)
             report = judge(world, test, cfg.folder / "report")
     by_name = isinstance(env, str) and isinstance(policy, str | Path)
     about = notes.data | {"model": model, "command": cfg.said(by_name)}
-    save_with_card(world, Path(cfg.out), report, [data, *more], about)
+    save_with_card(world, Path(cfg.out), report, sets, about)
     notes.write(done=True)
     return load(cfg.out, device)
 
 
-def train(
-    out: Path, notes: Notes, data: DiskDataset, more: list[DiskDataset], model: str, device: str
-) -> Path:
-    """Train tokenizer and dynamics, or what of it is not done yet; return the world's folder."""
-    check_text(data, *more)
+def recorded_before(cfg: MakeConfig) -> list[DiskDataset]:
+    """Open what the world to go on from was made of, and all before it, each in all its sizes."""
+    folders = line_of(cfg.init)
+    said = [path for made in folders for path in sorted(made.glob("data*/meta/info.json"))]
+    return [open_dataset(path.parent.parent) for path in said]
+
+
+def train(cfg: MakeConfig, notes: Notes, sets: list[DiskDataset], model: str, device: str) -> Path:
+    """Train tokenizer and dynamics, or what of it is not done yet; return the world's folder.
+
+    What goes on from another world sees by that one's tokenizer, whose latents its dynamics know.
+    """
+    check_text(*sets)
+    data, *more = sets
     shared = {
         "more": more,
         "model": model_config(model),
@@ -200,17 +142,19 @@ def train(
         "wandb": WandbConfig("disabled"),
         "save_minutes": 1.0,
     }
-    tokenizer, dynamics = out / "tokenizer", out / "dynamics"
+    *_, origin = cfg.folder, *line_of(cfg.init)
+    tokenizer, dynamics = origin / "tokenizer", cfg.folder / "dynamics"
     if not (tokenizer / "tokenizer.safetensors").exists():
         with notes.stage("tokenizer") as (minutes, show):
             train_tokenizer(
                 data, tokenizer, minutes=minutes, motion=MOTION, progress=show, **shared
             )
     if not (dynamics / "world/config.json").exists():
-        beside = partial(overhead, [data, *more], tokenizer, shared["model"], device)
+        beside = partial(overhead, sets, tokenizer, shared["model"], device)
         with notes.stage("dynamics", beside) as (minutes, show):
             train_dynamics(
                 data, tokenizer, dynamics, minutes=minutes, progress=show, objective=OBJECTIVE,
+                init=folder_beside(cfg.init) / "dynamics" if cfg.init else None,
                 evaluate_minutes=minutes, batch_size=4 if device == "cpu" else 16, **shared,
             )  # fmt: skip
     return dynamics / "world"
@@ -251,13 +195,6 @@ def judge(world: World, test: DiskDataset, out: Path) -> Report:
         world, test, out, sections=("tokenizer", "fidelity", "actions", *drift), horizons=horizons,
         clips=CLIPS, context=context, replays=0, drift_frames=DREAM, progress=False,
     )  # fmt: skip
-
-
-def _dotted(name: str, value: Any) -> list[str]:
-    """Write a setting, which may hold others, as words of a command."""
-    if isinstance(value, dict):
-        return [word for key, part in value.items() for word in _dotted(f"{name}.{key}", part)]
-    return [f"{name}={'null' if value is None else value}"]
 
 
 def _name(given: Any) -> str:

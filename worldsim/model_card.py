@@ -41,14 +41,15 @@ def _what(world: World, data: list[DiskDataset], notes: dict[str, Any]) -> str:
     seconds = notes["spent"]
     times = ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
     lengths = [length for part in data for length in part.lengths]
-    sizes = [f"{part.info.frame_size[1]}x{part.info.frame_size[0]}" for part in data]
+    sizes = dict.fromkeys(f"{p.info.frame_size[1]}x{p.info.frame_size[0]}" for p in data)
+    who = dict.fromkeys(str(part.info.recording["policy"]) for part in data)
     rows = {
         "frames": f"{' or '.join(sizes)} RGB, {cfg.fps} a second",
         "actions": f"`{world.action_space}`",
         "models": f"tokenizer {counts[0]:.2f} M parameters, dynamics {counts[1]:.2f} M "
         f"(`{notes['model']}`), bfloat16",
-        "learned from": f"{len(lengths)} episodes, {sum(lengths) + len(lengths):,} frames, policy "
-        f"{data[0].info.recording['policy']}",
+        "learned from": f"{len(lengths)} episodes, {sum(lengths) + len(lengths):,} frames, "
+        f"policy {' and '.join(who)}",
         "minutes": f"{sum(seconds.values()) / 60:.1f}: {times}",
         "machine": about_machine(world)["device"],
         "made by": f"`{notes['command']}`",

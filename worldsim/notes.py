@@ -12,7 +12,7 @@ from tqdm import tqdm
 from worldsim.files import own_folder, write_text
 
 if TYPE_CHECKING:
-    from worldsim.making import MakeConfig
+    from worldsim.make_config import MakeConfig
 
 PARTS = {"recording": 0.14, "tokenizer": 0.1, "dynamics": 0.71, "evaluating": 0.05}
 _BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
@@ -25,6 +25,7 @@ class Notes:
         cfg: The settings.
 
     Attributes:
+        parts: Share of each stage in the minutes; a tokenizer is only trained where there is none.
         data: What `make.json` holds: "settings", "minutes" that each stage may take, "spent"
             seconds of each, and whether all is "done".
 
@@ -35,6 +36,8 @@ class Notes:
 
     def __init__(self, cfg: "MakeConfig") -> None:
         self.path, self.total = cfg.folder / "make.json", cfg.minutes
+        parts = {name: PARTS[name] for name in PARTS if not (cfg.init and name == "tokenizer")}
+        self.parts = {name: part / sum(parts.values()) for name, part in parts.items()}
         settings = {k: v for k, v in asdict(cfg).items() if k != "out"}
         settings = json.loads(json.dumps(settings))  # as they come back: lists for tuples
         self.data = {"settings": settings, "minutes": {}, "spent": {}}
@@ -81,12 +84,13 @@ class Notes:
         """Time a stage; yield its minutes and what shows the share of them that is over.
 
         Args:
-            name: One of `PARTS`.
+            name: One of `parts`.
             beside: Tells, once, how many minutes all beside it will take from now to the end; None
                 gives each stage to come its part.
         """
-        order = list(PARTS)
-        before, part = sum(PARTS[n] for n in order[: order.index(name)]), PARTS[name]
+        order = list(self.parts)
+        before = sum(self.parts[n] for n in order[: order.index(name)])
+        part = self.parts[name]
         if name not in self.data["minutes"]:
             left = max(self.total - sum(self.data["spent"].values()) / 60, 0.1 * self.total)
             own = left * part / (1 - before) if beside is None else max(left - beside(), left / 2)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from worldsim.architecture import DynamicsConfig
-from worldsim.clips import LatentDataset, encode_dataset
+from worldsim.clips import LatentDataset, action_scaling, encode_dataset
 from worldsim.datasets.parts import opened_like
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import find_world, load, read_config
@@ -78,6 +78,21 @@ def dynamics_like(asked: DynamicsConfig, init: str | Path) -> DynamicsConfig:
                 "all as it is there"
             )
     return cfg
+
+
+def scaling_like(dataset, init: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds of actions as the world at `init` knows them, else as a data set has them.
+
+    A space without bounds is scaled by what was recorded, which would differ from set to set.
+    """
+    try:
+        was = read_config(find_world(init) / "config.json") if init else None
+    except FileNotFoundError:  # a run that is not through has no world yet
+        was = None
+    own = action_scaling(dataset)
+    if was is None or len(was.action_low) != len(own[0]):  # else refused with the weights
+        return own
+    return np.float32(was.action_low), np.float32(was.action_high)
 
 
 def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from worldsim.building import assemble, build_world
-from worldsim.clips import action_scaling, draw_set, sampler
+from worldsim.clips import draw_set, sampler
 from worldsim.datasets.parts import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import write_tensors, write_text
@@ -29,6 +29,7 @@ from worldsim.preparing import (
     fingerprint,
     going_on,
     load_tokenizer,
+    scaling_like,
     sensitivity_of,
     start_from,
     tokenised,
@@ -241,7 +242,7 @@ def train_dynamics(
     train, objective = _budget(train, overrides, "dynamics"), objective or ObjectiveConfig()
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     train_on, held_out = hold_out(data, test)
-    scaling = action_scaling(train_on)
+    scaling = scaling_like(train_on, init)
     arch = dynamics_like(cfg.dynamics, init) if init else cfg.dynamics
     arch = replace(arch, channels=tokenizer.cfg.channels, action_dim=len(scaling[0]))
     if init and not arch.apart:  # one painter for all: what it learns alone would cost it the rest
@@ -259,7 +260,7 @@ def train_dynamics(
         tokenised(part, tokenizer, path, device, not progress, scaling)
         for part, path in zip(sets, paths, strict=True)
     ]
-    evaluate, pictures = judge(train_on, held_out, tokenizer)
+    evaluate, pictures = judge(train_on, held_out, tokenizer, scaling)
     eye = sensitivity_of(tokenizer, films[0].latents, device)
     settled = objective.settled and arch.apart and (bool(init) or objective.local_until > 0)
     best = fit(
@@ -268,7 +269,7 @@ def train_dynamics(
         anew=objective.local_until, evaluate=evaluate, pictures=pictures, name="dynamics",
         progress=progress,
     )  # fmt: skip
-    world = build_world(train_on, *played(tokenizer, best), name=out.name)
+    world = build_world(train_on, *played(tokenizer, best), name=out.name, scaling=scaling)
     if rank() == 0:
         world.save(out / "world")
     wait()
@@ -294,7 +295,7 @@ def _loss(dynamics: Dynamics, objective: ObjectiveConfig, eye: Tensor, settled: 
     return loss
 
 
-def judge(train_on, held_out, tokenizer: Tokenizer) -> tuple[Callable, Callable]:
+def judge(train_on, held_out, tokenizer: Tokenizer, scaling: tuple) -> tuple[Callable, Callable]:
     """Return functions that score and picture a dynamics model.
 
     The score is the gain over copy-the-last-frame, in dB, of rollouts on held-out clips: weights
@@ -307,7 +308,7 @@ def judge(train_on, held_out, tokenizer: Tokenizer) -> tuple[Callable, Callable]
     horizon = clips.horizon
 
     def world_of(ema: Dynamics):
-        return assemble(train_on, *played(tokenizer, ema), name="in training")
+        return assemble(train_on, *played(tokenizer, ema), name="in training", scaling=scaling)
 
     def evaluate(ema: Dynamics) -> dict[str, float]:
         return rollout_quality(world_of(ema), clips)
