@@ -7,7 +7,7 @@ from conftest import CAPTIONS, DRIVE, make_tiny_world
 from gymnasium import spaces
 
 from worldsim.cli import main
-from worldsim.completion import KNOWN_TAU, Look, PartialClip, complete, denoise, windows
+from worldsim.completion import KNOWN_TAU, PartialClip, Sampling, complete, denoise, windows
 from worldsim.generate import edit, extend, image_to_video, infill, loop, text_to_video
 from worldsim.images import write_image
 from worldsim.loading import load
@@ -250,7 +250,7 @@ def test_known_frames_are_fed_nearly_clean_and_come_back_exact(world, video):
     latents = world.encode(video).float()
     known = torch.arange(10) % 3 == 0
     clip = PartialClip(latents, known, torch.zeros(10, 3), False)
-    made = complete(world, clip, PROMPT, Look(sampler_steps=2))
+    made = complete(world, clip, PROMPT, Sampling(sampler_steps=2))
     assert torch.equal(made[known], latents[known])
     shown = world.decode(made[known]).numpy()
     assert (shown == round_trip(world, video[known.numpy()])).all()
@@ -261,7 +261,7 @@ def test_given_cells_come_back_when_a_region_is_infilled(world, video):
     cells = torch.ones(10, 8, 8, dtype=torch.bool)
     cells[:, 2:6, 2:6] = False
     clip = PartialClip(latents, torch.zeros(10).bool(), torch.zeros(10, 3), False, cells=cells)
-    made = denoise(world, clip, torch.randn(latents.shape), None, Look(sampler_steps=4))
+    made = denoise(world, clip, torch.randn(latents.shape), None, Sampling(sampler_steps=4))
     there = cells[:, None].expand_as(made)
     torch.testing.assert_close(made[there], latents[there], atol=1e-5, rtol=0)
 

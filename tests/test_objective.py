@@ -15,8 +15,8 @@ from worldsim.frames import Frames, Prediction, previous_frames
 from worldsim.objective import (
     CLEAN,
     Clips,
+    Mode,
     ObjectiveConfig,
-    View,
     _agent_loss,
     _with_bootstrap,
     draw_corruption,
@@ -29,7 +29,7 @@ from worldsim.objective import (
 
 B, T = 3, 6
 RECENT = 2
-DRAFTS = View(RECENT, causal=True, drafts=True)
+DRAFTS = Mode(RECENT, causal=True, drafts=True)
 
 
 @pytest.fixture
@@ -78,10 +78,10 @@ def draw(cfg, causal=True, progress=1.0, b=B, seed=0):
     return draw_corruption(cfg, (b, T), finest=4, causal=causal, progress=progress, g=g)
 
 
-def show(clips, c, view=DRAFTS):
+def show(clips, c, mode=DRAFTS):
     """Feed two different noisy versions of the clips, as drafts and as their past."""
     x = clips.latents
-    return feed(clips, c, view, x + torch.randn_like(x), x + 0.1 * torch.randn_like(x), finest=4)
+    return feed(clips, c, mode, x + torch.randn_like(x), x + 0.1 * torch.randn_like(x), finest=4)
 
 
 def test_a_draft_sees_what_the_frame_of_a_rollout_sees(model, clips):
@@ -109,7 +109,7 @@ def test_no_frame_sees_the_draft_of_another(model, clips):
 @pytest.mark.parametrize("drafts", [True, False])
 def test_the_frame_before_a_draft_is_the_one_the_past_was_fed(clips, drafts):
     c, x = draw(ObjectiveConfig(isolated=0.0)), torch.randn_like(clips.latents)
-    frames = feed(clips, c, View(RECENT, True, drafts), clips.latents, x, finest=4)
+    frames = feed(clips, c, Mode(RECENT, True, drafts), clips.latents, x, finest=4)
     assert torch.equal(frames.previous[:, -T + 1 :, -1], x[:, :-1])
     assert torch.equal(frames.previous[:, -T + 2 :, -2], x[:, :-2])
     assert torch.equal(frames.previous_tau[:, -T + 1 :, -1], c.past[:, :-1])
@@ -193,9 +193,9 @@ def test_most_pasts_are_as_clean_as_committed_frames():
     assert clean.float().mean() == pytest.approx(wanted, abs=0.06)
 
 
-@pytest.mark.parametrize("view", [DRAFTS, View(RECENT, True, False), View(RECENT, False, False)])
-def test_a_teacher_that_knows_the_truth_bootstraps_the_truth(clips, view):
-    c = draw(ObjectiveConfig(bootstrap=1.0, isolated=0.0), view.causal)
+@pytest.mark.parametrize("mode", [DRAFTS, Mode(RECENT, True, False), Mode(RECENT, False, False)])
+def test_a_teacher_that_knows_the_truth_bootstraps_the_truth(clips, mode):
+    c = draw(ObjectiveConfig(bootstrap=1.0, isolated=0.0), mode.causal)
     x = clips.latents
     draft = noise_latents(x, torch.randn_like(x), c.tau)
 
@@ -203,8 +203,8 @@ def test_a_teacher_that_knows_the_truth_bootstraps_the_truth(clips, view):
         return Prediction(x[c.move.any(1)])
 
     assert c.move.any()
-    frames = feed(clips, c, view, draft, x, finest=4)
-    target = _with_bootstrap(teacher, frames, None, x, c, view)
+    frames = feed(clips, c, mode, draft, x, finest=4)
+    target = _with_bootstrap(teacher, frames, None, x, c, mode)
     torch.testing.assert_close(target, x, atol=1e-4, rtol=1e-4)
 
 
@@ -368,10 +368,10 @@ def test_a_past_is_imagined_frame_after_frame_as_the_whole_pass_would(clips, sta
     assert torch.equal(made[:, :start], clips.latents[:, :start])
     past = noise_latents(made, fog, c.past)
     single = replace(c, tau=torch.zeros_like(c.tau), level=torch.zeros_like(c.level))
-    view = replace(DRAFTS, drafts=not local, local=local)
-    frames = feed(told, single, view, blank, past, 4)
+    mode = replace(DRAFTS, drafts=not local, local=local)
+    frames = feed(told, single, mode, blank, past, 4)
     prompts = clips.prompts if local else twice(clips.prompts)
-    whole = model(frames, prompts, **view.look()).latents
+    whole = model(frames, prompts, **mode.told()).latents
     torch.testing.assert_close(made[:2, start:], whole[:2, start:], atol=1e-4, rtol=1e-4)
 
 

@@ -22,7 +22,7 @@ from torch import nn
 import worldsim
 from worldsim.clips import Batch, Clips, action_scaling
 from worldsim.datasets.episodes import Episode
-from worldsim.datasets.parts import hold_out
+from worldsim.datasets.subsets import hold_out
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import read_tensors, write_tensors
 from worldsim.finishing import between

@@ -27,7 +27,7 @@ KNOWN_TAU = 0.97  # signal level of given frames; training draws it from [0.9, 1
 
 
 @dataclass(frozen=True)
-class Look:
+class Sampling:
     """How to sample: what all functions here take as keyword arguments.
 
     Attributes:
@@ -72,21 +72,21 @@ class PartialClip:
     backwards: bool = False
 
 
-def complete(world: World, clip: PartialClip, prompt: str | None, look: Look) -> Tensor:
+def complete(world: World, clip: PartialClip, prompt: str | None, sampling: Sampling) -> Tensor:
     """Imagine the unknown frames, window by window; return all `(t, c, h, w)`."""
     t, context = len(clip.latents), world.dynamics.cfg.context
-    g = torch.Generator().manual_seed(int(look.seed) % 2**63)
+    g = torch.Generator().manual_seed(int(sampling.seed) % 2**63)
     noise = torch.randn(clip.latents.shape, generator=g)
     latents, known = clip.latents.cpu().clone(), clip.known.clone()
     parts = windows(t, 2 * context, clip.backwards)
-    for part, mine in tqdm(parts, "imagine", disable=not look.progress):
+    for part, mine in tqdm(parts, "imagine", disable=not sampling.progress):
         if known[mine].all():
             continue
         window = replace(
             clip, latents=latents[part], known=known[part], actions=clip.actions[part],
             cells=None if clip.cells is None else clip.cells[part],
         )  # fmt: skip
-        made = denoise(world, window, noise[part], prompt, look)
+        made = denoise(world, window, noise[part], prompt, sampling)
         latents[mine] = made[mine.start - part.start : mine.stop - part.start]
         known[mine] = True
     return latents
@@ -109,13 +109,13 @@ def windows(t: int, length: int, backwards: bool = False) -> list[tuple[slice, s
 
 @torch.inference_mode()
 def denoise(
-    world: World, clip: PartialClip, noise: Tensor, prompt: str | None, look: Look
+    world: World, clip: PartialClip, noise: Tensor, prompt: str | None, sampling: Sampling
 ) -> Tensor:
     """Denoise one window, all frames at once; return `(t, c, h, w)`."""
     model, device = world.dynamics, world.device
     recent = model.cfg.recent
-    steps = int(look.sampler_steps or model.cfg.max_steps)
-    guidance = world.cfg.guidance if look.guidance is None else look.guidance
+    steps = int(sampling.sampler_steps or model.cfg.max_steps)
+    guidance = world.cfg.guidance if sampling.guidance is None else sampling.guidance
 
     def batch(x: Tensor) -> Tensor:
         return x[None].to(device)

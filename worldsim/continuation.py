@@ -7,50 +7,52 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from worldsim.completion import Look
+from worldsim.completion import Sampling
 from worldsim.openings import Opening, lead
 from worldsim.rollout import Rollout
 from worldsim.world import World
 
 
-def start_rollout(world: World, look: Look, grid: tuple[int, int], prompt: str | None) -> Rollout:
+def start_rollout(
+    world: World, sampling: Sampling, grid: tuple[int, int], prompt: str | None
+) -> Rollout:
     """Begin a rollout of one row whose latents have `grid` `(h, w)` cells."""
     stride = world.tokenizer.cfg.stride
     rollout = Rollout(
-        world, 1, sampler_steps=look.sampler_steps, guidance=look.guidance,
+        world, 1, sampler_steps=sampling.sampler_steps, guidance=sampling.guidance,
         frame_size=(grid[0] * stride, grid[1] * stride),
     )  # fmt: skip
-    rollout.seed([0], [look.seed])
+    rollout.seed([0], [sampling.seed])
     rollout.set_prompts([0], [prompt])
     return rollout
 
 
 def go_on(
-    rollout: Rollout, past: list[Tensor], count: int, actions: Tensor | None, look: Look
+    rollout: Rollout, past: list[Tensor], count: int, actions: Tensor | None, sampling: Sampling
 ) -> Tensor:
     """Add `count` frames to those of `past`, `(1, c, h, w)` each; return all `(t, c, h, w)`."""
-    for i in tqdm(range(count), "imagine", disable=not look.progress):
+    for i in tqdm(range(count), "imagine", disable=not sampling.progress):
         action = rollout.world.played(rollout.policy) if actions is None else actions[i : i + 1]
         past.append(rollout.step(action).latents)
     return torch.cat(past).float().cpu()
 
 
 def go_on_from(
-    world: World, opening: Opening, count: int, actions: Tensor | None, look: Look
+    world: World, opening: Opening, count: int, actions: Tensor | None, sampling: Sampling
 ) -> Tensor:
     """Go on from a clip as an episode does: read under its own caption, then under the prompt.
 
     Returns the clip's last frame and `count` more, `(1 + count, c, h, w)`.
     """
-    rollout = start_rollout(world, look, opening.latents.shape[-2:], opening.caption)
+    rollout = start_rollout(world, sampling, opening.latents.shape[-2:], opening.caption)
     given = opening.latents, opening.actions, opening.known
     rollout.prefill([0], *(part[None] for part in given))
     rollout.set_prompts([0], [opening.prompt])
-    return go_on(rollout, [rollout.latents], count, actions, look)
+    return go_on(rollout, [rollout.latents], count, actions, sampling)
 
 
 def draw_over(
-    rollout: Rollout, latents: Tensor, done: int, actions: Tensor | None, look: Look
+    rollout: Rollout, latents: Tensor, done: int, actions: Tensor | None, sampling: Sampling
 ) -> Tensor:
     """Draw over each of `latents` `(t, c, h, w)`, in their order, where `done` steps are left out.
 
@@ -58,7 +60,9 @@ def draw_over(
     """
     led, made = lead(rollout.world, actions, len(latents)), []
     known = torch.tensor([actions is not None])
-    for frame, action in zip(tqdm(latents, "edit", disable=not look.progress), led, strict=True):
+    for frame, action in zip(
+        tqdm(latents, "edit", disable=not sampling.progress), led, strict=True
+    ):
         made.append(rollout.redraw(frame[None], done, action[None], known).latents)
     return torch.cat(made).float().cpu()
 
@@ -70,29 +74,29 @@ def continue_clip(
     count: int,
     actions: Tensor | None,
     prompt: str | None,
-    look: Look,
+    sampling: Sampling,
 ) -> np.ndarray:
     """Imagine `count` frames after `latents` `(t, c, h, w)`; return `(count, h, w, 3)`.
 
     `inside` are the `t - 1` scaled actions between those, if known.
     """
-    rollout = start_rollout(world, look, latents.shape[-2:], prompt)
+    rollout = start_rollout(world, sampling, latents.shape[-2:], prompt)
     known = torch.full((1, len(latents)), inside is not None)
     rollout.prefill([0], latents[None], lead(world, inside, len(latents))[None], known)
     rollout.age.zero_()  # what is given need not show what the prompt says
-    return film(world, go_on(rollout, [rollout.latents], count, actions, look)[1:])
+    return film(world, go_on(rollout, [rollout.latents], count, actions, sampling)[1:])
 
 
 def continue_film(
-    world: World, made: Tensor, acts: Tensor | None, frames: int, prompt: str, look: Look
+    world: World, made: Tensor, acts: Tensor | None, frames: int, prompt: str, sampling: Sampling
 ) -> np.ndarray:
     """Go on causally from imagined latents until there are `frames` frames."""
     video, t = film(world, made), len(made)
     if frames == t:
         return video
     inside, rest = (None, None) if acts is None else (acts[: t - 1], acts[t - 1 :])
-    look = replace(look, guidance=1.0)  # the prompt is no longer new
-    tail = continue_clip(world, made, inside, frames - t, rest, prompt, look)
+    sampling = replace(sampling, guidance=1.0)  # the prompt is no longer new
+    tail = continue_clip(world, made, inside, frames - t, rest, prompt, sampling)
     return np.concatenate([video, tail])
 
 

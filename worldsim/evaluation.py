@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from worldsim.datasets.parts import opened
+from worldsim.datasets.subsets import opened
 from worldsim.files import write_text
 from worldsim.loading import as_world, find_world
 from worldsim.machine import about_machine

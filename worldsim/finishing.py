@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worldsim.datasets.parts import hold_out, opened
+from worldsim.datasets.subsets import hold_out, opened
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
 from worldsim.measuring.dreaming import dream, rollout_quality

@@ -4,7 +4,7 @@ Two ways lead through time. *Causal*: a `Rollout` goes on frame by frame, for as
 the world's own policy acts where the caller does not. *Full*: many frames are imagined at once to
 fit those that are given, see `completion`.
 
-Every function takes as `**look` how to sample: `seed` (0: same seed, same film), `sampler_steps`
+Every function takes as `**sampling`: `seed` (0: same seed, same film), `sampler_steps`
 (per frame; None is the world's own if causal, the finest if full), `guidance` (how strongly the
 prompt is followed; 1 is as learned, None is the world's own; frame by frame it falls to 1 within
 the first 24) and `progress` (whether to show a bar).
@@ -19,7 +19,7 @@ import torch
 from einops import reduce
 from torch import Tensor
 
-from worldsim.completion import Look, PartialClip, complete
+from worldsim.completion import PartialClip, Sampling, complete
 from worldsim.continuation import (
     continue_clip,
     continue_film,
@@ -44,7 +44,7 @@ def text_to_video(
     actions: Sequence[Any] | None = None,
     mode: str = "causal",
     start: int | str | None = None,
-    **look: Any,
+    **sampling: Any,
 ) -> np.ndarray:
     """Make a video of what `prompt` says.
 
@@ -58,12 +58,12 @@ def text_to_video(
             `2 * context` frames at once and goes on from those.
         start: Number of a recorded start, or "nearest" for the one whose caption is nearest to the
             prompt: its last frame is the first one. None imagines that too.
-        **look: How to sample, see the module.
+        **sampling: How to sample, see the module.
 
     Returns:
         `(frames, h, w, 3)` uint8.
     """
-    settings = _look(world, look, prompt)
+    settings = _sampling(world, sampling, prompt)
     check_counts(frames=frames)
     check_choice("mode", mode, ("causal", "full"))
     if start is not None and mode == "full":
@@ -95,7 +95,7 @@ def image_to_video(
     actions: Sequence[Any] | None = None,
     *,
     frames: int = 64,
-    **look: Any,
+    **sampling: Any,
 ) -> np.ndarray:
     """Make a video that begins with `image`.
 
@@ -105,7 +105,7 @@ def image_to_video(
         prompt: What to see; None for no prompt.
         actions: `frames - 1` actions; None leaves them to the world's own policy.
         frames: Length, the image included.
-        **look: How to sample, see the module.
+        **sampling: How to sample, see the module.
 
     Returns:
         `(frames, h, w, 3)` uint8; the first frame is `image`.
@@ -114,7 +114,7 @@ def image_to_video(
     if np.ndim(image) != 3:
         raise ValueError(f"`image` must be (h, w, 3), got shape {np.shape(image)}; pass one frame")
     video = _checked(world, np.asarray(image)[None])
-    return extend(world, video, after=frames - 1, prompt=prompt, actions=actions, **look)
+    return extend(world, video, after=frames - 1, prompt=prompt, actions=actions, **sampling)
 
 
 def extend(
@@ -126,7 +126,7 @@ def extend(
     prompt: str | None = None,
     actions: Sequence[Any] | None = None,
     video_actions: Sequence[Any] | None = None,
-    **look: Any,
+    **sampling: Any,
 ) -> np.ndarray:
     """Imagine what came before a video and what comes after it.
 
@@ -138,12 +138,12 @@ def extend(
         prompt: What to see; None for no prompt.
         actions: `after` actions; None leaves them to the world's own policy.
         video_actions: The `t - 1` actions inside the video, if known; read for what comes after.
-        **look: How to sample, see the module.
+        **sampling: How to sample, see the module.
 
     Returns:
         `(before + t + after, h, w, 3)` uint8; the given frames are as they were.
     """
-    settings, video = _look(world, look, prompt), _checked(world, video)
+    settings, video = _sampling(world, sampling, prompt), _checked(world, video)
     check_counts(0, before=before, after=after)
     t = len(video)
     inside = _scaled(world, video_actions, t - 1, "video_actions")
@@ -169,7 +169,7 @@ def infill(
     *,
     prompt: str | None = None,
     actions: Sequence[Any] | None = None,
-    **look: Any,
+    **sampling: Any,
 ) -> np.ndarray:
     """Imagine the missing frames, or the missing regions, of a video.
 
@@ -179,12 +179,16 @@ def infill(
         known: `(t,)` bool, frames that are given; or `(t, h, w)` bool, pixels that are.
         prompt: What to see; None for no prompt.
         actions: The `t - 1` actions, if known.
-        **look: How to sample, see the module.
+        **sampling: How to sample, see the module.
 
     Returns:
         `(t, h, w, 3)` uint8; what was given is as it was.
     """
-    settings, video, known = _look(world, look, prompt), _checked(world, video), np.asarray(known)
+    settings, video, known = (
+        _sampling(world, sampling, prompt),
+        _checked(world, video),
+        np.asarray(known),
+    )
     t, h, w = video.shape[:3]
     if known.dtype != bool or known.shape not in ((t,), (t, h, w)):
         raise ValueError(
@@ -211,7 +215,7 @@ def loop(
     *,
     frames: int = 48,
     size: tuple[int, int] | None = None,
-    **look: Any,
+    **sampling: Any,
 ) -> np.ndarray:
     """Make a video whose last frame leads back to its first.
 
@@ -222,12 +226,12 @@ def loop(
         prompt: What to see; None for no prompt.
         frames: Length, at least 4.
         size: `(h, w)` in pixels; None is the world's frame size.
-        **look: How to sample, see the module.
+        **sampling: How to sample, see the module.
 
     Returns:
         `(frames, h, w, 3)` uint8.
     """
-    settings = _look(world, look, prompt)
+    settings = _sampling(world, sampling, prompt)
     check_counts(4, frames=frames)
     window = 2 * world.dynamics.cfg.context
     gap = max(1, min(frames // 2, window // 2))
@@ -251,7 +255,7 @@ def edit(
     *,
     strength: float = 0.8,
     actions: Sequence[Any] | None = None,
-    **look: Any,
+    **sampling: Any,
 ) -> np.ndarray:
     """Make a video look as `prompt` says.
 
@@ -264,12 +268,12 @@ def edit(
         prompt: What to see.
         strength: How much may change: 0 is nothing, 1 is everything; light changes from 0.7 on.
         actions: The `t - 1` actions, if known.
-        **look: How to sample, see the module.
+        **sampling: How to sample, see the module.
 
     Returns:
         `(t, h, w, 3)` uint8.
     """
-    settings, video = _look(world, look, prompt), _checked(world, video)
+    settings, video = _sampling(world, sampling, prompt), _checked(world, video)
     if not 0 <= strength <= 1:
         raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.8")
     acts = _scaled(world, actions, len(video) - 1)
@@ -283,11 +287,11 @@ def edit(
     return film(world, draw_over(rollout, latents, done, acts, settings))
 
 
-def _look(world: World, look: dict[str, Any], prompt: str | None) -> Look:
+def _sampling(world: World, sampling: dict[str, Any], prompt: str | None) -> Sampling:
     """Check what all functions take, before any work."""
     if not isinstance(prompt, str | None):
         raise TypeError(f"`prompt` must be a str or None, got {prompt!r}")
-    settings = Look(**look)
+    settings = Sampling(**sampling)
     if settings.sampler_steps is not None:
         check_steps(settings.sampler_steps, world.dynamics.cfg.max_steps)
     return settings

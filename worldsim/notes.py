@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from worldsim.files import own_folder, write_text
+from worldsim.logs import BAR
 
 if TYPE_CHECKING:
     from worldsim.make_config import MakeConfig
 
 PARTS = {"recording": 0.14, "tokenizer": 0.1, "dynamics": 0.71, "evaluating": 0.05}
-_BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 class Notes:
@@ -69,7 +69,7 @@ class Notes:
     @contextmanager
     def bar(self, progress: bool) -> Iterator[None]:
         """Show one bar for all stages; say what to do if they are interrupted."""
-        with tqdm(total=100, disable=not progress, bar_format=_BAR) as self._bar:
+        with tqdm(total=100, desc="make", disable=not progress, bar_format=BAR) as self._bar:
             try:
                 yield
             except KeyboardInterrupt:
@@ -105,7 +105,7 @@ class Notes:
             if now - last > 5:
                 self.write()
                 last = now
-            self._bar.set_description(name, refresh=False)
+            self._bar.set_description_str(name, refresh=False)
             self._bar.update(100 * (before + part * min(share, 1.0)) - self._bar.n)
 
         show(0.0)

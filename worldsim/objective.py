@@ -77,7 +77,7 @@ def dynamics_loss(
     draft = noise_latents(x, noise, c.tau)
     local = progress < cfg.local_until
     drafts = causal and not local and x.shape[1] > 1
-    view = View(config_of(model).recent, causal, drafts, local)
+    mode = Mode(config_of(model).recent, causal, drafts, local)
     told = replace(clips, latents=off_balance(x, c.sharp, c.gain)) if causal else clips
     latest = max(1, min(x.shape[1] // 2, config_of(model).context))
     start = int(torch.randint(1, latest + 1, (), generator=together(g)))
@@ -85,14 +85,14 @@ def dynamics_loss(
         with torch.autocast(x.device.type, enabled=False):  # the teacher has a dtype of its own
             told = imagine_past(teacher, told, c, noise, fog, start, local)
     past = noise_latents(told.latents, fog, c.past)
-    frames = feed(told, c, view, draft, past, finest)
-    prompts = twice(clips.prompts) if view.drafts else clips.prompts
+    frames = feed(told, c, mode, draft, past, finest)
+    prompts = twice(clips.prompts) if mode.drafts else clips.prompts
     target = x
     if c.move.any():
-        target = _with_bootstrap(teacher, frames, prompts, x, c, view)
-    said = model(frames, prompts, **view.look(), isolated=c.isolated, agent=view.drafts)
+        target = _with_bootstrap(teacher, frames, prompts, x, c, mode)
+    said = model(frames, prompts, **mode.told(), isolated=c.isolated, agent=mode.drafts)
     loss, metrics = _latent_loss(said.latents - target, x, c, cfg, causal, eye)
-    if not view.drafts:
+    if not mode.drafts:
         return loss, metrics
     extra, more = _agent_loss(config_of(model), said, clips, c, cfg)
     return loss + extra, metrics | more
@@ -115,7 +115,7 @@ def motion_weight(latents: Tensor, share: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class View:
+class Mode:
     """How a batch looks at time.
 
     Attributes:
@@ -130,8 +130,8 @@ class View:
     drafts: bool
     local: bool = False
 
-    def look(self) -> dict[str, bool]:
-        """Return what the model is told."""
+    def told(self) -> dict[str, bool]:
+        """Return what the model is told of it."""
         return {"causal": self.causal, "drafts": self.drafts, "local": self.local}
 
     @torch.no_grad()
@@ -140,22 +140,22 @@ class View:
     ) -> Tensor:
         """Return a teacher's clean latents."""
         with torch.autocast(frames.x.device.type, enabled=False):
-            said = teacher(frames, prompts, **self.look(), isolated=isolated, agent=False)
+            said = teacher(frames, prompts, **self.told(), isolated=isolated, agent=False)
         return said.latents
 
 
 def feed(
-    clips: Clips, c: Corruption, view: View, draft: Tensor, past: Tensor, finest: int
+    clips: Clips, c: Corruption, mode: Mode, draft: Tensor, past: Tensor, finest: int
 ) -> Frames:
     """Tell the model of noised latents; a draft's previous frame is the one of the past."""
     known = clips.known & ~c.isolated[:, None]
-    if not view.causal:
-        before = previous_frames(draft, c.tau, view.recent, c.isolated)
+    if not mode.causal:
+        before = previous_frames(draft, c.tau, mode.recent, c.isolated)
         return Frames(draft, c.tau, c.level, *before, clips.actions, known)
-    before = previous_frames(past, c.past, view.recent, c.isolated)
+    before = previous_frames(past, c.past, mode.recent, c.isolated)
     frames = Frames(draft, c.tau, c.level, *before, clips.actions, known)
     seen = replace(frames, x=past, tau=c.past, level=torch.full_like(c.level, finest))
-    return seen.then(frames) if view.drafts else frames
+    return seen.then(frames) if mode.drafts else frames
 
 
 def twice(prompts: Prompts | None) -> Prompts | None:
@@ -184,7 +184,7 @@ def _with_bootstrap(
     prompts: Prompts | None,
     x: Tensor,
     c: Corruption,
-    view: View,
+    mode: Mode,
 ) -> Tensor:
     """Replace the targets of frames that take large steps; only their rows pass the teacher."""
     rows, t = c.move.any(1), x.shape[1]
@@ -195,10 +195,10 @@ def _with_bootstrap(
         now = dict(zip(late, draft, strict=True))
         fed = {name: torch.cat([getattr(part, name)[:, :-t], now[name]], 1) for name in now}
         fed = replace(part, **fed)
-        if not view.causal:
-            before = previous_frames(now["x"], now["tau"], view.recent, isolated)
+        if not mode.causal:
+            before = previous_frames(now["x"], now["tau"], mode.recent, isolated)
             fed = replace(fed, previous=before[0], previous_tau=before[1])
-        return view.predict(teacher, fed, prompts, isolated)
+        return mode.predict(teacher, fed, prompts, isolated)
 
     shortcut = shortcut_target(predict, *late.values(), c.move[rows])
     target = x.clone()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from worldsim.architecture import DynamicsConfig
 from worldsim.clips import LatentDataset, action_scaling, encode_dataset
-from worldsim.datasets.parts import opened_like
+from worldsim.datasets.subsets import opened_like
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import find_world, load, read_config
 from worldsim.processes import rank, wait

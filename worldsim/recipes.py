@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldsim.building import assemble, build_world
 from worldsim.clips import draw_set, sampler
-from worldsim.datasets.parts import hold_out, opened
+from worldsim.datasets.subsets import hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import write_tensors, write_text
 from worldsim.limits import check_choice

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-class Part:
+class Subset:
     """Some episodes of a data set, read one by one."""
 
     def __init__(self, data, index: list[int]) -> None:
@@ -27,16 +27,16 @@ class Part:
         return self.data[self.index[i]]
 
 
-def hold_out(data, test) -> tuple[Part, Part]:
+def hold_out(data, test) -> tuple[Subset, Subset]:
     """Return the episodes to train on and those held out."""
     every = list(range(len(data)))
     if test is not None:
         test = opened_like(data, test, "test")
-        return Part(data, every), Part(test, list(range(len(test))))
+        return Subset(data, every), Subset(test, list(range(len(test))))
     if len(every) < 2:
         raise ValueError(f"training needs at least 2 episodes, got {len(every)}; record more")
     held = every[::50] if len(every) > 50 else every[-1:]
-    return Part(data, [i for i in every if i not in set(held)]), Part(data, held)
+    return Subset(data, [i for i in every if i not in set(held)]), Subset(data, held)
 
 
 def opened(data):
