@@ -405,6 +405,20 @@ def test_start_clips_are_spread_over_the_captions_cleanly_driven_ones_first():
     assert sorted(shade for shade, _ in found[1]) == [10, 20, 30, 50, 60, 70]
 
 
+def test_every_second_start_clip_is_cut_from_anywhere_in_its_episode():
+    """An agent never saw in a dream what lies further than a hundred frames from a reset."""
+    rng = np.random.default_rng(0)
+    episodes = [make_episode((CAPTIONS[i % 3],), [0] * 60) for i in range(6)]
+    films = [rng.integers(0, 256, (60, *e.frames.shape[1:]), np.uint8) for e in episodes]
+    episodes = [replace(e, frames=film) for e, film in zip(episodes, films, strict=True)]
+    world = built(make_dataset(*episodes), frames=4)
+    first = [world.encode(film[:1])[0] for film in films]
+    begins = [
+        any(torch.allclose(clip[0], latents) for latents in first) for clip in world.starts.latents
+    ]
+    assert begins == [True, False] * 3
+
+
 def test_an_uncaptioned_data_set_gives_a_world_without_words(tmp_path):
     world = built(make_dataset(make_episode(("",), [0] * 6)), frames=4)
     assert world.starts.words == ()

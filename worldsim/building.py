@@ -82,14 +82,16 @@ def _start_clips(dataset, count: int, frames: int) -> list[_Clip]:
     """Cut one clip each, with one caption and an episode to come, from `count` episodes.
 
     Every caption gets a clip before one gets a second, and cleanly driven episodes go first; among
-    these the next is the one whose scene has been shown least.
+    these the next is the one whose scene has been shown least. Clips are cut by turns from where an
+    episode begins and from anywhere in it: what is seen later, a dream hardly gets to by itself.
     """
     found, scenes = [], {}
     for i in range(len(dataset)):
         episode = dataset.outline(i)
         going = len(episode.caption_index) - bool(episode.terminated[-1:].any())
-        at = _steady(episode.caption_index[:going], frames)
-        if at is not None:
+        places = _steady(episode.caption_index[:going], frames)
+        if places:
+            at = places[0]
             clean = "style" not in episode.state or float(episode.state["style"].flat[0]) == 0
             found.append((not clean, i, at, episode.captions[episode.caption_index[at]]))
             scenes[i] = [str(item) for item in episode.scene.items()]
@@ -103,22 +105,28 @@ def _start_clips(dataset, count: int, frames: int) -> list[_Clip]:
     for unclean, i, at, caption in sorted(found):
         queue.append((turns[caption], unclean, i, at, caption))
         turns[caption] += 1
-    clips, shown = [], Counter()
+    clips, shown, rng = [], Counter(), np.random.default_rng(0)
     while queue and len(clips) < count:
         one = min(queue, key=lambda c: (*c[:2], sum(shown[part] for part in scenes[c[2]]), c[2]))
         queue.remove(one)
         _, _, i, at, caption = one
         shown.update(scenes[i])
         episode = dataset[i]
+        if len(clips) % 2:
+            later = _steady(
+                episode.caption_index[:-frames], frames, episode.captions.index(caption)
+            )
+            at = int(rng.choice(later or [at]))
         part = slice(at, at + frames)
         led, known = lead(episode.actions)[part], lead(episode.action_known)[part]
         clips.append(_Clip(episode.frames[part], led, known, caption))
     return clips
 
 
-def _steady(index: Sequence[int], frames: int) -> int | None:
-    """Return where the first stretch of `frames` frames under one caption begins."""
-    for at in range(len(index) - frames + 1):
-        if len(set(index[at : at + frames])) == 1:
-            return at
-    return None
+def _steady(index: Sequence[int], frames: int, caption: int | None = None) -> list[int]:
+    """Return where stretches of `frames` frames under one caption begin; None is any of them."""
+    index = np.asarray(index)
+    changes = np.cumsum(np.diff(index, prepend=index[:1]) != 0)
+    first = max(0, len(index) - frames + 1)
+    steady = changes[:first] == changes[frames - 1 : frames - 1 + first]
+    return np.flatnonzero(steady & ((caption is None) | (index[:first] == caption))).tolist()
