@@ -57,7 +57,8 @@ def make_world(
     env: str | Env | Callable[[], Env],
     out: str | Path,
     *,
-    policy: str | Policy = "",
+    init: str | Path = "",
+    policy: str | Path | Policy = "",
     progress: bool = True,
     **settings: Any,
 ) -> World:
@@ -68,6 +69,8 @@ def make_world(
             callable that makes one, with whatever wrappers. Several sizes or workers need to make
             it more than once. Empty is that of `init`, where it has a name.
         out: Folder of the world; what led to it is kept beside it, in `<out>.making`.
+        init: Folder of a world made so before, to go on from: its weights are where this one
+            begins, and its recordings are learned from beside the new ones.
         policy: "scripted" (the env's own driver), "random", "sticky", "keys", `module:function`, a
             Stable-Baselines3 file, or `policy(observation, rng) -> action`, which sees the env's
             own observations; chosen if empty.
@@ -83,7 +86,8 @@ def make_world(
         FileExistsError: If `out` holds something that was not made here.
         KeyboardInterrupt: After Ctrl-C; the same call goes on.
     """
-    cfg = MakeConfig(env=_name(env), out=str(out), policy=_name(policy), **settings)
+    names = {"env": _name(env), "policy": _name(policy), "init": str(init or "")}
+    cfg = MakeConfig(out=str(out), **names, **settings)
     device = str(choose_device(cfg.device))
     notes = Notes(cfg)
     if notes.data.get("done") and (Path(cfg.out) / "config.json").exists():

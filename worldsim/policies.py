@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,14 @@ def choose_policy(policy: str | Policy, env: Env) -> str | Policy:
     return found if isinstance(found, str) else Onlooker(found, env)
 
 
-def find_policy(policy: str | Policy, env: Env) -> str | Policy:
+def find_policy(policy: str | Path | Policy, env: Env) -> str | Policy:
     """Return a policy of this name: itself if it is one of `NAMES`, else what it is the address of.
 
     Raises:
         ValueError: If there is no such policy, or the env has no driver of its own.
     """
+    if isinstance(policy, Path):
+        return load_policy(str(policy), "policy")
     if not isinstance(policy, str):
         return policy
     if policy == "scripted":

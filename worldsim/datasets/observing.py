@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -65,7 +66,7 @@ def describe(
     observation, _ = env.reset(seed=seed)
     frame_size = frame_of(env, observation).shape[:2]
     kind = policy if hasattr(policy, "__qualname__") else type(policy)
-    name = policy if isinstance(policy, str) else kind.__qualname__
+    name = str(policy) if isinstance(policy, str | Path) else kind.__qualname__
     recording = {"policy": name, "seed": seed, "max_steps": max_steps}
     return describe_env(env, round(fps), frame_size, recording, quality)
 
