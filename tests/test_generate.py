@@ -1,5 +1,7 @@
 """Films from a tiny, random world: what comes back must have the right shape and keep its word."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -181,6 +183,41 @@ def test_actions_inside_a_given_film_count(world, video):
     assert (films[0][10:] != films[1][10:]).any()
 
 
+LEFT, RIGHT = ([np.float32([side, 1, 0])] * 9 for side in (-1, 1))
+TOLD = {
+    "full": lambda w, v, acts: text_to_video(w, PROMPT, actions=acts, frames=10, mode="full"),
+    "causal": lambda w, v, acts: text_to_video(w, PROMPT, actions=acts, frames=10),
+    "edit": lambda w, v, acts: edit(w, v, PROMPT, actions=acts),
+    "infill": lambda w, v, acts: infill(w, v, np.arange(10) != 3, actions=acts),
+    "extend": lambda w, v, acts: extend(w, v, after=1, actions=LEFT[:1], video_actions=acts),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_actions_count_only_in_a_world_that_knows_them(world, video, name):
+    """Those of unlabelled recordings went through layers that have learned nothing."""
+    film, deaf = TOLD[name], make_tiny_world(labelled=False)
+    assert (film(world, video, LEFT) != film(world, video, RIGHT)).any()
+    assert (film(deaf, video, LEFT) == film(deaf, video, RIGHT)).all()
+
+
+@pytest.mark.parametrize("name", ["full", "edit", "infill"])
+def test_frames_without_actions_are_led_to_by_the_usual_ones(world, video, name):
+    """No frame of a labelled recording comes after another without its action."""
+    film, usual = TOLD[name], world.starts.actions.float()[world.starts.known].mean(0)
+    low, high = (np.float32(side) for side in (world.cfg.action_low, world.cfg.action_high))
+    acts = [(usual.numpy() + 1) / 2 * (high - low) + low] * 9
+    assert gap(film(world, video, None), film(world, video, acts)) < 0.01
+
+
+def test_a_prompt_is_refused_where_there_are_no_words(video):
+    mute = make_tiny_world()
+    mute.starts = replace(mute.starts, captions=("",) * 3, words=())
+    with pytest.raises(ValueError, match="understands no prompt"):
+        text_to_video(mute, PROMPT, frames=2)
+    assert is_film(extend(mute, video, after=1), 11)
+
+
 def test_more_frames_than_a_window_can_be_put_in_front(world, video):
     """A window holds 16 frames; the farthest are imagined last, from imagined ones."""
     made = extend(world, video[:3], before=30)
@@ -249,7 +286,7 @@ def test_known_frames_are_fed_nearly_clean_and_come_back_exact(world, video):
     """In latents nothing of what is known may change; in pixels only the tokenizer's share does."""
     latents = world.encode(video).float()
     known = torch.arange(10) % 3 == 0
-    clip = PartialClip(latents, known, torch.zeros(10, 3), False)
+    clip = PartialClip(latents, known, torch.zeros(10, 3))
     made = complete(world, clip, PROMPT, Sampling(sampler_steps=2))
     assert torch.equal(made[known], latents[known])
     shown = world.decode(made[known]).numpy()
@@ -260,7 +297,7 @@ def test_given_cells_come_back_when_a_region_is_infilled(world, video):
     latents = world.encode(video).float()
     cells = torch.ones(10, 8, 8, dtype=torch.bool)
     cells[:, 2:6, 2:6] = False
-    clip = PartialClip(latents, torch.zeros(10).bool(), torch.zeros(10, 3), False, cells=cells)
+    clip = PartialClip(latents, torch.zeros(10).bool(), torch.zeros(10, 3), cells=cells)
     made = denoise(world, clip, torch.randn(latents.shape), None, Sampling(sampler_steps=4))
     there = cells[:, None].expand_as(made)
     torch.testing.assert_close(made[there], latents[there], atol=1e-5, rtol=0)

@@ -260,7 +260,7 @@ def test_a_batch_of_another_size_is_refused_before_it_changes_anything(world, ac
     with pytest.raises(ValueError, match=r"`actions` must be \(b, a\) = \(3, 3\), got \(1, 3\)"):
         rollout.step(torch.zeros(1, 3))
     with pytest.raises(ValueError, match="`done` must lie within 0..1 steps, got 2"):
-        rollout.redraw(rollout.latents, 2, torch.zeros(3, 3), torch.ones(3, dtype=torch.bool))
+        rollout.redraw(rollout.latents, 2, torch.zeros(3, 3))
     led = torch.zeros(1, 2, 3, dtype=torch.float64)
     rollout.prefill([1], rollout.latents[[1, 1]][None], led)
     rollout.step(torch.zeros(3, 3))

@@ -59,7 +59,6 @@ class PartialClip:
         latents: `(t, c, h, w)` float32; what stands where unknown does not matter.
         known: `(t,)` bool, frames that are given whole.
         actions: `(t, a)` scaled; `actions[i]` leads to frame `i`.
-        labelled: Whether the actions are meant.
         cells: `(t, h, w)` bool, latent cells that are given.
         backwards: Whether windows walk from the end to the beginning.
     """
@@ -67,7 +66,6 @@ class PartialClip:
     latents: Tensor
     known: Tensor
     actions: Tensor
-    labelled: bool
     cells: Tensor | None = None
     backwards: bool = False
 
@@ -122,7 +120,7 @@ def denoise(
 
     latents, noise, known = batch(clip.latents), batch(noise), batch(clip.known)
     actions = batch(clip.actions)
-    labelled = torch.full(known.shape, clip.labelled, device=device)
+    labelled = torch.full(known.shape, world.cfg.labelled, device=device)
     labelled[:, 0] = False
     given = noise_latents(latents, noise, torch.full(known.shape, KNOWN_TAU, device=device))
     prompts = pad_prompts(world, [prompt], known.shape[1])

@@ -59,11 +59,10 @@ def draw_over(
     `actions` are the `t - 1` scaled actions between them, if known.
     """
     led, made = lead(rollout.world, actions, len(latents)), []
-    known = torch.tensor([actions is not None])
     for frame, action in zip(
         tqdm(latents, "edit", disable=not sampling.progress), led, strict=True
     ):
-        made.append(rollout.redraw(frame[None], done, action[None], known).latents)
+        made.append(rollout.redraw(frame[None], done, action[None]).latents)
     return torch.cat(made).float().cpu()
 
 
@@ -81,8 +80,7 @@ def continue_clip(
     `inside` are the `t - 1` scaled actions between those, if known.
     """
     rollout = start_rollout(world, sampling, latents.shape[-2:], prompt)
-    known = torch.full((1, len(latents)), inside is not None)
-    rollout.prefill([0], latents[None], lead(world, inside, len(latents))[None], known)
+    rollout.prefill([0], latents[None], lead(world, inside, len(latents))[None])
     rollout.age.zero_()  # what is given need not show what the prompt says
     return film(world, go_on(rollout, [rollout.latents], count, actions, sampling)[1:])
 

@@ -31,7 +31,7 @@ from worldsim.continuation import (
 )
 from worldsim.flow import check_steps
 from worldsim.limits import check_choice, check_counts, check_size
-from worldsim.openings import Wish, lead, open_row, read_starts
+from worldsim.openings import Wish, lead, open_row, read_prompts, read_starts
 from worldsim.world import World
 
 
@@ -81,9 +81,7 @@ def text_to_video(
         return film(world, go_on(rollout, [first], frames - 1, acts, settings))
     head = min(frames, 2 * world.dynamics.cfg.context)
     latents = torch.zeros(head, world.dynamics.cfg.channels, *grid)
-    opening = PartialClip(
-        latents, torch.zeros(head).bool(), lead(world, acts, head), acts is not None
-    )
+    opening = PartialClip(latents, torch.zeros(head).bool(), lead(world, acts, head))
     made = complete(world, opening, prompt, settings)
     return continue_film(world, made, acts, frames, prompt, settings)
 
@@ -153,7 +151,7 @@ def extend(
         padding = latents.new_zeros(before, *latents.shape[1:])
         known = torch.arange(before + t) >= before
         padded = torch.cat([padding, latents])
-        past = PartialClip(padded, known, lead(world, None, before + t), False, backwards=True)
+        past = PartialClip(padded, known, lead(world, None, before + t), backwards=True)
         head = film(world, complete(world, past, prompt, settings)[:before])
         video = np.concatenate([head, video])
     if after:
@@ -184,11 +182,8 @@ def infill(
     Returns:
         `(t, h, w, 3)` uint8; what was given is as it was.
     """
-    settings, video, known = (
-        _sampling(world, sampling, prompt),
-        _checked(world, video),
-        np.asarray(known),
-    )
+    settings, video = _sampling(world, sampling, prompt), _checked(world, video)
+    known = np.asarray(known)
     t, h, w = video.shape[:3]
     if known.dtype != bool or known.shape not in ((t,), (t, h, w)):
         raise ValueError(
@@ -203,7 +198,7 @@ def infill(
     acts = _scaled(world, actions, t - 1)
     clip = PartialClip(
         world.encode(blank).float().cpu(), cells.flatten(1).all(1), lead(world, acts, t),
-        acts is not None, cells=cells,
+        cells=cells,
     )  # fmt: skip
     made = film(world, complete(world, clip, prompt, settings))
     return np.where(pixels[..., None], video, made)
@@ -243,7 +238,7 @@ def loop(
     )
     place = torch.arange(len(bridge))
     known = (place < edge) | (place >= edge + gap)
-    clip = PartialClip(bridge, known, lead(world, None, len(bridge)), False)
+    clip = PartialClip(bridge, known, lead(world, None, len(bridge)))
     closing = complete(world, clip, prompt, settings)[edge : edge + gap]
     return film(world, torch.cat([open_end, closing]))
 
@@ -291,6 +286,7 @@ def _sampling(world: World, sampling: dict[str, Any], prompt: str | None) -> Sam
     """Check what all functions take, before any work."""
     if not isinstance(prompt, str | None):
         raise TypeError(f"`prompt` must be a str or None, got {prompt!r}")
+    read_prompts(world, prompt, 1)  # refuses one that the world has no words for
     settings = Sampling(**sampling)
     if settings.sampler_steps is not None:
         check_steps(settings.sampler_steps, world.dynamics.cfg.max_steps)

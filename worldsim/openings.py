@@ -232,13 +232,19 @@ def _read_clip(world: World, frames: Any, actions: Any, frame_size: tuple[int, i
     t = len(frames)
     led = lead(world, None if actions is None else world.read_actions(actions, t - 1), t)
     kept = min(t, world.dynamics.cfg.context)
-    known = torch.full((t,), actions is not None)[-kept:]
+    known = torch.full((kept,), world.cfg.labelled)
     latents = world.encode(frames[-kept:]).float().cpu()
     return Opening(None, None, latents, led[-kept:], known)
 
 
 def lead(world: World, scaled: Tensor | None, t: int) -> Tensor:
-    """Return `(t, a)`: each action beside the frame it leads to; zeros where there is none."""
-    if scaled is None:
-        return torch.zeros(t, world.dynamics.cfg.action_dim)
-    return led_by(scaled[: t - 1])
+    """Return `(t, a)`: each action beside the frame it leads to; the usual one if none is known.
+
+    A world of labelled recordings has seen no frame after another without its action.
+    """
+    if scaled is not None:
+        return led_by(scaled[: t - 1])
+    starts, usual = world.starts, torch.zeros(world.dynamics.cfg.action_dim)
+    if starts.known.any():
+        usual = starts.actions.float()[starts.known].mean(0)
+    return usual.expand(t, -1)

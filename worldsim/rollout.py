@@ -126,12 +126,14 @@ class Rollout:
             rows: Which rows.
             latents: `(r, t, c, h, w)`, clean; the last `context` frames are kept.
             actions: `(r, t, a)`, scaled; `actions[:, i]` leads to frame `i`, the first is not read.
-            known: `(r, t)` bool, False where there is no action label.
+            known: `(r, t)` bool, False where there is no action label; None is all, if the world
+                knows labels.
         """
         context = self.model.cfg.context
         latents, actions = latents[:, -context:].to(self.device).float(), actions[:, -context:]
         r, t = latents.shape[:2]
-        known = torch.ones(r, t, dtype=torch.bool) if known is None else known[:, -context:].clone()
+        all_known = torch.full((r, t), self.world.cfg.labelled)
+        known = all_known if known is None else known[:, -context:].clone()
         known[:, 0] = False
         at = torch.as_tensor(rows, device=self.device)
         tau, fed = torch.full((r, t), GIVEN_TAU, device=self.device), GIVEN_TAU * latents
@@ -186,14 +188,13 @@ class Rollout:
             return self._advance(actions, known, self.steps)
 
     @torch.inference_mode()
-    def redraw(self, latents: Tensor, done: int, actions: Tensor, known: Tensor) -> Step:
+    def redraw(self, latents: Tensor, done: int, actions: Tensor) -> Step:
         """Advance every row by one frame that is drawn over a given one.
 
         Args:
             latents: `(b, c, h, w)`, the frame to draw over; it is drowned in noise first.
             done: Of the sampler's steps, how many count as done then; below `sampler_steps`.
             actions: `(b, a)`, scaled.
-            known: `(b,)` bool, False for "no action label".
 
         Reference:
             SDEdit, Meng et al. 2021, https://arxiv.org/abs/2108.01073
@@ -201,7 +202,7 @@ class Rollout:
         if not 0 <= done < self.steps:
             raise ValueError(f"`done` must lie within 0..{self.steps - 1} steps, got {done}")
         with _threads(self.rows, self.device):
-            return self._advance(actions, known, self.steps, over=(latents, done))
+            return self._advance(actions, None, self.steps, over=(latents, done))
 
     @torch.inference_mode()
     def frames(self, rows: Sequence[int] | slice = slice(None)) -> Tensor:
