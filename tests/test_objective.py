@@ -11,7 +11,7 @@ from worldsim.compiling import compile_layers
 from worldsim.corruption import off_balance
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.flow import noise_latents
-from worldsim.frames import Frames, Prediction, previous_frames
+from worldsim.frames import Frames, Prediction, action_grid, previous_frames, reward_grid
 from worldsim.objective import (
     CLEAN,
     Clips,
@@ -239,11 +239,25 @@ def test_no_batch_is_made_of_the_longest_episode_alone():
 
 def test_two_hot_keeps_the_mean_and_sums_to_one():
     x = torch.tensor([-7.0, -6, -0.3, 0, 0.123, 5.99, 6, 9])
-    spread = two_hot(x, -6, 6, 63)
     grid = torch.linspace(-6, 6, 63)
+    spread = two_hot(x, grid)
     torch.testing.assert_close(spread.sum(-1), torch.ones(len(x)))
     torch.testing.assert_close((spread * grid).sum(-1), x.clamp(-6, 6), atol=1e-4, rtol=0)
     assert ((spread > 0).sum(-1) <= 2).all()
+
+
+@pytest.mark.parametrize("reward", [0.01, 0.1, -0.1, 1.0, 10.0, -100.0])
+def test_what_is_earned_is_read_as_it_was_written(model, reward):
+    """Spread in symlog and averaged as rewards, a hundredth was read a tenth too large."""
+    label = two_hot(torch.tensor([reward]), reward_grid(model.cfg.bins))
+    assert model.reward(label.log()).item() == pytest.approx(reward, rel=1e-3)
+
+
+def test_few_clips_take_large_steps_as_often_as_many():
+    """Of three clips none ever did, of four every fourth."""
+    g, cfg = torch.Generator().manual_seed(0), ObjectiveConfig(isolated=0.0)
+    drawn = [draw_corruption(cfg, (3, 8), 4, False, 1.0, g).move.any(1) for _ in range(400)]
+    assert 0.6 < torch.stack(drawn).float().mean() / cfg.bootstrap < 1.2
 
 
 def test_reward_and_ending_belong_to_the_frame_and_the_action_to_the_one_before(model, clips):
@@ -251,14 +265,12 @@ def test_reward_and_ending_belong_to_the_frame_and_the_action_to_the_one_before(
     clips.terminated[:, 3] = True
     c = draw(ObjectiveConfig(isolated=0.0, noisy_past=0.0))
     says = model(show(clips, c), causal=True, drafts=True)
-    symlog = clips.rewards.sign() * clips.rewards.abs().log1p()
+    earned, acted = reward_grid(63), action_grid(15)
     right = replace(
         says,
-        reward=torch.cat([two_hot(symlog, -6, 6, 63).log().clamp(min=-30)] * 2, 1),
+        reward=torch.cat([two_hot(clips.rewards, earned).log().clamp(min=-30)] * 2, 1),
         terminated=torch.cat([20 * (2 * clips.terminated.float() - 1)] * 2, 1),
-        policy=torch.cat(
-            [two_hot(clips.actions.roll(-1, 1), -1, 1, 15).log().clamp(min=-30)] * 2, 1
-        ),
+        policy=torch.cat([two_hot(clips.actions.roll(-1, 1), acted).log().clamp(min=-30)] * 2, 1),
     )
     _, best = _agent_loss(model.cfg, right, clips, c, ObjectiveConfig())
     for name, loss in (("reward", "reward_loss"), ("terminated", "termination_loss"),

@@ -1,6 +1,7 @@
 """One loop that stops and goes on exactly, keeps the best, and never leaves half a file."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -271,6 +272,19 @@ def test_convolutions_and_matrices_take_muon_and_the_rest_adam():
     assert {id(p) for p in optimizer.matrices} == {id(layers[n].weight) for n in ("embed", "block")}
 
 
+def test_a_score_that_is_no_number_counts_as_the_worst(tmp_path):
+    """Nothing was ever better than one."""
+    scores, seen = iter([math.nan, 1.0, 3.0, 2.0, 0.0]), []
+
+    def evaluate(ema):
+        seen.append(weights(ema).clone())
+        return {"score": next(scores)}
+
+    cfg = TrainConfig(steps=4, evaluate_minutes=1e-9, **QUIET)
+    best = fit(small_model(), sample, loss, cfg, tmp_path, evaluate=evaluate)
+    assert torch.equal(weights(best), seen[2])
+
+
 def toy_data(episodes=4, steps=40):
     """Record grey frames that the action makes lighter or darker."""
     rng = np.random.default_rng(0)
@@ -330,6 +344,38 @@ def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_pat
     assert not (tmp_path / "wide").exists()  # refused before anything is tokenised
     with pytest.raises(ValueError, match="same architecture.* or fewer"):
         go_on("off", "dyn/world", cells=32, depth=2)
+
+
+def test_more_budget_does_not_unsettle_what_has_settled(trained, tmp_path):
+    """It fell back into the part in which the convolutions learn alone."""
+    quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "batch_size": 2, "warmup": 0}
+    model = worldsim.model_config("tiny")
+    model.dynamics.context = 8
+    kept = []
+    for steps in (5, 25):
+        args = toy_data(), trained / "tok", tmp_path
+        worldsim.train_dynamics(*args, steps=steps, model=model, **quick)
+        weights, meta = read_tensors(tmp_path / "checkpoint.safetensors")
+        kept.append(weights["model.painters.0.head.weight"])
+    assert json.loads(meta["facts"])["step"] == 25
+    assert (kept[0] == kept[1]).all()
+
+
+def test_more_recordings_tell_what_a_world_knows(trained, tmp_path):
+    """Actions and captions that `more` alone has were learned, and not heard in play."""
+    plain, quick = toy_data(), {"minutes": 0.0, "wandb": WandbConfig("disabled"), "batch_size": 2}
+    silent = [replace(e, action_known=np.zeros(len(e), bool)) for e in plain.episodes]
+    mute = worldsim.MemoryDataset(plain.info, silent)
+    model = worldsim.model_config("tiny")
+    model.dynamics.context = 8
+    labelled = [
+        worldsim.train_dynamics(
+            mute, trained / "tok", tmp_path / str(len(more)), more=more, model=model, steps=1,
+            **quick,
+        ).cfg.labelled
+        for more in ([], [plain])
+    ]  # fmt: skip
+    assert labelled == [False, True]
 
 
 def test_a_world_goes_on_in_its_own_architecture_without_naming_it(trained, tmp_path):

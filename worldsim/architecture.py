@@ -2,14 +2,12 @@
 
 References:
     Grouped-query attention, Ainslie et al. 2023, https://arxiv.org/abs/2305.13245
-    Two-hot regression in symlog space, Hafner et al. 2023, https://arxiv.org/abs/2301.04104
+    Symexp two-hot regression, Hafner et al. 2023, https://arxiv.org/abs/2301.04104
 """
 
 from dataclasses import dataclass
 
 from worldsim.limits import check_least
-
-SYMLOG = 6.0  # what the reward head's classes reach, either way
 
 
 @dataclass
@@ -51,7 +49,7 @@ class DynamicsConfig:
     text_dim: int = 384
     """Width of the text encoder's token embeddings."""
     bins: int = 63
-    """Classes of the two-hot reward head, over symlog rewards in [-`SYMLOG`, `SYMLOG`]."""
+    """Classes of the two-hot reward head, see `frames.reward_grid`."""
     action_bins: int = 15
     """Classes per number of the action head, over scaled actions in [-1, 1]."""
 

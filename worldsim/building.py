@@ -25,6 +25,7 @@ def build_world(
     starts: int = 32,
     frames: int = 16,
     scaling: tuple | None = None,
+    more: Sequence = (),
 ) -> World:
     """Put a world together: start clips are cut from a data set, spread over its captions.
 
@@ -36,8 +37,9 @@ def build_world(
         starts: Number of start clips, at most.
         frames: Frames in each.
         scaling: Of the actions, where it is not what `action_scaling` says of `dataset`.
+        more: What else the models were trained on.
     """
-    world = assemble(dataset, tokenizer, dynamics, name=name, scaling=scaling)
+    world = assemble(dataset, tokenizer, dynamics, name=name, scaling=scaling, more=more)
     usual = max(1, int(np.median(dataset.lengths)))
     clips = _start_clips(dataset, starts, min(frames, usual))
     latents = torch.stack([world.encode(clip.frames) for clip in clips]).cpu()
@@ -49,12 +51,18 @@ def build_world(
 
 
 def assemble(
-    dataset, tokenizer: Tokenizer, dynamics: Dynamics, *, name: str, scaling: tuple | None = None
+    dataset,
+    tokenizer: Tokenizer,
+    dynamics: Dynamics,
+    *,
+    name: str,
+    scaling: tuple | None = None,
+    more: Sequence = (),
 ) -> World:
     """Put a world together that has no start clips yet; arguments as for `build_world`."""
     low, high = scaling or action_scaling(dataset)
-    every = range(len(dataset))
-    captioned = any(any(dataset.outline(i).captions) for i in every)
+    every = [part.outline(i) for part in (dataset, *more) for i in range(len(part))]
+    captioned = any(any(episode.captions) for episode in every)
     cfg = WorldConfig(
         name=name, fps=dataset.info.fps, frame_size=dataset.info.frame_size,
         action_space=dataset.info.to_json()["action_space"],
@@ -62,7 +70,7 @@ def assemble(
         env_id=dataset.info.env_id, env_kwargs=dict(dataset.info.env_kwargs),
         keys=dataset.info.keys, tokenizer=tokenizer.cfg, dynamics=dynamics.cfg,
         guidance=GUIDANCE if captioned else 1.0, refresh=REFRESH,
-        labelled=any(dataset.outline(i).action_known.any() for i in every),
+        labelled=any(episode.action_known.any() for episode in every),
     )  # fmt: skip
     none = torch.zeros(0)
     return World(cfg, tokenizer, dynamics, Starts(none, none, none, (), ()))

@@ -122,8 +122,8 @@ def draw_corruption(
         imagined = alone | ~_known_frames(b, t, g)
         tau = torch.where(imagined, torch.where(alone, tau, tau[:, :1]), clean)
         coarse = torch.where(alone, coarse, coarse[:, :1])
-    rows = torch.arange(b) < (round(cfg.bootstrap * b) if progress >= cfg.bootstrap_from else 0)
-    move = rows[:, None] & imagined & ~single & (not lone)  # a first frame takes the finest steps
+    rows = (draw(b, 1) < cfg.bootstrap) & (progress >= cfg.bootstrap_from)
+    move = rows & imagined & ~single & (not lone)  # a first frame takes the finest steps
     level = torch.where(move, coarse, finest)
     d = step_size(level)
     tau = torch.where(move, (tau / d).floor() * d, tau)

@@ -29,7 +29,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from worldsim.architecture import SYMLOG, DynamicsConfig
+from worldsim.architecture import DynamicsConfig
 from worldsim.blocks import (
     Block,
     CellBlock,
@@ -40,7 +40,7 @@ from worldsim.blocks import (
     embed_places,
     space_rotation,
 )
-from worldsim.frames import Frames, Prediction, Prompts, Text
+from worldsim.frames import Frames, Prediction, Prompts, Text, action_grid, reward_grid
 from worldsim.kv_cache import KVCache
 from worldsim.nn import Conv2d, norm, rotation
 
@@ -207,13 +207,13 @@ class Dynamics(nn.Module):
         )
 
     def reward(self, logits: Tensor) -> Tensor:
-        """Return the expected reward `(...)` of logits `(..., bins)`, spaced evenly in symlog."""
-        grid = torch.linspace(-SYMLOG, SYMLOG, logits.shape[-1], device=logits.device)
-        return (logits.float().softmax(-1) * grid.sign() * grid.abs().expm1()).sum(-1)
+        """Return the expected reward `(...)` of logits `(..., bins)`."""
+        grid = reward_grid(logits.shape[-1], logits.device)
+        return (logits.float().softmax(-1) * grid).sum(-1)
 
     def policy_mean(self, logits: Tensor) -> Tensor:
         """Return the expected scaled action `(..., a)` of logits `(..., a, action_bins)`."""
-        grid = torch.linspace(-1.0, 1.0, logits.shape[-1], device=logits.device)
+        grid = action_grid(logits.shape[-1], logits.device)
         return (logits.float().softmax(-1) * grid).sum(-1)
 
     def _time_blocks(self) -> list[Block]:

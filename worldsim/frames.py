@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SYMLOG = 6.0  # what the reward head's classes reach, either way
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -146,3 +148,17 @@ def rows_of(whole: Frames | Prompts | None, rows: Tensor) -> Frames | Prompts | 
     if whole is None:
         return None
     return type(whole)(*(getattr(whole, f.name)[rows] for f in fields(whole)))
+
+
+def reward_grid(bins: int, device: torch.device | None = None) -> Tensor:
+    """Return the reward `(bins,)` that each class of the reward head stands for.
+
+    Evenly spaced in symlog, so that small and large ones are told apart alike.
+    """
+    grid = torch.linspace(-SYMLOG, SYMLOG, bins, device=device)
+    return grid.sign() * grid.abs().expm1()
+
+
+def action_grid(bins: int, device: torch.device | None = None) -> Tensor:
+    """Return the scaled number `(bins,)` that each class of the action head stands for."""
+    return torch.linspace(-1.0, 1.0, bins, device=device)

@@ -17,7 +17,7 @@ Steps between that one and the finest are learned from two half steps of the tea
 References:
     Diffusion forcing, Chen et al. 2024, https://arxiv.org/abs/2407.01392, algorithm 1
     Shortcut forcing, Hafner et al. 2025, https://arxiv.org/abs/2509.24527, eq. 7
-    Two-hot regression in symlog space, Hafner et al. 2023, https://arxiv.org/abs/2301.04104, eq. 9
+    Symexp two-hot regression, Hafner et al. 2023, https://arxiv.org/abs/2301.04104
 """
 
 from dataclasses import dataclass, fields, replace
@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.architecture import SYMLOG, DynamicsConfig
+from worldsim.architecture import DynamicsConfig
 from worldsim.clips import Clips
 from worldsim.corruption import (
     CLEAN,
@@ -37,7 +37,15 @@ from worldsim.corruption import (
 )
 from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents, shortcut_target
-from worldsim.frames import Frames, Prediction, Prompts, previous_frames, rows_of
+from worldsim.frames import (
+    Frames,
+    Prediction,
+    Prompts,
+    action_grid,
+    previous_frames,
+    reward_grid,
+    rows_of,
+)
 from worldsim.imagining import imagine_past
 from worldsim.processes import together
 
@@ -170,11 +178,14 @@ def config_of(model):
     return getattr(model, "module", model).cfg
 
 
-def two_hot(x: Tensor, low: float, high: float, bins: int) -> Tensor:
-    """Spread each number of `x` over its two nearest of `bins` grid points: `(..., bins)`."""
-    place = ((x.clamp(low, high) - low) / (high - low) * (bins - 1)).clamp(0, bins - 1 - 1e-4)
-    below = place.floor().long()
-    share = (place - below)[..., None]
+def two_hot(x: Tensor, grid: Tensor) -> Tensor:
+    """Spread each number of `x` over its two neighbours in a rising grid, `(..., bins)`.
+
+    Their mean is the number itself, or what is nearest to it in the grid.
+    """
+    x, bins = x.contiguous(), len(grid)
+    below = (torch.bucketize(x, grid, right=True) - 1).clamp(0, bins - 2)
+    share = ((x - grid[below]) / (grid[below + 1] - grid[below])).clamp(0, 1)[..., None]
     return F.one_hot(below, bins) * (1 - share) + F.one_hot(below + 1, bins) * share
 
 
@@ -242,10 +253,11 @@ def _agent_loss(
     )
     followed = F.pad(clips.known[:, 1:], (0, 1)).repeat(1, 2)  # whether a next action is known
     wanted = F.pad(clips.actions[:, 1:], (0, 0, 0, 1)).repeat(1, 2, 1)
-    symlog = rewards.sign() * rewards.abs().log1p()
-    reward = _cross_entropy(prediction.reward, two_hot(symlog, -SYMLOG, SYMLOG, arch.bins))
+    earned = two_hot(rewards.float(), reward_grid(arch.bins, rewards.device))
+    reward = _cross_entropy(prediction.reward, earned)
     ending = F.binary_cross_entropy_with_logits(prediction.terminated, ended, reduction="none")
-    policy = _cross_entropy(prediction.policy, two_hot(wanted, -1, 1, arch.action_bins)).mean(-1)
+    acted = two_hot(wanted.float(), action_grid(arch.action_bins, wanted.device))
+    policy = _cross_entropy(prediction.policy, acted).mean(-1)
     parts = {
         "reward_loss": _mean(reward, seen & known),
         "termination_loss": _mean(ending, seen & known),

@@ -165,7 +165,8 @@ def tokenised(
     Raises:
         ValueError: If that run encoded other recordings or with another tokenizer.
     """
-    about = {"of": f"{fingerprint(episodes)}, by {checksum(tokenizer):08x}"}
+    scale = zlib.crc32(np.float32(scaling).tobytes())
+    about = {"of": f"{fingerprint(episodes)}, by {checksum(tokenizer):08x}, {scale:08x}"}
     if rank() == 0 and not path.exists():
         from worldsim.text import TextEncoder
 

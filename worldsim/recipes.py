@@ -260,7 +260,8 @@ def train_dynamics(
         tokenised(part, tokenizer, path, device, not progress, scaling)
         for part, path in zip(sets, paths, strict=True)
     ]
-    evaluate, pictures = judge(train_on, held_out, tokenizer, scaling)
+    about = {"scaling": scaling, "more": sets[1:]}
+    evaluate, pictures = judge(train_on, held_out, tokenizer, about)
     eye = sensitivity_of(tokenizer, films[0].latents, device)
     settled = objective.settled and arch.apart and (bool(init) or objective.local_until > 0)
     best = fit(
@@ -269,7 +270,7 @@ def train_dynamics(
         anew=objective.local_until, evaluate=evaluate, pictures=pictures, name="dynamics",
         progress=progress,
     )  # fmt: skip
-    world = build_world(train_on, *played(tokenizer, best), name=out.name, scaling=scaling)
+    world = build_world(train_on, *played(tokenizer, best), name=out.name, **about)
     if rank() == 0:
         world.save(out / "world")
     wait()
@@ -295,8 +296,8 @@ def _loss(dynamics: Dynamics, objective: ObjectiveConfig, eye: Tensor, settled: 
     return loss
 
 
-def judge(train_on, held_out, tokenizer: Tokenizer, scaling: tuple) -> tuple[Callable, Callable]:
-    """Return functions that score and picture a dynamics model.
+def judge(train_on, held_out, tokenizer: Tokenizer, about: dict) -> tuple[Callable, Callable]:
+    """Return functions that score and picture a dynamics model; `about` is for `assemble`.
 
     The score is the gain over copy-the-last-frame, in dB, of rollouts on held-out clips: weights
     are chosen by what they are for, never by loss.
@@ -308,7 +309,7 @@ def judge(train_on, held_out, tokenizer: Tokenizer, scaling: tuple) -> tuple[Cal
     horizon = clips.horizon
 
     def world_of(ema: Dynamics):
-        return assemble(train_on, *played(tokenizer, ema), name="in training", scaling=scaling)
+        return assemble(train_on, *played(tokenizer, ema), name="in training", **about)
 
     def evaluate(ema: Dynamics) -> dict[str, float]:
         return rollout_quality(world_of(ema), clips)

@@ -92,8 +92,8 @@ class TrainConfig:
 def checksum(model: nn.Module) -> int:
     """Return a number that tells weights apart, whatever dtype and device they are in."""
     total = 0
-    for p in model.parameters():
-        total = zlib.crc32(p.detach().float().cpu().contiguous().numpy(), total)
+    for values in model.state_dict().values():
+        total = zlib.crc32(values.detach().float().cpu().contiguous().numpy(), total)
     return total
 
 
@@ -115,14 +115,22 @@ class Run:
         self.g = torch.Generator().manual_seed(cfg.seed + 1000 * rank() + checksum(model))
         self.step, self.elapsed, self.best = 0, 0.0, -float("inf")
         self.averaged = 0.0  # progress when the average last moved
+        self.skipped: float | None = None  # spent when the second part went on with more budget
         self.device = device
 
     @property
-    def progress(self) -> float:
+    def spent(self) -> float:
         """Share of the budget that is spent, in [0, 1]."""
         by_steps = self.step / self.cfg.steps if self.cfg.steps else 0.0
         by_time = self.elapsed / (60 * self.cfg.minutes) if self.cfg.minutes else 0.0
         return min(1.0, max(by_steps, by_time))
+
+    @property
+    def progress(self) -> float:
+        """How far the training is, in [0, 1]; a first part that is over stays so."""
+        if self.skipped is None:
+            return self.spent
+        return self.anew + (1 - self.anew) * (self.spent - self.skipped) / (1 - self.skipped)
 
     @property
     def lr_scale(self) -> float:
@@ -155,6 +163,7 @@ class Run:
         tensors["generator"] = self.g.get_state()
         tensors["torch_rng"] = torch.get_rng_state()
         facts = {"step": self.step, "elapsed": self.elapsed, "best": self.best}
+        facts |= {"second": self.progress >= self.anew, "skipped": self.skipped}
         write_tensors(path, tensors, {"facts": json.dumps(facts), "data": json.dumps(self.data)})
 
     def load(self, path: Path) -> None:
@@ -185,6 +194,9 @@ class Run:
         if rank() > 0:  # the checkpoint is that of the first process
             self.g.manual_seed(self.cfg.seed + 1000 * rank() + facts["step"])
         self.step, self.elapsed, self.best = facts["step"], facts["elapsed"], facts["best"]
+        self.skipped = facts.get("skipped")
+        if facts.get("second") and self.progress < self.anew:
+            self.skipped = self.spent
         self.averaged = self.progress
 
 
@@ -302,7 +314,7 @@ def _judge(run: Run, evaluate: Callable, pictures: Callable | None, out: Path, l
         return
     scores = evaluate(run.ema)
     counts = not run.anew or run.progress >= (1 + run.anew) / 2
-    score = scores["score"] if counts else -math.inf
+    score = scores["score"] if counts and math.isfinite(scores["score"]) else -math.inf
     if score > run.best or run.best == -math.inf:
         run.best = score
         meta = {"score": repr(run.best)}
