@@ -92,6 +92,7 @@ class Dynamics(nn.Module):
         isolated: Tensor | None = None,
         fill: tuple[KVCache, Tensor] | None = None,
         agent: bool = True,
+        latents: bool = True,
     ) -> Prediction:
         """Predict every frame of a clip at once.
 
@@ -105,6 +106,7 @@ class Dynamics(nn.Module):
             isolated: `(b,)` bool, rows in which every frame sees only itself.
             fill: A cache, and the rows of it that these clips of `t <= context` frames start.
             agent: Whether to compute reward, termination and policy.
+            latents: Whether the frames' latents are wanted, or what the cache keeps of them alone.
         """
         text = self.read_prompts(prompts, frames.tau)
         if local:
@@ -122,7 +124,7 @@ class Dynamics(nn.Module):
         if isolated is not None:
             seen = torch.where(isolated[:, None, None, None], itself, seen)
         memory = {"text": text, "cache": None, "fill": fill}
-        part = slice(t // 2 if drafts else 0, None)
+        part = slice(t // 2 if drafts else 0, None if latents else 0)
         moved = frames.level[:, part] == 0 if causal and self.cfg.apart else False
         return self._run(frames, positions[None], seen, memory, causal, agent, part, moved)
 

@@ -57,7 +57,8 @@ def imagine_past(
         cache, rows = teacher.new_cache(len(x), x.shape[-2:]), torch.arange(len(x), device=x.device)
         given = Frames(fed, tau, level, *previous_frames(fed, tau, recent), actions, known)
         before = replace(text, of_frame=text.of_frame[:, :start]) if text else None
-        teacher(given.during(slice(start)), before, fill=(cache, rows))
+        given = given.during(slice(start))
+        teacher(given, before, fill=(cache, rows), agent=False, latents=False)
     text = teacher.read_prompts(text, tau)
     for i in range(start, x.shape[1]):
         pair, near = slice(i - 1, i + 1), slice(max(0, i - 1 - recent), i + 1)

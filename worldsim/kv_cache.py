@@ -68,8 +68,9 @@ class KVCache:
 
     def fill(self, layer: int, rows: Tensor, k: Tensor, v: Tensor) -> None:
         """Store the first `t` frames `(rows, streams, t, dh)`, `t < slots`, of some rows."""
-        self.keys[layer, rows, :, : k.shape[2]] = k
-        self.values[layer, rows, :, : v.shape[2]] = v
+        streams, t = k.shape[1:3]  # without the agent token there is a stream less
+        self.keys[layer, rows, :streams, :t] = k
+        self.values[layer, rows, :streams, :t] = v
 
     def clone(self) -> "KVCache":
         """Return an independent copy."""

@@ -147,7 +147,7 @@ class Rollout:
             known.to(self.device),
         )
         prompts = pad_prompts(self.world, [self.prompts[row] for row in rows], t)
-        said = self.model(frames, prompts, fill=(self.cache, at))
+        said = self.model(frames, prompts, fill=(self.cache, at), latents=False)
         self.policy[at] = self.model.policy_mean(said.policy[:, -1])
         self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
         self.latents[at], self.picture = latents[:, -1], None
