@@ -24,7 +24,9 @@ def by_turns(env: str, turns: int, making: float, learning: float, folder: Path)
         out = folder / f"world-{turn}"
         world = worldsim.make_world(env, out, init=before, policy=agent, minutes=making)
         envs = gym.make_vec(WORLD_ENV, num_envs=16, world=world, horizon=STEPS)
-        agent = worldsim.train_agent(envs, folder / f"agent-{turn}.zip", minutes=learning)
+        agent = folder / f"agent-{turn}.zip"
+        if not (folder / f"world-{turn + 1}").exists():  # else it is what that one was made by
+            worldsim.train_agent(envs, agent, minutes=learning)
         real = gym.make(world.cfg.env_id, **world.cfg.env_kwargs, max_episode_steps=STEPS)
         print(f"turn {turn}, in the real env: {worldsim.judge_agent(real, agent, episodes=10)}")
         real.close()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -191,9 +192,48 @@ def test_a_make_goes_on_from_a_world_made_before(made, tmp_path, monkeypatch):
     assert f"{len(earlier) + len(news)} episodes" in card
     assert f"policy random and {__name__}.brighter" in card
 
-    third = MakeConfig(out="third", init=str(tmp_path / "second"))
-    assert third.env == f"{__name__}.Lamp" and third.size == "32x48"
-    assert len(making.recorded_before(third)) == 2
+    third = MakeConfig(env=f"{__name__}.Lamp", out="third", init=str(tmp_path / "second"))
+    assert third.size == "32x48" and len(making.recorded_before(third)) == 2
+
+
+def test_a_line_of_worlds_may_move_and_misses_what_is_gone(made, tmp_path):
+    """A make went on from nothing, and said that it had learned from what was recorded before."""
+    _, first = made
+    home = tmp_path / "worlds"
+    for suffix in ("", ".making"):
+        shutil.copytree(f"{first}{suffix}", f"{home / 'first'}{suffix}")
+    again = {"policy": "random", "progress": False, "minutes": 0.02}
+    worldsim.make_world(Lamp, home / "second", init=home / "first", **again)
+    moved = home.rename(tmp_path / "moved")
+    third = MakeConfig(env=f"{__name__}.Lamp", out="third", init=str(moved / "second"))
+    assert [part.path.parent.name for part in making.recorded_before(third)] == [
+        "second.making", "first.making",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="made of an object.*make_world"):
+        MakeConfig(out="third", init=third.init)
+    for gone in ("second.making/dynamics", "first.making/tokenizer", "first.making/data"):
+        (moved / gone).rename(moved / "away")
+        with pytest.raises(FileNotFoundError, match=f"got no .*{gone}.*put it back"):
+            MakeConfig(env=third.env, out="third", init=third.init)
+        (moved / "away").rename(moved / gone)
+
+
+def test_seeds_go_on_after_those_of_the_worlds_before(made, tmp_path):
+    """Another seed than the first world's once recorded its very episodes again."""
+    again = {"policy": "random", "progress": False, "minutes": 0.02, "init": str(made[1])}
+    worldsim.make_world(Lamp, tmp_path / "second", seed=2, **again)
+    first, second = (
+        {e.seed for e in worldsim.open_dataset(f"{out}.making/data")}
+        for out in (made[1], tmp_path / "second")
+    )
+    assert min(second) == max(first) + 1
+
+
+def test_objects_are_told_apart_by_what_they_were_given(tmp_path):
+    """Another lamp got the first one's world back."""
+    worldsim.make_world(partial(Lamp, size=(40, 24)), tmp_path / "lamp", **SHORT)
+    with pytest.raises(ValueError, match="can only be made with the settings it was begun with"):
+        worldsim.make_world(partial(Lamp, size=(24, 40)), tmp_path / "lamp", **SHORT)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +248,7 @@ def test_a_make_goes_on_from_a_world_made_before(made, tmp_path, monkeypatch):
     ],
 )
 def test_what_worlds_of_one_line_have_in_common_cannot_be_set(made, tmp_path, settings, says):
-    usual = {"out": str(tmp_path / "second"), "init": str(made[1])}
+    usual = {"env": f"{__name__}.Lamp", "out": str(tmp_path / "second"), "init": str(made[1])}
     settings = {k: v.format(init=made[1]) for k, v in (usual | settings).items()}
     with pytest.raises((ValueError, FileNotFoundError), match=says):
         MakeConfig(**settings)

@@ -59,7 +59,7 @@ def look_at(
     cfg: "MakeConfig",
     policy: str | Policy,
     pixels: int,
-    before: int = 0,
+    seed: int,
 ) -> Footage:
     """Open an env in the sizes and at the pace of a world: at most 30 frames a second.
 
@@ -68,7 +68,7 @@ def look_at(
         cfg: The `MakeConfig`.
         policy: As `make_world` takes it.
         pixels: How many a frame may have whose size is not given.
-        before: Episodes that were recorded earlier, whose seeds are passed over.
+        seed: Of the first episode.
 
     Raises:
         TypeError: If it is no env and makes none.
@@ -94,7 +94,7 @@ def look_at(
         reopen = partial(_film, env, repeat)
         filmed = Filmed(first, sizes[0], repeat)
     chosen = choose_policy(policy, filmed)  # refuses what this env does not know
-    info = _describe(filmed, cfg, isinstance(env, str), cfg.policy or chosen, before)
+    info = _describe(filmed, cfg, isinstance(env, str), cfg.policy or chosen, seed)
     return Footage(filmed, reopen, policy or chosen, info, sizes, cfg.workers)
 
 
@@ -182,18 +182,16 @@ def _film_by_name(env: str, repeat: int, env_kwargs: dict, size: tuple[int, int]
     return open_filmed(env, size, repeat, **env_kwargs)
 
 
-def _describe(
-    env: Filmed, cfg: "MakeConfig", by_name: bool, policy: str, before: int
-) -> DatasetInfo:
+def _describe(env: Filmed, cfg: "MakeConfig", by_name: bool, policy: str, seed: int) -> DatasetInfo:
     """Say what the recordings share; an env that has a name can be rebuilt from it."""
     from worldsim.viewing.keyboard import named_bindings
 
-    info = describe(env, policy, cfg.seed, cfg.max_steps)
+    info = describe(env, policy, seed, cfg.max_steps)
     made = {"env": cfg.env, "frame_size": list(info.frame_size), "repeat": env.repeat}
     return replace(
         info,
         env_id=ENV_ID if by_name else "",
         env_kwargs=made | cfg.env_kwargs if by_name else {},
         keys=named_bindings(env),
-        recording={"policy": policy, "seed": cfg.seed + before, "max_steps": cfg.max_steps},
+        recording={"policy": policy, "seed": seed, "max_steps": cfg.max_steps},
     )

@@ -1,6 +1,7 @@
 """What `worldsim make` is asked for, and what it takes from the world that it goes on from."""
 
 import json
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -74,6 +75,12 @@ class MakeConfig:
             ValueError: If something else is asked for.
         """
         was = made_by(self.init)
+        check_line(self.init)
+        if not (self.env or was["by_name"]):
+            raise ValueError(
+                f"`init` was made of an object, got {self.init!r} and no env; pass the same one to "
+                "`worldsim.make_world(env, ..., init=...)`"
+            )
         if self.out and folder_beside(self.out) == folder_beside(self.init):
             raise ValueError(f"`out` must be a new folder, not that of `init`, got {self.out!r}")
         for name in INHERITED:
@@ -134,17 +141,45 @@ def made_by(world: str | Path) -> dict[str, Any]:
             "`init` must be a world that `worldsim make` has made, with what led to it beside it, "
             f"got {str(world)!r} without {notes}, or not done; `worldsim train init=` takes others"
         )
-    asked = told["settings"]
+    asked = told["settings"] | {"by_name": told.get("by_name", True)}
     h, w = read_config(Path(world) / "config.json").frame_size
     chosen = {"model_size": told["chosen"]["model"], "size": f"{w}x{h}"}
     return asked | {name: asked[name] or usual for name, usual in chosen.items()}
 
 
 def line_of(world: str | Path) -> Iterator[Path]:
-    """Yield what led to a world, then to the one that it went on from, and so on."""
+    """Yield what led to a world, then to the one that it went on from, and so on.
+
+    Raises:
+        FileNotFoundError: If that is no longer there.
+    """
     while world:
-        yield folder_beside(world)
-        world = made_by(world).get("init", "")
+        folder = folder_beside(world)
+        before = json.loads(_needed(folder / "make.json").read_text()).get("before")
+        yield folder
+        world = os.path.normpath(folder / before) if before else ""
+
+
+def check_line(world: str | Path) -> None:
+    """Refuse a world to go on from if what it learned from, or has learned, is gone.
+
+    Raises:
+        FileNotFoundError: If it is.
+    """
+    folders = list(line_of(world))
+    for folder in folders:
+        _needed(folder / "data/meta/info.json")
+    _needed(folders[0] / "dynamics/world/config.json")
+    _needed(folders[-1] / "tokenizer/tokenizer.safetensors")
+
+
+def _needed(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`init` goes on from what led to that world and to those before it, got no {path}; "
+            "put it back, or make a world anew"
+        )
+    return path
 
 
 def _dotted(name: str, value: Any) -> list[str]:

@@ -15,6 +15,7 @@ References:
     Simulated policy learning, Kaiser et al. 2019, https://arxiv.org/abs/1903.00374, algorithm 1
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -97,8 +98,11 @@ def make_world(
     chosen = notes.data.setdefault("chosen", usual)  # a make goes on with what it was begun with
     model = cfg.model_size or chosen["model"]
     model_config(model)  # refuses what there is none of
+    by_name = isinstance(env, str) and isinstance(policy, str | Path)
+    notes.data["by_name"] = isinstance(env, str)
     earlier = recorded_before(cfg)
-    footage = look_at(env or cfg.env, cfg, policy, chosen["pixels"], sum(map(len, earlier)))
+    seed = max([cfg.seed, *(part.info.recording["seed"] + len(part) for part in earlier)])
+    footage = look_at(env or cfg.env, cfg, policy, chosen["pixels"], seed)
     with notes.bar(progress):
         try:
             with notes.stage("recording") as (minutes, show):
@@ -117,7 +121,6 @@ def make_world(
             world = load(folder, device)
             world.cfg = replace(world.cfg, name=Path(out).name, keys=footage.info.keys)
             report = judge(world, test, cfg.folder / "report")
-    by_name = isinstance(env, str) and isinstance(policy, str | Path)
     about = notes.data | {"model": model, "command": cfg.said(by_name)}
     save_with_card(world, Path(cfg.out), report, sets, about)
     notes.write(done=True)
@@ -205,5 +208,10 @@ def _name(given: Any) -> str:
     """Return a name for what was given as an object, to be recognised by at the next start."""
     if isinstance(given, str | Path):
         return str(given)
-    kind = given if hasattr(given, "__qualname__") else type(getattr(given, "unwrapped", given))
+    if isinstance(given, partial):
+        said = [*map(repr, given.args), *(f"{k}={v!r}" for k, v in given.keywords.items())]
+        return re.sub(r" at 0x\w+", "", f"{_name(given.func)}({', '.join(said)})")
+    if isinstance(given, Env) and given is not given.unwrapped:
+        return str(given)  # with its wrappers
+    kind = given if hasattr(given, "__qualname__") else type(given)
     return f"{kind.__module__}.{kind.__qualname__}"

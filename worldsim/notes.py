@@ -1,6 +1,7 @@
 """Where a make stands, on disk for the next start and as one bar."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ class Notes:
         settings = {k: v for k, v in asdict(cfg).items() if k != "out"}
         settings = json.loads(json.dumps(settings))  # as they come back: lists for tuples
         self.data = {"settings": settings, "minutes": {}, "spent": {}}
+        if cfg.init:  # as seen from here, so that both may move
+            self.data["before"] = os.path.relpath(cfg.init, cfg.folder)
         out = own_folder(cfg.out)
         if self.path.exists():
             self.data = json.loads(self.path.read_text())
