@@ -676,6 +676,29 @@ def test_a_window_outlives_that_of_another_env(world):
     assert not pygame.display.get_init()
 
 
+@pytest.mark.parametrize("obs", ["pixels", "latents"])
+def test_one_moment_goes_on_in_many_rows_and_one_of_many_alone(world, obs):
+    """Plans are tried side by side, and the best one is gone on with."""
+    alone = WorldEnv(world, obs=obs)
+    several = WorldVectorEnv(world, 3, obs=obs)
+    alone.reset(seed=1), several.reset(seed=2)
+    alone.step(ACTIONS[0])
+    several.restore(alone.snapshot().rows([0] * 3))
+    plans, seen = ACTIONS[1:7].reshape(2, 3, 3), []
+    for actions in plans:
+        seen = several.step(actions)[0]
+    for row in range(3):
+        single = WorldEnv(world, obs=obs)
+        single.reset(seed=3)
+        single.restore(alone.snapshot().rows([0]))
+        for actions in plans:
+            frame = single.step(actions[row])[0]
+        assert np.abs(np.float32(frame) - np.float32(seen[row])).max() <= 2
+    alone.restore(several.snapshot().rows([2]))
+    after = several.step(ACTIONS[:3])[0][2]
+    assert np.abs(np.float32(alone.step(ACTIONS[2])[0]) - np.float32(after)).max() <= 2
+
+
 def test_a_snapshot_continues_exactly_and_can_be_used_again(world):
     envs = WorldVectorEnv(world, 3, horizon=6)
     film(envs, BATCH[:4], seed=0)
@@ -750,6 +773,8 @@ REFUSED_RESETS = [
     ({"prompt": 3}, TypeError, ["`prompt` must be a string", "int 3"]),
     ({"start": 3}, ValueError, ["from 0 to 2", "got 3"]),
     ({"start": True}, TypeError, ["whole number", "True"]),
+    ({"start": np.array(1.5)}, TypeError, ["whole number", "1.5"]),
+    ({"prompt": np.array(CAPTIONS[0])}, TypeError, ["`prompt` must be a string", "ndarray"]),
     ({"start": "first"}, ValueError, ["nearest", "'first'"]),
     ({"start": "nearest"}, ValueError, ["compares captions with a prompt", "pass `prompt`"]),
     ({"start": 0, "frames": FRAMES}, ValueError, ["from `start` or from `frames`"]),

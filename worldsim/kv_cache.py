@@ -76,6 +76,10 @@ class KVCache:
         """Return an independent copy."""
         return KVCache(self.keys.clone(), self.values.clone(), self.clock.clone())
 
+    def rows(self, index: Tensor) -> "KVCache":
+        """Return a copy of some rows, in the order of `index`, as often as they stand there."""
+        return KVCache(self.keys[:, index], self.values[:, index], self.clock[index])
+
     def copy_rows_(self, rows: Tensor, other: "KVCache") -> None:
         """Take all rows of `other` over as `rows` here, in place."""
         self.keys[:, rows], self.values[:, rows] = other.keys, other.values

@@ -1,10 +1,11 @@
 """What a step of a rollout brings, and moments to come back to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from worldsim.kv_cache import KVCache
@@ -46,6 +47,13 @@ class Snapshot:
     generators: tuple[Tensor, ...]
     prompts: tuple[str | None, ...]
 
+    def rows(self, index: Sequence[int]) -> "Snapshot":
+        """Return the moment of some rows, in this order, as often as they are named."""
+        at = torch.as_tensor(index, device=self.latents.device)
+        parts = {name: getattr(self, name)[at] for name in STATE}
+        parts |= {name: _some(getattr(self, name), index) for name in ("generators", "prompts")}
+        return replace(self, cache=self.cache.rows(at), **parts)
+
 
 @dataclass(frozen=True)
 class EnvSnapshot:
@@ -58,6 +66,23 @@ class EnvSnapshot:
     wishes: tuple[Any, ...]
     rngs: tuple[dict, ...]
     lost: Tensor
+
+    def rows(self, index: Sequence[int]) -> "EnvSnapshot":
+        """Return the moment of some rows, in this order, as often as they are named.
+
+        So the one of a single env, `rows([0] * 8)`, goes into a batch of eight, whose rows can then
+        try eight plans at once, and `rows([3])` of a batch into a single env.
+        """
+        at = list(index)
+        parts = {
+            name: getattr(self, name)[at] for name in ("observation", "steps", "ended", "lost")
+        }
+        parts |= {name: _some(getattr(self, name), at) for name in ("wishes", "rngs")}
+        return EnvSnapshot(self.rollout.rows(at), **parts)
+
+
+def _some(values: tuple, index: Sequence[int]) -> tuple:
+    return tuple(values[i] for i in index)
 
 
 def check_snapshot(snapshot: Any, rngs: Sequence, observation: Any, rollout: Any) -> None:
@@ -72,7 +97,8 @@ def check_snapshot(snapshot: Any, rngs: Sequence, observation: Any, rollout: Any
     if theirs != own:
         raise ValueError(
             "a snapshot goes back into an env of as many rows, and of a world, frame size and "
-            f"observations, as it was taken from, got {theirs}, here {own}"
+            f"observations, as it was taken from, got {theirs}, here {own}; `snapshot.rows` makes "
+            "one of as many rows as wanted"
         )
 
 

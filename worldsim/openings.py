@@ -105,8 +105,7 @@ def read_prompts(world: World, prompt: Any, n: int) -> list[str | None]:
         TypeError: If a prompt is not a string.
         ValueError: If there are not `n` of them, or the world has learned no words.
     """
-    several = isinstance(prompt, list | tuple | np.ndarray)
-    prompts = list(prompt) if several else [prompt] * n
+    prompts = list(prompt) if np.ndim(prompt) > 0 else [prompt] * n
     for each in prompts:
         if each is not None and not isinstance(each, str):
             raise TypeError(
@@ -161,7 +160,7 @@ def read_starts(
     """Return the number of a start clip per row, None where none is asked for.
 
     Raises:
-        TypeError: If `start` is neither a whole number nor "nearest".
+        TypeError: If `start` is neither "nearest" nor a whole number, or None, for each row.
         ValueError: If there is no such start clip, or no prompt to compare captions with.
     """
     if start is None:
@@ -188,17 +187,17 @@ def read_starts(
             )
         nearest = {prompt: world.nearest_start(prompt) for prompt in {prompts[row] for row in rows}}
         return [nearest[each] if row in rows else None for row, each in enumerate(prompts)]
-    chosen = list(start) if isinstance(start, list | tuple | np.ndarray) else [start] * len(prompts)
+    chosen = list(start) if np.ndim(start) > 0 else [start] * len(prompts)
     if len(chosen) != len(prompts):
         raise ValueError(
             f"`start` must be one number, or one per env ({len(prompts)}), got {len(chosen)}"
         )
-    for each in chosen:
+    for each in (one for one in chosen if one is not None):
         if isinstance(each, bool) or not isinstance(each, int | np.integer):
             raise TypeError(f'`start` must be a whole number or "nearest", got {each!r}')
         if not 0 <= each < count:
             raise ValueError(f"`start` must be from 0 to {count - 1}, got {each}")
-    return [int(each) for each in chosen]
+    return [None if each is None else int(each) for each in chosen]
 
 
 def _read_clips(

@@ -221,10 +221,9 @@ def _checked(space: Space, action: Any, name: str) -> np.ndarray:
         slack = 1e-6 * np.maximum(1, np.maximum(*map(np.abs, ends)))  # float64 rounding
         low, high = low - slack, high + slack
     if ((values < low) | (values > high)).any():
-        raise ValueError(
-            f"`{name}` must lie within {space}, got {action!r}; "
-            "clip it to `env.action_space.low` and `.high` or choose a listed action"
-        )
+        clip = "clip it to `env.action_space.low` and `.high`"
+        way_out = clip if isinstance(space, spaces.Box) else "choose one of these"
+        raise ValueError(f"`{name}` must lie within {space}, got {action!r}; {way_out}")
     if not isinstance(space, spaces.Box) and (values != np.round(values)).any():
         raise TypeError(f"`{name}` must be whole numbers in {space}, got {action!r}")
     return values
