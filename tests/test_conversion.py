@@ -412,6 +412,17 @@ def test_merging_and_splitting_lose_nothing(videos, tmp_path):
         split(tmp_path / "two", tmp_path / "two", test=0.34)
 
 
+def test_merging_leaves_a_folder_of_somebody_else_alone(videos, tmp_path):
+    """One that was called as those of unfinished data sets are was removed without a word."""
+    convert(videos, tmp_path / "one", progress=False)
+    letter = tmp_path / "two.part/letter.txt"
+    letter.parent.mkdir()
+    letter.write_text("precious")
+    with pytest.raises(FileExistsError, match="nothing else, got letter.txt; move it"):
+        merge([tmp_path / "one", tmp_path / "one"], tmp_path / "two")
+    assert letter.read_text() == "precious" and not (tmp_path / "two").exists()
+
+
 def test_a_recording_of_ours_in_another_size_keeps_its_actions_and_its_env(tmp_path):
     """Choices became numbers between 0 and 1, and nobody knew what they were choices of."""
     words = f"record env=CartPole-v1 policy=random episodes=2 max_steps=6 out={tmp_path / 'a'}"

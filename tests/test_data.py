@@ -296,6 +296,20 @@ def test_what_is_no_data_set_is_refused_with_a_way_out(tmp_path, dataset, lossle
         open_dataset(dataset.path)
 
 
+def test_a_folder_of_somebody_else_is_not_taken_for_an_unfinished_data_set(tmp_path, lossless):
+    """It was removed with all it held when the data set was closed."""
+    letter, note = tmp_path / "set.partial/letter.txt", tmp_path / "other.partial"
+    letter.parent.mkdir()
+    letter.write_text("precious")
+    note.write_text("precious")
+    with pytest.raises(FileExistsError, match="nothing else, got letter.txt; move it"):
+        DatasetWriter(tmp_path / "set", lossless)
+    with pytest.raises(FileExistsError, match="nothing else, got a file; move it"):
+        DatasetWriter(tmp_path / "other", lossless)
+    assert [item.name for item in letter.parent.iterdir()] == ["letter.txt"]
+    assert letter.read_text() == note.read_text() == "precious"
+
+
 @pytest.mark.parametrize(
     "change, says",
     [

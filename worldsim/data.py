@@ -18,9 +18,11 @@ from gymnasium import spaces
 from worldsim.datasets.episodes import DatasetInfo, Episode
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.lerobot_writer import Part, describe_column, image_stats, write_layout
-from worldsim.files import own_folder, staging_of, write_text
+from worldsim.files import check_staging, own_folder, staging_of, write_text
 from worldsim.spaces import flatten_action, null_action
 from worldsim.video import QUALITIES, import_av, write_video
+
+STAGED = ("info.json*", "episode-*", ".episode-*", "whole", "old")  # while it is not finished
 
 
 class DiskDataset:
@@ -150,6 +152,7 @@ class DatasetWriter:
             )
         self.path, self.info = own_folder(path), info
         self.staging = staging_of(self.path)
+        check_staging(self.staging, *STAGED)
         if not self.path.exists() and (self.staging / "old").exists():
             os.rename(self.staging / "old", self.path)  # we died between two renames
         foreign = self.path.exists() and not (self.path / "meta/info.json").is_file()

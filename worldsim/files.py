@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from safetensors import safe_open
@@ -82,6 +83,27 @@ def staging_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
+def check_staging(staging: Path, *own: str) -> None:
+    """Refuse to stage in what we did not make.
+
+    Args:
+        staging: Folder that will be emptied in the end; it may be absent.
+        own: Patterns of the names that we write there.
+
+    Raises:
+        FileExistsError: If it holds anything else.
+    """
+    own, strange = (*own, ".DS_Store"), None
+    if staging.is_dir():
+        names = sorted(os.listdir(staging))
+        strange = next((n for n in names if not any(fnmatch(n, o) for o in own)), None)
+    if strange or (staging.exists() and not staging.is_dir()):
+        raise FileExistsError(
+            f"{staging} is needed for what is not finished yet, and must hold nothing else, got "
+            f"{strange or 'a file'}; move it, or choose another `out`"
+        )
+
+
 @contextmanager
 def renewed(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `folder` in the end; until then that stays.
@@ -90,8 +112,10 @@ def renewed(folder: Path) -> Iterator[Path]:
 
     Raises:
         ValueError: If it is the one that we are in.
+        FileExistsError: If somebody else's `<folder>.part` is in the way.
     """
     staging = own_folder(folder).with_name(folder.name + ".part")
+    check_staging(staging, "new", "old")
     new, old = staging / "new", staging / "old"
     _bring_back(old, folder)
     try:
