@@ -15,6 +15,7 @@ import worldsim
 from worldsim.cli import main
 from worldsim.conversion import SourceFaults, convert
 from worldsim.data import DatasetWriter, open_dataset
+from worldsim.datasets.lerobot_writer import write_layout
 from worldsim.datasets.splicing import merge, split
 from worldsim.filmed import open_env
 
@@ -410,6 +411,27 @@ def test_merging_and_splitting_lose_nothing(videos, tmp_path):
     assert sorted(again.lengths) == sorted(both.lengths)
     with pytest.raises(FileExistsError):
         split(tmp_path / "two", tmp_path / "two", test=0.34)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_split_that_was_stopped_leaves_nothing_and_can_be_done_again(
+    videos, tmp_path, monkeypatch, error
+):
+    """The first part was there already, so that the same command was refused."""
+    convert(videos, tmp_path / "one", progress=False)
+    written = []
+
+    def write(root, parts, meta):
+        if written:
+            raise error
+        written.append(root)
+        write_layout(root, parts, meta)
+
+    with monkeypatch.context() as patch, pytest.raises(error):
+        patch.setattr("worldsim.datasets.splicing.write_layout", write)
+        split(tmp_path / "one", tmp_path / "one", test=0.34)
+    assert {path.name for path in tmp_path.glob("one*")} == {"one"}
+    assert list(map(len, split(tmp_path / "one", tmp_path / "one", test=0.34))) == [2, 1]
 
 
 def test_merging_leaves_a_folder_of_somebody_else_alone(videos, tmp_path):

@@ -1,6 +1,7 @@
 """Data sets joined and parted: episodes are copied as they are, not encoded again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,7 @@ import numpy as np
 
 from worldsim.conversion import SourceFaults
 from worldsim.data import DiskDataset, open_dataset
-from worldsim.datasets.episodes import DatasetInfo
-from worldsim.datasets.lerobot_writer import Part, write_layout
+from worldsim.datasets.lerobot_writer import write_layout
 from worldsim.files import renewed
 
 
@@ -50,7 +50,11 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> DiskDataset:
     info = replace(info, env_kwargs=shared)
     if any(other.info.recording != info.recording for other in sets):
         info = replace(info, recording={"merged": [other.path.name for other in sets]})
-    return _write(out, info, (other.part(i) for other in sets for i in range(len(other))))
+    _check_free(Path(out))
+    with renewed(Path(out)) as new:
+        parts = (other.part(i) for other in sets for i in range(len(other)))
+        write_layout(new, parts, info.to_json())
+    return open_dataset(out)
 
 
 def split(
@@ -65,7 +69,7 @@ def split(
         seed: Chooses them.
 
     Returns:
-        Both data sets.
+        Both data sets, which appear together, once both are whole.
 
     Raises:
         ValueError: If there are too few episodes for two parts.
@@ -83,13 +87,14 @@ def split(
     for place in places:
         _check_free(place)
     rows = [[i for i in range(len(whole)) if (i in held) == is_test] for is_test in (False, True)]
-    made = []
-    for place, index in zip(places, rows, strict=True):
-        # no recording goes on with a part: its next seeds are those of the other one
-        recording = whole.info.recording | {"split": place.name}
-        info = replace(whole.info, recording=recording)
-        made.append(_write(place, info, map(whole.part, index)))
-    return tuple(made)
+    with ExitStack() as both:
+        for place, index in zip(places, rows, strict=True):
+            # no recording goes on with a part: its next seeds are those of the other one
+            recording = whole.info.recording | {"split": place.name}
+            info = replace(whole.info, recording=recording)
+            write_layout(both.enter_context(renewed(place)), map(whole.part, index), info.to_json())
+    train, held_out = map(open_dataset, places)
+    return train, held_out
 
 
 def _open_own(path: str | Path) -> DiskDataset:
@@ -105,12 +110,3 @@ def _open_own(path: str | Path) -> DiskDataset:
 def _check_free(path: Path) -> None:
     if path.exists():
         raise FileExistsError(f"{path} is there already; choose another `out` or remove it")
-
-
-def _write(out: str | Path, info: DatasetInfo, parts: Iterable[Part]) -> DiskDataset:
-    """Write a data set; it appears whole or not at all."""
-    out = Path(out)
-    _check_free(out)
-    with renewed(out) as new:
-        write_layout(new, parts, info.to_json())
-    return open_dataset(out)
