@@ -273,6 +273,31 @@ def test_a_reward_that_is_no_number_is_refused_at_once(reward):
         record(Broken, episodes=1, max_steps=4, progress=False)
 
 
+@pytest.mark.parametrize(
+    "told, says",
+    [
+        ({"scene": None}, r'`info\["scene"\]` must be a dict, got None; leave it out'),
+        ({"scene": ["a", "b"]}, r'`info\["scene"\]` must be a dict, got \[.a., .b.\]'),
+        ({"state": None}, r'`info\["state"\]` must be a dict, got None; leave it out'),
+        (
+            {"state": {"room": "hall"}},
+            r"'room'\]` must be a number or an array of .*, got 'hall'",
+        ),
+        ({"state": {"room": None}}, r"'room'\]` must be a number or an array of them, got None"),
+        ({"state": {"at": [[1], [1, 2]]}}, r"'at'\]` must be a number or an array of them, got"),
+    ],
+)
+def test_what_an_env_tells_in_another_shape_is_refused_at_once(told, says):
+    """A make recorded and trained with it to the end, and only then broke off."""
+
+    class Odd(Dot):
+        def _info(self):
+            return super()._info() | told
+
+    with pytest.raises(TypeError, match=says):
+        record(Odd, episodes=1, max_steps=4, progress=False)
+
+
 def test_only_keys_whose_actions_the_env_takes_are_kept():
     """A wrapper changed the actions, and the world made of it could not be opened."""
 

@@ -17,7 +17,13 @@ from tqdm import tqdm
 
 from worldsim.data import DatasetWriter, DiskDataset, stage_episode
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
-from worldsim.datasets.observing import build_episode, describe, observed_reward, observed_truth
+from worldsim.datasets.observing import (
+    build_episode,
+    describe,
+    observed_reward,
+    observed_scene,
+    observed_truth,
+)
 from worldsim.filmed import check_env, names_function, open_env
 from worldsim.images import frame_of
 from worldsim.limits import check_counts, check_given
@@ -116,7 +122,7 @@ def record_episode(
     """
     choose = chooser(env, find_policy(policy, env), seed)
     observation, info = env.reset(seed=seed)
-    scene = info.get("scene", {})
+    scene = observed_scene(info)
     frames, truths = [frame_of(env, observation)], [observed_truth(info)]
     actions, transitions = [], []
     for step in range(max_steps or STEP_LIMIT):

@@ -108,12 +108,47 @@ def observed_reward(reward: Any, step: int) -> float:
     return float(value.reshape(()))
 
 
+def observed_scene(info: dict[str, Any]) -> dict[str, Any]:
+    """Return what `reset` tells of the scene.
+
+    Raises:
+        TypeError: If it is no dict.
+    """
+    return _told(info, "scene")
+
+
 def observed_truth(info: dict[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
-    """Return the caption and a copy of the state, for an env may reuse its arrays."""
+    """Return the caption and a copy of the state, for an env may reuse its arrays.
+
+    Raises:
+        TypeError: If the caption is no text, or the state no dict of numbers.
+    """
     caption = info.get("caption", "")
     if not isinstance(caption, str):
         raise TypeError(f'`info["caption"]` must be a str, got {caption!r}')
-    return caption, {key: np.array(x, np.float32) for key, x in info.get("state", {}).items()}
+    return caption, {key: _numbers(key, x) for key, x in _told(info, "state").items()}
+
+
+def _told(info: dict[str, Any], name: str) -> dict[str, Any]:
+    told = info.get(name, {})
+    if not isinstance(told, dict):
+        raise TypeError(
+            f'`info["{name}"]` must be a dict, got {told!r}; leave it out where there is none'
+        )
+    return told
+
+
+def _numbers(key: str, value: Any) -> np.ndarray:
+    try:
+        kind = np.asarray(value).dtype.kind
+    except ValueError:  # rows of several lengths
+        kind = ""
+    if kind not in ("b", "i", "u", "f"):
+        raise TypeError(
+            f'`info["state"][{key!r}]` must be a number or an array of them, got {value!r}; leave '
+            'it out, or tell it in `info["scene"]`'
+        )
+    return np.array(value, np.float32)
 
 
 def _origin(env: Env) -> tuple[str, dict[str, Any]]:
