@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import traceback
 from dataclasses import replace
 from functools import partial
 
@@ -160,7 +161,7 @@ def test_a_recording_goes_on_whatever_numbers_its_settings_are(memory, tmp_path)
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failing_env_is_named_by_seed_and_finished_episodes_are_kept(tmp_path, workers):
-    with pytest.raises((ArithmeticError, RuntimeError)) as caught:
+    with pytest.raises(ArithmeticError) as caught:
         record(make_failing, tmp_path / "set", episodes=4, workers=workers, progress=False)
     text = str(caught.value) + "".join(caught.value.__notes__)
     assert "seed 2" in text and "the dot is lost" in text and "go on from there" in text
@@ -170,8 +171,28 @@ def test_a_failing_env_is_named_by_seed_and_finished_episodes_are_kept(tmp_path,
     assert [episode.seed for episode in whole] == [0, 1, 2, 3]
 
 
+class Lost(Exception):
+    """Can be sent to another process, but not be built anew there."""
+
+    def __init__(self, place, seed):
+        super().__init__(f"lost at {place}")
+        self.seed = seed
+
+
+class Straying(Dot):
+    """Is lost in the first step of every episode."""
+
+    def step(self, action):
+        raise Lost("the edge", self.seed)
+
+
+def test_an_error_that_cannot_leave_its_worker_is_told():
+    with pytest.raises(RuntimeError, match="(?s)episode ., seed . failed.*Lost: lost at the edge"):
+        record(Straying, episodes=4, workers=2, progress=False)
+
+
 def test_a_killed_worker_is_reported_with_the_seed_it_recorded():
-    with pytest.raises(RuntimeError, match="exit code 7 in the middle of episode 2, seed 2"):
+    with pytest.raises(ChildProcessError, match="exit code 7 in the middle of episode 2, seed 2"):
         record(make_dying, episodes=4, workers=2, progress=False)
 
 
@@ -326,11 +347,19 @@ def test_a_recording_remembers_how_its_env_is_made(tmp_path, monkeypatch):
     assert record("worldsim:worldsim/Drive-v0", **settings).info.env_id == "worldsim/Drive-v0"
 
 
-def test_workers_make_a_functions_env_with_its_arguments(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_is_told_in_one_line_by_however_many_workers(tmp_path, capsys, workers):
+    """Those of several workers were shown as two tracebacks."""
     words = f"record env={__name__}:make_dot_that_fails env_kwargs.fail_seed=1 policy=random"
-    words += f" episodes=2 workers=2 max_steps=3 out={tmp_path / 'set'}"
-    with pytest.raises(RuntimeError, match="(?s)episode 1, seed 1 failed.*the dot is lost"):
-        main(words.split())
+    words += f" episodes=2 workers={workers} max_steps=3 out={tmp_path / 'set'}"
+    assert main(words.split()) == 1
+    *bar, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("worldsim record: the dot is lost; while recording episode 1, seed 1; ")
+    assert all("recording" in shown for shown in bar if shown)
+    with pytest.raises(ArithmeticError, match="the dot is lost") as caught:
+        main([*words.split(), "--traceback"])
+    shown = "".join(traceback.format_exception(caught.value))
+    assert 'raise ArithmeticError("the dot is lost")' in shown
 
 
 def make_dot_that_fails(fail_seed=None):

@@ -34,7 +34,9 @@ def run_parallel(job: Job, pieces: Iterable[int], workers: int) -> Iterator[tupl
 
     Raises:
         TypeError: If the job cannot be pickled.
-        RuntimeError: If a piece fails or its process dies; the other processes are ended.
+        ChildProcessError: If a process dies; the others are ended.
+        Exception: What a piece failed with, its traceback as the cause; a RuntimeError that tells
+            of it if it cannot be pickled. The other processes are ended.
     """
     _check_picklable(job)
     queue = iter(pieces)
@@ -74,17 +76,39 @@ def _send(pipe: Connection, index: int) -> int:
 
 def _receive(pipe: Connection, process: BaseProcess, name: str) -> Any:
     try:
-        error, result = pipe.recv()
+        failure, result = pipe.recv()
     except (EOFError, ConnectionResetError):
         process.join()
-        raise RuntimeError(
+        raise ChildProcessError(
             f"a worker ended with exit code {process.exitcode} in the middle of {name}; use "
             "workers=1 to see why (workers import the script that starts them: it must do so "
             'under `if __name__ == "__main__":`)'
         ) from None
-    if error:
-        raise RuntimeError(f"{name} failed in a worker:\n\n{error}")
+    if failure:
+        raise _unpack(*failure, name)
     return result
+
+
+def _pack(error: Exception) -> tuple[bytes, str]:
+    """Return an error as it travels, empty if it cannot, and its traceback."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        return pickle.dumps(error), text
+    except Exception:
+        return b"", text
+
+
+def _unpack(packed: bytes, text: str, name: str) -> Exception:
+    """Return a worker's error; one that tells of it if it could not travel, or not arrive."""
+    told = RuntimeError(f"{name} failed in a worker:\n\n{text}")
+    try:
+        error = pickle.loads(packed)
+    except Exception:  # whatever somebody's own class raises when it is built anew
+        return told
+    if not isinstance(error, Exception):
+        return told
+    error.__cause__ = told
+    return error
 
 
 def _work(pipe: Connection, job: Job) -> None:
@@ -101,8 +125,8 @@ def _work(pipe: Connection, job: Job) -> None:
             try:
                 tool = job.open() if tool is None else tool
                 answer = None, job.run(tool, index)
-            except Exception:
-                answer = traceback.format_exc(), None
+            except Exception as error:
+                answer = _pack(error), None
             pipe.send(answer)
     if tool is not None:
         tool.close()
