@@ -1,5 +1,9 @@
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -176,6 +180,63 @@ def test_episodes_after_a_gap_that_nobody_filled_are_left_out(tmp_path, lossless
     assert writer.written == 1 and writer.missing(4) == [1, 2]
     writer.append(episodes[1])
     assert [episode.seed for episode in writer.close()] == [0, 1]
+
+
+HOLD = """
+import os, sys, time
+from gymnasium import spaces
+from worldsim.data import DatasetInfo, DatasetWriter
+
+writer = DatasetWriter(sys.argv[1], DatasetInfo(10, (16, 24), spaces.Discrete(2)))
+if child := os.fork():
+    print(child, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """Another process that has a writer open, and has forked a child."""
+    words = [sys.executable, "-c", HOLD, tmp_path / "set"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        child = int(process.stdout.readline())
+        yield process
+        process.kill()
+        os.kill(child, signal.SIGKILL)
+
+
+def test_two_processes_do_not_write_one_data_set(tmp_path, elsewhere, lossless):
+    """Each put its episodes in the place of the other's, and nobody was told."""
+    with pytest.raises(BlockingIOError, match="another process records into .*set; let it end"):
+        DatasetWriter(tmp_path / "set", lossless)
+    elsewhere.kill()  # its child lives on
+    elsewhere.wait()
+    with DatasetWriter(tmp_path / "set", lossless) as writer:
+        writer.append(make_episode(0))
+    assert [item.name for item in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_writer_takes_the_place_of_the_last_one_in_its_process(dataset, lossless, episodes):
+    """Such as that of a notebook's cell that failed; it is of no use from then on."""
+    last = DatasetWriter(dataset.path, lossless)
+    with DatasetWriter(dataset.path, lossless) as writer:
+        writer.append(episodes[0])
+        for use in (last.close, lambda: last.append(episodes[1])):
+            with pytest.raises(ValueError, match="a writer must be open, got that of .*set"):
+                use()
+    with pytest.raises(ValueError, match="a writer must be open"):
+        writer.append(episodes[1])
+    assert open_dataset(dataset.path).lengths == [7, 5, 9, 4, 7]
+
+
+def test_a_writer_that_is_refused_leaves_nothing_behind(tmp_path, dataset, lossless):
+    with pytest.raises(ValueError, match="settings it was begun with"):
+        DatasetWriter(dataset.path, make_info(fps=20))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/letter.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="no data set"):
+        DatasetWriter(tmp_path / "full", lossless)
+    assert {item.name for item in tmp_path.iterdir()} == {"set", "full"}
 
 
 def test_a_recording_without_an_episode_binds_nobody_to_its_settings(tmp_path, lossless):

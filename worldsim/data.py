@@ -16,13 +16,14 @@ import numpy as np
 from gymnasium import spaces
 
 from worldsim.datasets.episodes import DatasetInfo, Episode
+from worldsim.datasets.holding import Hold
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.lerobot_writer import Part, describe_column, image_stats, write_layout
 from worldsim.files import check_staging, own_folder, staging_of, write_text
 from worldsim.spaces import flatten_action, null_action
 from worldsim.video import QUALITIES, import_av, write_video
 
-STAGED = ("info.json*", "episode-*", ".episode-*", "whole", "old")  # while it is not finished
+STAGED = ("info.json*", "episode-*", ".episode-*", "whole", "old", "lock")  # until it is finished
 
 
 class DiskDataset:
@@ -134,11 +135,17 @@ class DatasetWriter:
 
     Finished episodes wait in `<path>.partial`, each in files of its own, so an interrupted
     recording loses none of them: a writer with the same path and info goes on from there. A data
-    set that is there already is extended.
+    set that is there already is extended. While a writer is open no other process can open one on
+    the same path; in this process, the next one takes its place.
 
     Args:
         path: Folder of the data set.
         info: What the episodes share.
+
+    Raises:
+        BlockingIOError: If another process writes there.
+        FileExistsError: If `path` or `<path>.partial` holds something else.
+        ValueError: If `info` makes no sense, or is of another kind than what is there.
     """
 
     def __init__(self, path: str | Path, info: DatasetInfo):
@@ -153,6 +160,15 @@ class DatasetWriter:
         self.path, self.info = own_folder(path), info
         self.staging = staging_of(self.path)
         check_staging(self.staging, *STAGED)
+        self._hold = Hold(self.path)
+        try:
+            self._begin()
+        except BaseException:
+            self._hold.release()
+            raise
+
+    def _begin(self) -> None:
+        """Find what is there already, and leave a note of what is to come."""
         if not self.path.exists() and (self.staging / "old").exists():
             os.rename(self.staging / "old", self.path)  # we died between two renames
         foreign = self.path.exists() and not (self.path / "meta/info.json").is_file()
@@ -167,12 +183,12 @@ class DatasetWriter:
                     f"only data sets recorded by worldsim can be extended, got {self.path}; "
                     "record into another folder"
                 )
-            _check_same(self.existing.info, info, self.path)
+            _check_same(self.existing.info, self.info, self.path)
         note = self.staging / "info.json"
         if self._staged():
-            _check_same(DatasetInfo.from_json(json.loads(note.read_text())), info, self.staging)
-        self.staging.mkdir(parents=True, exist_ok=True)
-        write_text(note, json.dumps(info.to_json()))
+            there = DatasetInfo.from_json(json.loads(note.read_text()))
+            _check_same(there, self.info, self.staging)
+        write_text(note, json.dumps(self.info.to_json()))
 
     def _staged(self) -> list[int]:
         names = self.staging.glob("episode-*.npz")
@@ -197,6 +213,7 @@ class DatasetWriter:
 
     def append(self, episode: Episode) -> None:
         """Add one episode; it survives a crash from here on."""
+        self._hold.check()
         stage_episode(self.staging, self.info, self.written, episode)
 
     def close(self) -> DiskDataset:
@@ -205,6 +222,7 @@ class DatasetWriter:
         Those behind a gap, which workers that were stopped can leave, are dropped; `missing` names
         the gaps.
         """
+        self._hold.check()
         staged = range(len(self.existing or ()), self.written)
         if self.existing is None and not staged:
             raise ValueError("a data set must hold at least one episode, got none; `append` one")
@@ -223,7 +241,12 @@ class DatasetWriter:
                 shutil.rmtree(self.staging / "old", ignore_errors=True)
                 os.rename(self.path, self.staging / "old")
             os.replace(whole, self.path)
-        shutil.rmtree(self.staging)
+        for item in self.staging.iterdir():
+            if item.is_dir():
+                shutil.rmtree(item)
+            elif item.name != "lock":
+                item.unlink()
+        self._hold.release()
         return DiskDataset(self.path)
 
     def __enter__(self) -> "DatasetWriter":
@@ -235,8 +258,11 @@ class DatasetWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.close()
+        try:
+            if error is None:
+                self.close()
+        finally:
+            self._hold.release()
 
 
 def stage_episode(staging: Path, info: DatasetInfo, index: int, episode: Episode) -> None:

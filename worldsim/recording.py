@@ -15,7 +15,7 @@ import gymnasium
 from gymnasium import Env
 from tqdm import tqdm
 
-from worldsim.data import DatasetWriter, DiskDataset, stage_episode
+from worldsim.data import DatasetWriter, DiskDataset, open_dataset, stage_episode
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.datasets.observing import (
     build_episode,
@@ -73,6 +73,7 @@ def record(
         ValueError: If a number or the policy makes no sense, an episode never ends, or `out` was
             begun with other settings.
         FileExistsError: If `out` holds something else than a data set.
+        BlockingIOError: If another process records into `out`.
     """
     check_counts(episodes=episodes, workers=workers)
     check_given(max_steps=max_steps)
@@ -88,19 +89,19 @@ def record(
             todo = list(range(episodes))
             done = dict(_run(job, here, todo, workers, episodes, progress))
             return MemoryDataset(info, [done[i] for i in todo])
-        writer = DatasetWriter(out, info)
-        job = replace(job, staging=(writer.staging, info))
-        try:
-            todo = writer.missing(episodes)
-            for _ in _run(job, here, todo, workers, episodes, progress):
-                pass
-        except BaseException as error:
-            error.add_note(
-                f"{episodes - len(writer.missing(episodes))} of {episodes} episodes are done (new "
-                f"ones wait in {writer.staging}); run the same again to go on from there"
-            )
-            raise
-        return writer.close()
+        with DatasetWriter(out, info) as writer:
+            job = replace(job, staging=(writer.staging, info))
+            try:
+                todo = writer.missing(episodes)
+                for _ in _run(job, here, todo, workers, episodes, progress):
+                    pass
+            except BaseException as error:
+                error.add_note(
+                    f"{episodes - len(writer.missing(episodes))} of {episodes} episodes are done "
+                    f"(new ones wait in {writer.staging}); run the same again to go on from there"
+                )
+                raise
+        return open_dataset(out)
     finally:
         if probe is not env:
             probe.close()
