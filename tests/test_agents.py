@@ -170,6 +170,35 @@ def test_rows_that_end_tell_stable_baselines_how(world):
         GymVecEnv(WorldVectorEnv(world, 2, obs="latents"))
 
 
+class Talking(Lamp):
+    """It tells more than numbers."""
+
+    def step(self, action):
+        *told, _ = super().step(action)
+        known = {"why": {"deep": self.steps}} if self.steps % 2 else {}
+        return *told, {"state": {"steps": self.steps, "name": "lamp"} | known}
+
+
+def test_dicts_that_an_env_tells_reach_every_row(tmp_path):
+    """Learning in the real Drive once ended at the first step, whose state is a dict."""
+    from worldsim.sb3 import GymVecEnv
+
+    lamps = SyncVectorEnv([Talking] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    envs = GymVecEnv(lamps)
+    envs.reset()
+    lamps.envs[1].steps = 5
+    told = [[info["state"] for info in envs.step(np.zeros(2, np.int64))[3]] for _ in range(3)]
+    assert told[0] == [
+        {"steps": 1, "name": "lamp", "why": {"deep": 1}},
+        {"steps": 6, "name": "lamp"},
+    ]
+    assert (
+        told[1][1] == {"steps": 7, "name": "lamp", "why": {"deep": 7}} and "why" not in told[1][0]
+    )
+    assert told[2][1] == {"steps": 8, "name": "lamp"}  # where its episode ended
+    assert worldsim.train_agent(lamps, tmp_path / "a.zip", steps=16, **QUIET).is_file()
+
+
 def test_judging_leaves_the_chance_of_others_alone(lamp_agent):
     """Reading an agent once seeded NumPy and torch with the agent's own seed, everywhere."""
     drawn = []

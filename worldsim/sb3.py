@@ -99,8 +99,17 @@ class GymVecEnv(VecEnv):
 
 
 def _of_row(told: dict[str, Any], row: int) -> dict[str, Any]:
-    """Return what a batch's `info` says of one row."""
-    return {name: told[name][row] for name in told if f"_{name}" in told and told[f"_{name}"][row]}
+    """Return what a batch's `info` says of one row; a dict of rows lies in it as one of arrays."""
+    names = [name for name in told if f"_{name}" in told and told[f"_{name}"][row]]
+    return {name: _of_part(told[name], row) for name in names}
+
+
+def _of_part(part: Any, row: int) -> Any:
+    if not isinstance(part, dict):
+        return part[row]
+    # what a wrapper of batches adds says by one mask for all of it whose it is
+    masked = any(f"_{name}" in part for name in part)
+    return _of_row(part, row) if masked else {name: _of_part(part[name], row) for name in part}
 
 
 class Eye(BaseFeaturesExtractor):
