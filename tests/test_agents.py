@@ -7,6 +7,7 @@ import torch
 from conftest import make_tiny_world
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import worldsim
 from worldsim.agents import act_at_random, check_learnable
@@ -197,6 +198,20 @@ def test_dicts_that_an_env_tells_reach_every_row(tmp_path):
     )
     assert told[2][1] == {"steps": 8, "name": "lamp"}  # where its episode ended
     assert worldsim.train_agent(lamps, tmp_path / "a.zip", steps=16, **QUIET).is_file()
+
+
+def test_what_wrappers_tell_of_an_episode_that_ended_is_kept():
+    """The `episode` of Gymnasium's RecordEpisodeStatistics was once dropped."""
+    from worldsim.sb3 import GymVecEnv
+
+    envs = GymVecEnv(RecordEpisodeStatistics(many_lamps(2)))
+    envs.reset()
+    steps = [envs.step(np.zeros(2, np.int64)) for _ in range(8)]
+    for row, info in enumerate(steps[-1][3]):
+        assert info["episode"]["l"] == 8
+        assert info["episode"]["r"] == sum(rewards[row] for _, rewards, _, _ in steps)
+        assert "final_obs" not in info and info["terminal_observation"].shape == (32, 32, 3)
+    assert not any("episode" in info for info in steps[-2][3])
 
 
 def test_judging_leaves_the_chance_of_others_alone(lamp_agent):

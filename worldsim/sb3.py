@@ -59,10 +59,10 @@ class GymVecEnv(VecEnv):
         """Do it; rows that end are begun again and tell their last frame in their info."""
         observations, rewards, terminated, truncated, told = self.envs.step(self.actions)
         done = terminated | truncated
-        last = told.get("final_info", {})
-        infos = [_of_row(last if done[row] else told, row) for row in range(self.num_envs)]
+        infos = [_of_row(told, row) for row in range(self.num_envs)]
         for row in np.flatnonzero(done):
-            infos[row]["terminal_observation"] = told["final_obs"][row]
+            infos[row] |= infos[row].pop("final_info", {})  # beside what a wrapper of batches told
+            infos[row]["terminal_observation"] = infos[row].pop("final_obs")
             infos[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
         return observations, rewards.astype(np.float32), done, infos
 
