@@ -141,6 +141,23 @@ def test_an_agent_that_is_recorded_begins_each_episode_afresh():
         assert any(episode.actions.argmax(1).any() for episode in episodes)
 
 
+class Chance(Motion):
+    """It presses anything."""
+
+    def predict(self, observation, deterministic):
+        return np.array(torch.randint(1000, ()).item()), None
+
+
+def test_an_agent_acts_without_a_generator_and_afresh_in_each_episode():
+    env, agent = Lamp(), SavedAgent(Motion())
+    for seed in range(4):
+        policy, frame = agent.afresh(), env.reset(seed=seed)[0]
+        assert policy(frame) == 0 and policy(255 - frame) == 1
+    undecided = SavedAgent(Chance(), greedy=False)
+    assert len({undecided(frame) for _ in range(5)}) > 1
+    assert len({undecided(frame, np.random.default_rng(0)) for _ in range(5)}) == 1
+
+
 def test_rows_that_end_tell_stable_baselines_how(world):
     from worldsim.sb3 import GymVecEnv
 

@@ -18,7 +18,9 @@ AGENTS = {
 
 
 class SavedAgent:
-    """An agent that Stable-Baselines3 saved; frames are stacked as its observations were.
+    """An agent of Stable-Baselines3; frames are stacked as its observations were.
+
+    It remembers the frames it has seen, so that each episode is played by `afresh()`.
 
     Args:
         model: The algorithm, as its `load` returned it.
@@ -42,8 +44,8 @@ class SavedAgent:
         stacked = own[0] if own[1:] == shape[:2] else own[2] if own[:2] == shape[:2] else 0
         return stacked > 0 and stacked % shape[2] == 0
 
-    def __call__(self, observation: Any, rng: np.random.Generator) -> Any:
-        """Choose an action."""
+    def __call__(self, observation: Any, rng: np.random.Generator | None = None) -> Any:
+        """Choose an action, by fresh chance if there is no `rng`; a greedy agent needs none."""
         observation = np.asarray(observation)
         if not self.takes(observation):
             raise ValueError(
@@ -55,7 +57,7 @@ class SavedAgent:
         import torch
 
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**31)))
+            torch.manual_seed(int((rng or np.random.default_rng()).integers(2**31)))
             action = self.model.predict(observation, deterministic=self.greedy)[0]
         return action.item() if action.ndim == 0 else action
 
@@ -74,6 +76,20 @@ class SavedAgent:
 
 def load_agent(path: str | Path, greedy: bool = True) -> SavedAgent:
     """Read an agent that Stable-Baselines3 or sb3-contrib saved.
+
+    In a loop of your own it begins each episode with `afresh()`, else the last frames of one
+    episode are stacked with the first ones of the next:
+
+        agent = worldsim.load_agent("agents/ball.zip")
+        for seed in range(20):
+            policy, (frame, _), over = agent.afresh(), env.reset(seed=seed), False
+            while not over:
+                frame, reward, terminated, truncated, _ = env.step(policy(frame))
+                over = terminated or truncated
+
+    Args:
+        path: The .zip that `model.save` or `train_agent` wrote.
+        greedy: Whether it does what it thinks best, or draws.
 
     Raises:
         FileNotFoundError: If there is no such file.
