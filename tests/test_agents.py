@@ -242,6 +242,25 @@ def test_judging_leaves_the_chance_of_others_alone(lamp_agent):
     assert drawn[0][0] != drawn[1][0] and drawn[0][1] != drawn[1][1]
 
 
+def test_a_model_is_judged_as_its_file_is(lamp_agent):
+    model = sb3.PPO.load(lamp_agent, device="cpu")
+    judged = [worldsim.judge_agent(Lamp(), agent, episodes=4) for agent in (model, lamp_agent)]
+    assert judged[0] == judged[1] and model.num_timesteps == 4096
+
+
+def test_what_is_no_env_or_no_agent_is_not_judged(lamp_agent):
+    """Each of these once ended in an error of somebody else's."""
+    for env in ("Lamp-v0", many_lamps(2), None):
+        with pytest.raises(TypeError, match=f"single Gymnasium env, got {type(env).__name__}; use"):
+            worldsim.judge_agent(env, lamp_agent)
+    with pytest.raises(ValueError, match=r"`agent` must be a model .* got 'random'; .*act_at_rand"):
+        worldsim.judge_agent(Lamp(), "random")
+    with pytest.raises(TypeError, match="`agent` must be a model .* got int 3"):
+        worldsim.judge_agent(Lamp(), 3)
+    with pytest.raises(FileNotFoundError, match=r"no agent at gone\.zip"):
+        worldsim.judge_agent(Lamp(), "gone.zip")
+
+
 def test_the_command_learns_judges_and_keeps_the_table(world, tmp_path, capsys):
     world.cfg.env_id = ""
     folder, out = world.save(tmp_path / "lamps"), tmp_path / "lamps.zip"

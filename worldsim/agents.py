@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from worldsim.limits import check_counts, check_least
 from worldsim.logs import BAR
-from worldsim.saved_agents import load_agent
+from worldsim.saved_agents import as_policy, load_agent
 from worldsim.spaces import Policy, afresh
 
 GAMMA = 0.98  # half of what counts lies within 34 steps
@@ -96,24 +96,32 @@ def train_agent(
 
 
 def judge_agent(
-    env: Env, agent: str | Path | Policy, *, episodes: int = 20, seed: int = 5_000_000
+    env: Env, agent: str | Path | Policy | Any, *, episodes: int = 20, seed: int = 5_000_000
 ) -> dict[str, float]:
     """Play some episodes.
 
     Args:
         env: Where; episodes must end, by a time limit if not by themselves.
-        agent: A file of Stable-Baselines3, which acts greedily, or `policy(observation, rng) ->
-            action`.
+        agent: A model of Stable-Baselines3 or its file, which act greedily, or
+            `policy(observation, rng) -> action`.
         episodes: How many.
         seed: Of the first one; the others count on.
 
     Returns:
         The mean `return` of an episode, its standard `error` (NaN of one alone) and the mean
         `length` in steps.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If `env` is no single env, or `agent` nothing that acts.
+        ValueError: If `agent` is a name, or its file holds no agent.
     """
     check_counts(episodes=episodes)
-    returns, lengths = [], []
-    agent = agent if callable(agent) else load_agent(agent)
+    if not isinstance(env, Env):
+        raise TypeError(
+            f"`env` must be a single Gymnasium env, got {type(env).__name__}; use `gymnasium.make`"
+        )
+    returns, lengths, agent = [], [], as_policy(agent)
     for number in range(seed, seed + episodes):
         rng = np.random.default_rng(number)
         policy = afresh(agent)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from worldsim.spaces import Policy
+
 # whose policy lies in a file, by the beginning of its module's name; actor and critic in common act
 # alike whether PPO or A2C trained them
 AGENTS = {
@@ -72,6 +74,29 @@ class SavedAgent:
         frames = [np.zeros_like(frame)] * (count - len(self.seen)) + self.seen  # as VecFrameStack
         stacked = np.concatenate(frames, 2)
         return stacked.transpose(2, 0, 1) if first else stacked
+
+
+def as_policy(agent: Any) -> Policy:
+    """Return a policy: a function as it is, a model of Stable-Baselines3 or a file of one greedy.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If it is something else.
+        ValueError: If it is a name, or the file holds no agent that is known here.
+    """
+    takes = "`agent` must be a model of Stable-Baselines3, its .zip or policy(observation, rng)"
+    if hasattr(agent, "predict") and hasattr(agent, "observation_space"):
+        return SavedAgent(agent)
+    if callable(agent):
+        return agent
+    if not isinstance(agent, str | Path):
+        raise TypeError(f"{takes}, got {type(agent).__name__} {agent!r}")
+    if not Path(agent).is_file() and Path(agent).suffix != ".zip":
+        raise ValueError(
+            f"{takes}, got {str(agent)!r}; for random actions pass "
+            "`worldsim.agents.act_at_random(env)`"
+        )
+    return load_agent(agent)
 
 
 def load_agent(path: str | Path, greedy: bool = True) -> SavedAgent:
