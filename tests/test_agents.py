@@ -1,5 +1,7 @@
 """Agents learn in any env by its own rules, and are judged where they have never been."""
 
+import warnings
+
 import gymnasium
 import numpy as np
 import pytest
@@ -113,6 +115,39 @@ def test_an_agent_learns_on_in_a_dream_and_plays_in_the_viewer(world, tmp_path):
         worldsim.train_agent(WorldVectorEnv(world, 4), out, steps=4, **QUIET)
     filmed = tmp_path / "tiny.mp4"
     assert worldsim.play(WorldEnv(world), agent=str(out), frames=4, out=str(filmed)) == [filmed]
+
+
+class Dimmer(Lamp):
+    """A lamp of three buttons, or in a larger picture."""
+
+    def __init__(self, buttons=2, size=32):
+        super().__init__()
+        self.action_space = spaces.Discrete(buttons)
+        self.observation_space = spaces.Box(0, 255, (size, size, 3), np.uint8)
+
+    def render(self):
+        return np.zeros(self.observation_space.shape, np.uint8)
+
+
+def test_an_agent_goes_on_only_where_it_sees_and_does_the_same(lamp_agent):
+    """Stable-Baselines3's own errors named neither the file nor a way out."""
+    before = lamp_agent.read_bytes()
+    for made, fault in (({"buttons": 3}, r"Discrete\(3\)"), ({"size": 48}, r"\(48, 48, 3\)")):
+        envs = SyncVectorEnv([lambda made=made: Dimmer(**made)] * 2, autoreset_mode="SameStep")
+        with pytest.raises(ValueError, match=rf"agent at .*lamp\.zip .*{fault}.*another `out`"):
+            worldsim.train_agent(envs, lamp_agent, steps=4, frames=1, **QUIET)
+    assert lamp_agent.read_bytes() == before
+
+
+@pytest.mark.parametrize("count, parts", [(8, 1), (12, 2), (13, 2)])
+def test_a_rollout_is_learned_from_in_equal_parts(count, parts, tmp_path):
+    """Twelve episodes at once left a smaller part over, of which Stable-Baselines3 warns."""
+    steps = 600 if parts == 2 else 64
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        out = worldsim.train_agent(many_lamps(count), tmp_path / "a.zip", steps=steps, **QUIET)
+    model = sb3.PPO.load(out)
+    assert model.batch_size * parts == model.n_steps * count
 
 
 def test_an_agent_that_was_trained_otherwise_is_read_too(tmp_path):
@@ -281,6 +316,9 @@ def test_the_command_learns_judges_and_keeps_the_table(world, tmp_path, capsys):
 def test_what_cannot_be_learned_is_refused_before_any_work(world, tmp_path):
     for bad in ({"out": "agent.txt"}, {"minutes": 0.0}, {"frames": 0}, {"steps": -1}):
         with pytest.raises(ValueError, match="zip|minutes|frames|steps"):
+            AgentConfig(**bad)
+    for bad in ({"steps": 20.5}, {"frames": 1.5}, {"num_envs": 2.0}, {"episodes": "3"}):
+        with pytest.raises(TypeError, match=f"`{next(iter(bad))}` must be a whole number"):
             AgentConfig(**bad)
     assert AgentConfig(world="runs/a/world", real=True).out == "agents/a-real.zip"
     assert AgentConfig(steps=500).minutes == 0 and AgentConfig().minutes == 10

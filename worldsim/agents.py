@@ -50,7 +50,9 @@ class LearnConfig:
     def __post_init__(self) -> None:
         if self.minutes is None:
             self.minutes = 0.0 if self.steps else 10.0
-        check_least(self, minutes=0, steps=0, frames=1)
+        check_least(self, minutes=0)
+        check_counts(frames=self.frames)
+        check_counts(0, steps=self.steps)
 
 
 def train_agent(
@@ -70,10 +72,10 @@ def train_agent(
 
     Raises:
         ImportError: Without the extra `[rl]`.
-        TypeError: If `envs` is no vector env.
+        TypeError: If `envs` is no vector env, or a count no whole number.
         ValueError: If PPO knows no such actions or observations, rows do not begin anew in the
-            step that ends them, there is no budget, or the agent that is there sees another number
-            of frames.
+            step that ends them, there is no budget, or the agent that is there sees or does
+            something else.
         KeyboardInterrupt: After Ctrl-C, once the agent is saved.
     """
     cfg, out = replace(cfg, **settings) if cfg else LearnConfig(**settings), Path(out)
@@ -209,7 +211,7 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
         )
     steps = known.num_timesteps if known else 0
     few = max(2, min(ROLLOUT, cfg.steps or ROLLOUT) // envs.num_envs)
-    often = {"n_steps": few, "batch_size": min(BATCH, few * envs.num_envs)}
+    often = {"n_steps": few, "batch_size": _batch_size(few * envs.num_envs)}
     rows = VecMonitor(GymVecEnv(envs))
     scaled = VecNormalize(rows, norm_obs=False, gamma=GAMMA)  # rewards alone, of whatever size
     seen = VecFrameStack(scaled, cfg.frames)
@@ -224,19 +226,36 @@ def _learner(envs: VectorEnv, cfg: LearnConfig, out: Path) -> Any:
             learning_rate=3e-4, **often,
         )  # fmt: skip
     else:
-        channels = envs.single_observation_space.shape[-1] * cfg.frames
-        had = known.observation_space.shape
-        if channels not in (had[0], had[-1]):
-            raise ValueError(
-                f"the agent at {out} sees observations of shape {had}, got frames={cfg.frames}; "
-                "use the same number of frames, or another `out`"
-            )
+        _check_known(known, seen, cfg, out)
         seed = cfg.seed + steps  # other chance than what it has seen
         learner = PPO.load(out, seen, device=cfg.device or "auto", seed=seed, **often)
         # else its values would mean something else; PPO by itself does not scale
         scaled.ret_rms = getattr(learner, "reward_scale", scaled.ret_rms)
     learner.reward_scale = scaled.ret_rms
     return learner
+
+
+def _batch_size(frames: int) -> int:
+    """Return the share of a rollout nearest to `BATCH` that goes into it without a rest."""
+    shares = [size for size in range(1, frames + 1) if frames % size == 0]
+    return min(shares, key=lambda size: abs(np.log(size / BATCH)))
+
+
+def _check_known(known: Any, seen: Any, cfg: LearnConfig, out: Path) -> None:
+    """Refuse to go on with an agent that saw or did something else."""
+    h, w, c = seen.observation_space.shape
+    had = known.observation_space.shape
+    if had not in ((h, w, c), (c, h, w)):
+        raise ValueError(
+            f"the agent at {out} sees observations of shape {had}, got frames={cfg.frames} of "
+            f"{(h, w, c // cfg.frames)}; use the same number of frames in the same size, or "
+            "another `out`"
+        )
+    if known.action_space != seen.action_space:
+        raise ValueError(
+            f"the agent at {out} acts in {known.action_space}, got envs of {seen.action_space}; "
+            "let it learn on where actions are the same, or choose another `out`"
+        )
 
 
 def _save(learner: Any, out: Path) -> None:

@@ -13,7 +13,7 @@ from worldsim.agents import LearnConfig, act_at_random, check_learnable, judge_a
 from worldsim.env import WorldEnv
 from worldsim.files import write_text
 from worldsim.filmed import Filmed, open_env
-from worldsim.limits import check_least
+from worldsim.limits import check_counts
 from worldsim.loading import load, name_of
 from worldsim.vector_env import WorldVectorEnv
 from worldsim.world import World
@@ -38,7 +38,8 @@ class AgentConfig(LearnConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_least(self, num_envs=1, horizon=1, episodes=0)
+        check_counts(num_envs=self.num_envs, horizon=self.horizon)
+        check_counts(0, episodes=self.episodes)
         name = name_of(self.world)
         self.out = self.out or f"agents/{name}{'-real' if self.real else ''}.zip"
         if not self.out.endswith(".zip"):
