@@ -1,6 +1,8 @@
 """Agents learn in any env by its own rules, and are judged where they have never been."""
 
+import json
 import warnings
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -311,6 +313,39 @@ def test_the_command_learns_judges_and_keeps_the_table(world, tmp_path, capsys):
     assert f"learned in the world {folder}" in capsys.readouterr().err
     assert main(["agent", f"world={folder}", f"out={out}", "real=true"]) != 0
     assert "does not know the env" in capsys.readouterr().err
+
+
+def test_the_command_goes_on_however_the_world_is_spelled(world, tmp_path, monkeypatch, capsys):
+    """It once took worlds/x/ for another world than worlds/x, and knew of none without figures."""
+    world.cfg.env_id = ""
+    monkeypatch.chdir(tmp_path)
+    world.save("worlds/x")
+    world.save("worlds/y")
+    words = ["steps=8", "num_envs=4", "frames=1", "horizon=3", "episodes=0", "progress=false"]
+    note = tmp_path / "agents/x.json"
+    for spelled in ("worlds/x", "worlds/x/", "./worlds/x", str(tmp_path / "worlds/x")):
+        assert not main(["agent", f"world={spelled}", *words])
+        assert json.loads(note.read_text()) == {"world": spelled}
+    assert capsys.readouterr().out.count("learns on") == 3
+    assert main(["agent", "world=worlds/y", "out=agents/x.zip", *words])
+    assert "learned in the world" in capsys.readouterr().err
+    (tmp_path / "worlds/x").rename(tmp_path / "x")  # is not where it was, so its name must do
+    assert not main(["agent", "world=x", *words])
+    for damaged in ("{broken", "[]", "{}", '"world"'):
+        note.write_text(damaged)
+        assert main(["agent", "world=x", *words])
+        assert "agents/x.json must say which world" in capsys.readouterr().err
+
+
+def test_an_agent_that_is_stopped_remembers_its_world(world, tmp_path, monkeypatch):
+    def stop(_, out, *rest):
+        Path(out).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worldsim.commanding.agents.train_agent", stop)
+    folder = world.save(tmp_path / "lamps")
+    assert main(["agent", f"world={folder}", f"out={tmp_path / 'a.zip'}", "steps=8"]) == 130
+    assert json.loads((tmp_path / "a.json").read_text()) == {"world": str(folder)}
 
 
 def test_what_cannot_be_learned_is_refused_before_any_work(world, tmp_path):

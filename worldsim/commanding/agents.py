@@ -1,9 +1,11 @@
 """The command that lets an agent learn in a world and judges it there and in the real env."""
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gymnasium import Env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
@@ -14,7 +16,7 @@ from worldsim.env import WorldEnv
 from worldsim.files import write_text
 from worldsim.filmed import Filmed, open_env
 from worldsim.limits import check_counts
-from worldsim.loading import load, name_of
+from worldsim.loading import SHIPPED, load, name_of
 from worldsim.vector_env import WorldVectorEnv
 from worldsim.world import World
 
@@ -60,20 +62,23 @@ def agent(cfg: AgentConfig) -> None:
             f"{cfg.world} does not know the env that it was recorded from, or that is not here; "
             "leave `real` out"
         )
-    about = {"world": cfg.world, "episodes": cfg.episodes, "horizon": cfg.horizon}
     if cfg.minutes or cfg.steps:
         _check_learned_here(cfg)
-        envs = _many(world, cfg)
-        train_agent(envs, cfg.out, cfg)
-        envs.close()
+        with closing(_many(world, cfg)) as envs:
+            try:
+                train_agent(envs, cfg.out, cfg)
+            except KeyboardInterrupt:
+                if Path(cfg.out).is_file():
+                    _note(cfg, {})
+                raise
+        _note(cfg, {})  # what was judged before is another agent by now
     if cfg.episodes:
         figures = _judge(world, real, cfg)
         known = {
             who: {name: value for name, value in row.items() if value == value}  # no NaN
             for who, row in figures.items()
         }
-        text = json.dumps(about | {"figures": known}, indent=2)
-        write_text(Path(cfg.out).with_suffix(".json"), text + "\n")
+        _note(cfg, {"episodes": cfg.episodes, "horizon": cfg.horizon, "figures": known})
         print(table(figures))
     print(f"{cfg.out}: an agent; watch it: worldsim play world={cfg.world} agent={cfg.out}")
 
@@ -105,17 +110,42 @@ def table(figures: dict[str, dict[str, float]]) -> str:
     return "\n".join([*head, *rows]).replace("± nan", "± ?")
 
 
+def _note(cfg: AgentConfig, judged: dict[str, Any]) -> None:
+    """Write beside the agent which world it is of, and what came of it."""
+    text = json.dumps({"world": cfg.world} | judged, indent=2)
+    write_text(Path(cfg.out).with_suffix(".json"), text + "\n")
+
+
 def _check_learned_here(cfg: AgentConfig) -> None:
-    """Say that the agent which is there learns on; refuse one that was judged in another world."""
-    out, figures = Path(cfg.out), Path(cfg.out).with_suffix(".json")
+    """Say that the agent which is there learns on; refuse one that is of another world."""
+    out, note = Path(cfg.out), Path(cfg.out).with_suffix(".json")
     if not out.is_file():
         return
-    was = json.loads(figures.read_text()).get("world") if figures.is_file() else cfg.world
-    if was not in (cfg.world, name_of(cfg.world)):
+    was = _noted_world(note) if note.is_file() else cfg.world
+    places = _place(was), _place(cfg.world)
+    same = places[0] == places[1] if all(places) else name_of(was) == name_of(cfg.world)
+    if not same:
         raise ValueError(
             f"{out} learned in the world {was}, got world={cfg.world}; choose another `out`"
         )
     print(f"{out} is there and learns on")
+
+
+def _noted_world(note: Path) -> str:
+    """Read which world an agent is of."""
+    try:
+        return str(json.loads(note.read_text())["world"])
+    except (ValueError, KeyError, TypeError) as error:  # bad letters are a ValueError, too
+        raise ValueError(
+            f"{note} must say which world its agent is of, got {type(error).__name__}: {error}; "
+            "delete it or choose another `out`"
+        ) from None
+
+
+def _place(world: str) -> Path | None:
+    """Return where a world lies, however that is spelled; None if it is not on this disk."""
+    folders = Path(world), Path(world) / "world", SHIPPED / world
+    return next((f.resolve() for f in folders if (f / "config.json").is_file()), None)
 
 
 def _many(world: World, cfg: AgentConfig) -> VectorEnv:
