@@ -13,22 +13,24 @@ from gymnasium import spaces
 
 import worldsim
 from worldsim.cli import main
-from worldsim.conversion import SourceFaults, convert
+from worldsim.conversion import SourceFaults, action_space, convert, resample
 from worldsim.data import DatasetWriter, open_dataset
+from worldsim.datasets.episodes import DatasetInfo
 from worldsim.datasets.lerobot_writer import write_layout
 from worldsim.datasets.splicing import merge, split
+from worldsim.datasets.takes import read_folder
 from worldsim.filmed import open_env
 
 H, W = 48, 64
 
 
-def write_foreign(path, greys, fps, size=(H, W), stamps=None):
+def write_foreign(path, greys, fps, size=(H, W), stamps=None, **muxer):
     """Write what cameras write: yuv420p with B-frames and few key frames, a grey per frame.
 
     `stamps` are the times of frames of uneven pace, in units of `1 / fps`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", **muxer) as container:
         options = {"crf": "16", "g": "30", "bf": "2"}
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
@@ -181,6 +183,37 @@ def test_frames_keep_their_labels_at_an_uneven_pace(tmp_path, monkeypatch, stamp
     for episode in dataset:
         assert episode.action_known.all()
         np.testing.assert_allclose(greys(episode)[:-1], episode.actions[:, 0], atol=4)
+
+
+LIVE = {"format": "mp4", "options": {"movflags": "frag_keyframe+empty_moov"}}
+
+
+@pytest.mark.parametrize(
+    "name, muxer", [("a.mp4", LIVE), ("a.mp4", {"format": "mpegts"}), ("a.avi", {})]
+)
+def test_frames_keep_their_labels_in_containers_that_seek_by_decoding(
+    tmp_path, monkeypatch, name, muxer
+):
+    """A part that began at a key frame once began a frame or two late, beside earlier labels."""
+    monkeypatch.setattr("worldsim.conversion.MOST_FRAMES", 29)
+    shown = 20 + 7 * np.arange(250) % 210
+    write_foreign(tmp_path / "in" / name, shown, 30, (32, 32), **muxer)
+    write_rows(tmp_path / "in/a.csv", {"grey": shown})
+    parts = convert(tmp_path / "in", tmp_path / "out", progress=False)
+    assert len(parts) == 9
+    for part in parts:
+        assert part.action_known.all()
+        np.testing.assert_allclose(greys(part)[:-1], part.actions[:, 0], atol=4)
+
+
+def test_a_frame_that_is_not_shown_when_the_file_says_is_told(tmp_path):
+    """As in a file that was cut off while it was converted."""
+    write_foreign(tmp_path / "in/a.mp4", ramp(20), 10)
+    takes, names, _ = read_folder(tmp_path / "in", tmp_path / "out")
+    info = DatasetInfo(10, (16, 16), action_space(takes, names))
+    write_foreign(tmp_path / "in/a.mp4", ramp(12), 10)
+    with pytest.raises(ValueError, match=r"must show frame 12 of a.mp4 at 1.200 s.*encode it"):
+        resample(takes[0], info)
 
 
 def test_all_faults_are_told_file_by_file_before_anything_is_written(videos, tmp_path, capsys):

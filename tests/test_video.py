@@ -61,6 +61,23 @@ def test_a_window_is_read_from_the_exact_frame(tmp_path, start, fps):
     np.testing.assert_array_equal(read, frames[start : start + 6])
 
 
+@pytest.mark.parametrize("start", [0, 3, 15, 24, 36, 47])
+def test_a_window_of_a_stream_kept_in_fragments_is_read_from_the_exact_frame(tmp_path, start):
+    """Such a file is searched by times of decoding, and its B-frames came a frame late."""
+    av = pytest.importorskip("av")
+    shown = 20 + 4 * np.arange(50)
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    with av.open(str(tmp_path / "a.mp4"), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "12", "bf": "2"})
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        for grey in shown:
+            picture = np.full((32, 32, 3), grey, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    read = read_frames(tmp_path / "a.mp4", start / 10, 3, 10)
+    np.testing.assert_allclose(read.mean((1, 2, 3)), shown[start : start + 3], atol=2)
+
+
 def test_asking_for_more_frames_than_there_are_is_refused(tmp_path):
     write_video(tmp_path / "a.mp4", smooth_frames(), 10)
     with pytest.raises(ValueError, match="must hold 20 frames from 1.000 s on, got 14"):

@@ -23,7 +23,7 @@ from worldsim.datasets.said import Fault
 from worldsim.datasets.takes import Take, read_folder, read_lerobot
 from worldsim.filmed import ENV_ID, STRIDE, choose_size
 from worldsim.limits import check_cells
-from worldsim.video import iterate_video
+from worldsim.video import SLACK, iterate_video
 
 MOST_FRAMES = 1000  # of an episode: longer takes are cut, each part beginning where one ends
 
@@ -195,17 +195,24 @@ def _shown(take: Take, fps: float) -> int:
 
 def _frames(take: Take, info: DatasetInfo, at: np.ndarray) -> np.ndarray:
     """Decode the frames `at` of a take, in the data set's size."""
+    at = np.searchsorted(take.times, take.times[at])  # of frames shown at once, the first
     wanted, (h, w) = set(at.tolist()), info.frame_size
-    begin, found = take.times[at[0]] - 1e-6, {}
-    for number, frame in enumerate(iterate_video(take.path, begin), int(at[0])):
-        if number in wanted:
+    found: dict[int, np.ndarray] = {}
+    for seconds, frame in iterate_video(take.path, take.times[at[0]]):
+        number = int(np.searchsorted(take.times, seconds - SLACK))
+        if number > at[-1]:
+            break
+        if number in wanted and take.times[number] <= seconds + SLACK:
             found[number] = cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA)
-        if number >= at[-1]:
-            return np.stack([found[number] for number in at.tolist()])
-    raise ValueError(
-        f"{take.path} must hold frame {at[-1]} of {take.name}, but ends before; it is damaged: "
-        "remove it"
-    )
+        if number == at[-1]:
+            break
+    if missing := sorted(wanted - found.keys()):
+        raise ValueError(
+            f"{take.path} must show frame {missing[0]} of {take.name} at "
+            f"{take.times[missing[0]]:.3f} s, but does not; it is damaged: remove it, or encode it "
+            "again"
+        )
+    return np.stack([found[number] for number in at.tolist()])
 
 
 def _actions(take: Take, info: DatasetInfo, spans: list[slice]) -> tuple[np.ndarray, np.ndarray]:

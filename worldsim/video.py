@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -36,6 +37,10 @@ QUALITIES: dict[str, dict[str, Any]] = {
         "options": {"crf": "0", "preset": "ultrafast", "g": "2", "bf": "0", "threads": "1"},
     },
 }
+SLACK = 1e-6  # seconds by which a time may be rounded
+# Seconds before a frame from which on to look for a key frame: some containers are searched by the
+# times of decoding, and what is found there may be shown too late.
+BACK = (0.0, 2.0, 20.0, np.inf)
 
 
 class VideoWriter:
@@ -160,7 +165,7 @@ def _checked(frames: np.ndarray) -> np.ndarray:
 
 def read_video(path: str | Path) -> np.ndarray:
     """Read a whole video, `(t, h, w, 3)` uint8."""
-    frames = list(iterate_video(path))
+    frames = [frame for _, frame in iterate_video(path)]
     if not frames:
         raise ValueError(f"{path} must hold a frame that can be seen, got none; check the file")
     return np.stack(frames)
@@ -201,7 +206,7 @@ def read_frames(path: str | Path, start: float, count: int, fps: float) -> np.nd
     """
     frames: np.ndarray | None = None
     filled = 0
-    for frame in iterate_video(path, start - 0.5 / fps):
+    for _, frame in iterate_video(path, start, 0.5 / fps):
         if frames is None:
             frames = np.empty((count, *frame.shape), np.uint8)
         frames[filled] = frame
@@ -214,23 +219,59 @@ def read_frames(path: str | Path, start: float, count: int, fps: float) -> np.nd
     )
 
 
-def iterate_video(path: str | Path, start: float = 0.0) -> Iterator[np.ndarray]:
-    """Yield the frames `(h, w, 3)` uint8 of a video that are shown from `start` seconds on.
+def iterate_video(
+    path: str | Path, start: float = 0.0, slack: float = SLACK
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield a video's frames `(h, w, 3)` uint8 and the seconds of the file at which they are shown.
 
     Those of a camera that was turned come upright.
+
+    Args:
+        path: The video file.
+        start: Seconds at which the first of them is shown.
+        slack: Seconds by which that may be wrong; less than half of what a frame lasts.
     """
+    for back in BACK:
+        begin = max(0.0, start - slack - back)
+        frames = _decode_from(path, begin)
+        head = next(frames, None)
+        if begin == 0 or (head and head[0] <= start + slack):
+            break
+    reformat = import_av().video.reformatter.VideoReformatter().reformat  # set up only once
+    for seconds, frame in chain([head] if head else [], frames):
+        if seconds >= start - slack:
+            picture = reformat(frame, format="rgb24").to_ndarray()
+            turns = round(frame.rotation / 90)
+            yield seconds, np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def _decode_from(path: str | Path, begin: float) -> Iterator[tuple[float, Any]]:
+    """Decode a video from a key frame on, the one before `begin` seconds where it can be found."""
     with _open_film(path) as (container, stream):
         if stream.width * stream.height > 320 * 240:
             stream.thread_type = "AUTO"
+        if container.format.name == "avi" and stream.codec_context.has_b_frames:
+            # an AVI does not say when such frames are shown, but they come in order
+            yield from zip(_shown_times(path), container.decode(stream), strict=False)
+            return
         first = stream.start_time or 0
-        reformat = import_av().video.reformatter.VideoReformatter().reformat  # set up only once
-        if start > 0:
-            container.seek(int(start / stream.time_base) + first, stream=stream)
+        if begin > 0:
+            container.seek(int(begin / stream.time_base) + first, stream=stream)
         for frame in container.decode(stream):
-            if (frame.pts - first) * stream.time_base >= start:
-                picture = reformat(frame, format="rgb24").to_ndarray()
-                turns = round(frame.rotation / 90)
-                yield np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+            yield float((stamp(frame) - first) * stream.time_base), frame
+
+
+def _shown_times(path: str | Path) -> list[float]:
+    """Return the seconds at which the frames of a video are shown, without decoding them."""
+    with _open_film(path) as (container, stream):
+        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+        first = stream.start_time or 0
+        return [float((at - first) * stream.time_base) for at in sorted(map(stamp, packets))]
+
+
+def stamp(packet: Any) -> int:
+    """Return when a packet or a frame is shown, in units of its stream's time base."""
+    return packet.dts if packet.pts is None else packet.pts
 
 
 @contextmanager
