@@ -1,3 +1,4 @@
+from fractions import Fraction
 from unittest.mock import Mock
 
 import cv2
@@ -166,7 +167,7 @@ def test_without_pyav_the_message_says_what_to_do(monkeypatch, tmp_path):
     contact_sheet([smooth_frames()])
 
 
-@pytest.mark.parametrize("own, fps, at", [(30, 10, [0, 3, 6, 9]), (5, 10, [0, 0, 1, 2, 2, 2, 3])])
+@pytest.mark.parametrize("own, fps, at", [(30, 10, [0, 3, 6, 9]), (5, 10, [0, 0, 1, 1, 2, 2, 3])])
 def test_a_film_is_read_at_another_pace(tmp_path, own, fps, at):
     """A film of 30 frames a second once was a third as fast in a world of 10."""
     frames = np.repeat(np.arange(0, 250, 25, np.uint8), 32 * 48 * 3).reshape(-1, 32, 48, 3)
@@ -175,3 +176,22 @@ def test_a_film_is_read_at_another_pace(tmp_path, own, fps, at):
     read = read_video_at(tmp_path / "film.mp4", fps)
     assert frame_rate(tmp_path / "film.mp4") == own
     assert np.rint(read.mean((1, 2, 3)) / 25).tolist() == at
+
+
+def test_a_film_of_uneven_pace_is_read_by_the_times_it_is_shown_at(tmp_path):
+    """One that dawdled first was taken for evenly paced: at 2 s it showed what comes at 3.4 s."""
+    av = pytest.importorskip("av")
+    stamps = 3000 * np.r_[0:10, 10:20:0.25]  # 10 frames a second, then 40
+    shown = np.linspace(20, 220, len(stamps))
+    with av.open(str(tmp_path / "film.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30_000)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        for at, grey in zip(stamps, shown, strict=True):
+            picture = np.full((32, 32, 3), grey, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = int(at), Fraction(1, 30_000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    read = read_video_at(tmp_path / "film.mp4", 10).mean((1, 2, 3))
+    nearest = [shown[np.abs(stamps / 30_000 - i / 10).argmin()] for i in range(20)]
+    np.testing.assert_allclose(read, nearest, atol=3)

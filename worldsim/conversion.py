@@ -23,7 +23,7 @@ from worldsim.datasets.said import Fault
 from worldsim.datasets.takes import Take, read_folder, read_lerobot
 from worldsim.filmed import ENV_ID, STRIDE, choose_size
 from worldsim.limits import check_cells
-from worldsim.video import SLACK, iterate_video
+from worldsim.video import SLACK, frames_at, iterate_video
 
 MOST_FRAMES = 1000  # of an episode: longer takes are cut, each part beginning where one ends
 
@@ -90,7 +90,7 @@ def convert(
     ]  # fmt: skip
     faults += [
         (take.name, f"is over before two frames are shown at fps={rate}; raise it")
-        for take in takes if _shown(take, rate) < 2 <= len(take)
+        for take in takes if len(frames_at(take.times, rate)) < 2 <= len(take)
     ]  # fmt: skip
     if faults or not takes:
         raise SourceFaults(root, faults or [(str(root), "holds no recording")])
@@ -105,7 +105,9 @@ def convert(
     if is_lerobot and (own := LeRobotFolder(root, video_key).meta.get("worldsim")):
         info = _as_recorded(info, DatasetInfo.from_json(own))
     jobs = [
-        (take, first) for take in takes for first in range(0, _shown(take, rate) - 1, MOST_FRAMES)
+        (take, first)
+        for take in takes
+        for first in range(0, len(frames_at(take.times, rate)) - 1, MOST_FRAMES)
     ]
     with DatasetWriter(out, info) as writer:
         missing = set(writer.missing(len(jobs)))
@@ -164,12 +166,11 @@ def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
         info: Of the data set.
         first: Frame to begin at, counted at the data set's pace.
     """
-    last = min(first + MOST_FRAMES, _shown(take, info.fps) - 1)
-    seconds = take.times[0] + np.arange(first, last + 1) / info.fps
-    at = np.searchsorted((take.times[1:] + take.times[:-1]) / 2, seconds)
+    every = frames_at(take.times, info.fps)
+    at = every[first : first + MOST_FRAMES + 1]
     spans = [slice(a, b) for a, b in zip(at, at[1:], strict=False)]
     actions, known = _actions(take, info, spans)
-    if last == _shown(take, info.fps) - 1:
+    if first + len(at) == len(every):
         spans[-1] = slice(spans[-1].start, len(take))
     captions, truncated = take.captions, take.truncated
     whole = first == 0 and np.array_equal(at, np.arange(len(at)))  # so that its env can replay it
@@ -186,11 +187,6 @@ def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
         scene=take.scene,
         seed=take.seed if whole else None,
     )
-
-
-def _shown(take: Take, fps: float) -> int:
-    """Count the frames of a take at another pace; files round their times."""
-    return int((take.times[-1] - take.times[0]) * fps + 0.1) + 1
 
 
 def _frames(take: Take, info: DatasetInfo, at: np.ndarray) -> np.ndarray:

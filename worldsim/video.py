@@ -165,18 +165,36 @@ def _checked(frames: np.ndarray) -> np.ndarray:
 
 def read_video(path: str | Path) -> np.ndarray:
     """Read a whole video, `(t, h, w, 3)` uint8."""
-    frames = [frame for _, frame in iterate_video(path)]
-    if not frames:
-        raise ValueError(f"{path} must hold a frame that can be seen, got none; check the file")
-    return np.stack(frames)
+    return _read_timed(path)[1]
 
 
 def read_video_at(path: str | Path, fps: float) -> np.ndarray:
     """Read a whole video at another pace: the frames shown nearest in time, `(t, h, w, 3)`."""
-    frames, own = read_video(path), frame_rate(path)
-    count = int((len(frames) - 1) / own * fps + 0.1) + 1
-    at = np.rint(np.arange(count) / fps * own).astype(int)
-    return frames[at.clip(max=len(frames) - 1)]
+    times, frames = _read_timed(path)
+    return frames[frames_at(times, fps)]
+
+
+def _read_timed(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a whole video: the seconds at which its frames are shown, and these."""
+    shown = list(iterate_video(path))
+    if not shown:
+        raise ValueError(f"{path} must hold a frame that can be seen, got none; check the file")
+    return np.array([at for at, _ in shown]), np.stack([frame for _, frame in shown])
+
+
+def frames_at(times: np.ndarray, fps: float) -> np.ndarray:
+    """Choose the frames that show a film at another pace, those nearest in time.
+
+    Args:
+        times: `(n,)`, seconds at which each frame is shown.
+        fps: Frames per second of the new pace.
+
+    Returns:
+        `(t,)`, numbers of frames; one that stands still comes twice.
+    """
+    count = int((times[-1] - times[0]) * fps + 0.1) + 1  # files round their times
+    seconds = times[0] + np.arange(count) / fps
+    return np.searchsorted((times[1:] + times[:-1]) / 2, seconds)
 
 
 def frame_rate(path: str | Path) -> float:
