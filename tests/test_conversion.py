@@ -1,6 +1,7 @@
 """Anybody's recordings become a data set, or a table says what is wrong with them."""
 
 import json
+import shutil
 import struct
 from fractions import Fraction
 
@@ -426,6 +427,90 @@ def test_what_is_wrong_with_a_lerobot_data_set_is_told(tmp_path):
     assert (
         "chunk-001/file-000.mp4 episode 2: is not there" in told and not (tmp_path / "set").exists()
     )
+
+
+def _number_tasks(root, of_episodes, of_tasks):
+    """Give the tasks of a LeRobot data set other numbers."""
+    for path in (root / "data").glob("*/*.parquet"):
+        table = pq.read_table(path)
+        task = of_episodes[table["episode_index"][0].as_py()]
+        at = table.column_names.index("task_index")
+        column = pa.array([task] * len(table))
+        pq.write_table(table.set_column(at, "task_index", column), path)
+    table = {"task_index": list(of_tasks), "__index_level_0__": list(of_tasks.values())}
+    pq.write_table(pa.table(table), root / "meta/tasks.parquet")
+
+
+def test_tasks_of_others_are_looked_up_by_their_number(tmp_path):
+    """Of tasks 0, 2 and 5, the third was taken for 2; of 1 and 2, none was found for 2."""
+    root = write_lerobot(tmp_path / "robot")
+    _number_tasks(root, [5, 2, 0], {0: "wait", 5: "pick", 2: "open"})
+    made = convert(root, tmp_path / "set", progress=False)
+    for dataset in (open_dataset(root), made):
+        assert [episode.captions for episode in dataset] == [("pick",), ("open",), ("wait",)]
+    _number_tasks(root, [5, 2, 0], {0: "wait", 5: "pick"})
+    with pytest.raises(ValueError, match=r"meta/tasks.parquet must name .* got none for 2"):
+        open_dataset(root)[0]
+    (root / "meta/tasks.parquet").unlink()
+    with pytest.raises(ValueError, match=r"meta/tasks.parquet must name .* got none for 0"):
+        convert(root, tmp_path / "other", progress=False)
+
+
+def test_a_lerobot_data_set_of_less_than_a_frame_a_second_has_a_pace(tmp_path):
+    root = write_lerobot(tmp_path / "robot")
+    info = json.loads((root / "meta/info.json").read_text())
+    (root / "meta/info.json").write_text(json.dumps(info | {"fps": 0.4}))
+    assert open_dataset(root).info.fps == 1
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _drop(path, name):
+    pq.write_table(pq.read_table(path).drop_columns([name]), path)
+
+
+@pytest.mark.parametrize(
+    "harm, says",
+    [
+        (lambda root: shutil.rmtree(root / "data"), "robot/data must hold tables"),
+        (lambda root: shutil.rmtree(root / "meta/episodes"), "meta/episodes must hold tables"),
+        (
+            lambda root: _cut(root / "meta/episodes/chunk-000/file-000.parquet"),
+            "meta/episodes/chunk-000/file-000.parquet must be a whole Parquet file",
+        ),
+        (
+            lambda root: _cut(root / "meta/tasks.parquet"),
+            "meta/tasks.parquet must be a whole Parquet file",
+        ),
+        (
+            lambda root: _drop(root / "data/chunk-001/file-000.parquet", "task_index"),
+            r"chunk-001/file-000.parquet must have the columns .*none for \['task_index'\]",
+        ),
+        (
+            lambda root: (root / "meta/info.json").write_text("[]"),
+            "meta/info.json must describe a LeRobot data set",
+        ),
+    ],
+)
+def test_what_a_lerobot_data_set_lacks_is_told_by_file(tmp_path, harm, says):
+    root = write_lerobot(tmp_path / "robot")
+    harm(root)
+    with pytest.raises(ValueError, match=says):
+        open_dataset(root)[0]
+    with pytest.raises(ValueError, match=says):
+        convert(root, tmp_path / "set", progress=False)
+
+
+def test_a_codec_that_nobody_knows_is_a_fault(tmp_path):
+    clip = tmp_path / "in/a.mp4"
+    write_foreign(clip, ramp(10), 10)
+    clip.write_bytes(clip.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(SourceFaults, match="a codec that nobody here knows; encode it again"):
+        convert(clip.parent, tmp_path / "set", progress=False)
+    with pytest.raises(ValueError, match="a.mp4 must have a codec that PyAV knows"):
+        worldsim.video.read_video(clip)
 
 
 def test_merging_and_splitting_lose_nothing(videos, tmp_path):

@@ -359,7 +359,7 @@ def _foreign_info(folder: LeRobotFolder) -> DatasetInfo:
     h = first if first is not None else (1 if shape[0] == 3 else 0)
     size = int(np.prod(folder.features["action"]["shape"]))
     return DatasetInfo(
-        fps=round(folder.fps),
+        fps=max(1, round(folder.fps)),
         frame_size=tuple(shape[h : h + 2]),
         action_space=spaces.Box(-np.inf, np.inf, (size,), np.float32),
         env_id=str(folder.meta.get("robot_type") or ""),

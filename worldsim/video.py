@@ -300,7 +300,12 @@ def _open_film(path: str | Path) -> Iterator[tuple[Any, Any]]:
     with open_input(path) as container:
         if not container.streams.video:
             raise ValueError(f"{path} must hold a video, got a file without one; check the path")
-        yield container, container.streams.video[0]
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ValueError(
+                f"{path} must have a codec that PyAV knows, got another; encode it again as H.264"
+            )
+        yield container, stream
 
 
 @contextmanager

@@ -14,7 +14,9 @@ References:
 """
 
 import json
+from collections.abc import Callable
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ class LeRobotFolder:
         try:
             self.meta = json.loads((root / "meta/info.json").read_text())
             version, self.features = self.meta["codebase_version"], self.meta["features"]
-        except (json.JSONDecodeError, KeyError) as error:
+            self.fps = self.meta["fps"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{root}/meta/info.json must describe a LeRobot data set, got {error!r}; "
                 "copy the data set again"
@@ -60,39 +63,38 @@ class LeRobotFolder:
         if video_key not in [None, *videos] or not videos:
             raise ValueError(f"`video_key` must be one of {videos} in {root}, got {video_key!r}")
         self.video_key = video_key or videos[0]
-        self.fps = self.meta["fps"]
-        paths = sorted((root / "meta/episodes").glob("*/*.parquet"))
-        self.episodes = [
-            row
-            for path in paths
-            for row in pq.read_table(path, columns=self._episode_columns(path)).to_pylist()
-        ]
-        self.episodes.sort(key=lambda row: row["episode_index"])
-
-    def _episode_columns(self, path: Path) -> list[str]:
-        """Leave the statistics out, except those that an extension needs again."""
-        ours = f"stats/{VIDEO_KEY}/"
-        names = pq.read_schema(path).names
-        return [name for name in names if not name.startswith("stats/") or name.startswith(ours)]
+        rows = (_read(path, _is_needed).to_pylist() for path in _tables(root / "meta/episodes"))
+        self.episodes = sorted(chain(*rows), key=lambda row: row["episode_index"])
 
     @cached_property
-    def tasks(self) -> list[str]:
-        """The captions, in the order of their index."""
+    def tasks(self) -> dict[int, str]:
+        """The captions, by their index.
+
+        Raises:
+            ValueError: If there is none for a row of the data.
+        """
         path = self.root / "meta/tasks.parquet"
-        if not path.exists():
-            return [""]
-        table = pq.read_table(path)
-        name = next(name for name in table.column_names if name != "task_index")
-        pairs = zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True)
-        return [task for _, task in sorted(pairs)]
+        table = _read(path) if path.is_file() else pa.table({"task_index": [], "task": []})
+        name = next((name for name in table.column_names if name != "task_index"), "task")
+        _check_columns(path, table, {"task_index", name})
+        tasks = dict(zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True))
+        if unknown := set(self.columns["task_index"].tolist()) - tasks.keys():
+            raise ValueError(
+                f"{path} must name the task of every `task_index` in data/, got none for "
+                f"{min(unknown)}; copy the data set again"
+            )
+        return tasks
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:
         """Every numeric column that a world can learn from, over all rows, by `index`."""
         numeric = [n for n, feature in self.features.items() if feature["dtype"] != "string"]
         names = [n for n in numeric if n in COLUMNS or n.startswith("state.")]
-        paths = sorted((self.root / "data").glob("*/*.parquet"))
-        tables = [pq.read_table(path, columns=["index", *names]) for path in paths]
+        names += ["task_index"] * ("task_index" not in names)
+        tables = []
+        for path in _tables(self.root / "data"):
+            tables.append(_read(path, {"index", *names}.__contains__))
+            _check_columns(path, tables[-1], {"index", *names})
         table = pa.concat_tables(tables, promote_options="default").sort_by("index")
         return {name: _to_numpy(table[name]) for name in names}
 
@@ -133,6 +135,41 @@ class LeRobotFolder:
         chosen = [("episode_index", "=", row["episode_index"])]
         images = pq.read_table(path, columns=[self.video_key], filters=chosen)[self.video_key]
         return np.stack([decode_image(image["bytes"], str(path)) for image in images.to_pylist()])
+
+
+def _tables(folder: Path) -> list[Path]:
+    """Return the tables of a folder, of which there must be one."""
+    paths = sorted(folder.glob("*/*.parquet"))
+    if not paths:
+        raise ValueError(
+            f"{folder} must hold tables such as chunk-000/file-000.parquet, got none; copy the "
+            "data set again"
+        )
+    return paths
+
+
+def _read(path: Path, is_needed: Callable[[str], bool] = lambda name: True) -> pa.Table:
+    """Read the columns of a table that are needed; errors name the file."""
+    try:
+        names = pq.read_schema(path).names
+        return pq.read_table(path, columns=[name for name in names if is_needed(name)])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(
+            f"{path} must be a whole Parquet file, got: {error}; copy the data set again"
+        ) from None
+
+
+def _check_columns(path: Path, table: pa.Table, names: set[str]) -> None:
+    if lacking := sorted(names - set(table.column_names)):
+        raise ValueError(
+            f"{path} must have the columns {sorted(names)}, got none for {lacking}; copy the data "
+            "set again"
+        )
+
+
+def _is_needed(name: str) -> bool:
+    """Leave statistics out, except those that an extension needs again."""
+    return not name.startswith("stats/") or name.startswith(f"stats/{VIDEO_KEY}/")
 
 
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.said import Fault, read_captions
 from worldsim.files import staging_of
-from worldsim.video import import_av, open_input
+from worldsim.video import import_av, open_input, stamp
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 TABLES = (".csv", ".parquet")
@@ -123,8 +123,8 @@ def read_lerobot(
         return [], [], [(folder.video_key, "holds pictures, not a video; encode it with lerobot")]
     size = int(np.prod(folder.features.get("action", {}).get("shape", [0])))
     names = _flat_names(folder.features.get("action", {}).get("names"), size)
+    tasks, takes = folder.tasks, []
     videos: dict[Path, Any] = {}
-    takes = []
     for index, row in enumerate(folder.episodes):
         name = shown = f"episode {row['episode_index']}"
         try:
@@ -147,7 +147,7 @@ def read_lerobot(
             faults.append((shown, f"must hold {first + n} frames for {name}, got {len(times)}"))
         else:
             times = times[first : first + n]
-            take = _episode_take(name, path, times, fps, frame_size, columns, folder.tasks, n)
+            take = _episode_take(name, path, times, fps, frame_size, columns, tasks, n)
             ours = "worldsim" in folder.meta
             takes.append(replace(take, **folder.truth(index)) if ours else take)
     return takes, names, list(dict.fromkeys(faults))
@@ -160,7 +160,7 @@ def _episode_take(
     fps: float,
     size: tuple[int, int],
     columns: dict[str, np.ndarray],
-    tasks: list[str],
+    tasks: dict[int, str],
     n: int,
 ) -> Take:
     actions = columns.get("action", np.empty((n, 0))).reshape(n, -1).astype(np.float64)
@@ -198,13 +198,15 @@ def probe_video(path: Path) -> tuple[np.ndarray, float, tuple[int, int]]:
             if not container.streams.video:
                 raise ValueError("holds no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise ValueError("has a codec that nobody here knows; encode it again as H.264")
             promised, fps = stream.frames, stream.average_rate
             stream.codec_context.skip_frame = "NONKEY"
             stamps, hidden, turned = [], 0, None
             for packet in container.demux(stream):
                 hidden += packet.is_discard  # trimmed away: there, but never shown
                 if packet.size and not packet.is_discard:
-                    stamps.append(packet.dts if packet.pts is None else packet.pts)
+                    stamps.append(stamp(packet))
                 for frame in packet.decode():
                     turned = frame.rotation % 180 != 0
             times = (np.sort(stamps) - (stream.start_time or 0)) * float(stream.time_base)
