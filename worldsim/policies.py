@@ -1,6 +1,7 @@
 """Who acts while an env is recorded: by name, by a function, or an agent trained elsewhere."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from gymnasium import Env, spaces
 
 from worldsim.filmed import load_function
 from worldsim.saved_agents import SavedAgent, load_agent
-from worldsim.spaces import Policy, afresh
+from worldsim.spaces import Policy, action_to_json, afresh
 
 DRAWN = ("random", "sticky", "keys")  # policies that look at nothing
 NAMES = ("scripted", *DRAWN)
@@ -149,7 +150,13 @@ def _presser(env: Env, rng: np.random.Generator, sample: Callable[[], Any]) -> C
     from worldsim.viewing.keyboard import action_from_keys, key_bindings
 
     bindings = key_bindings(env)
-    keys = sorted(frozenset().union(*bindings))
+    uses = Counter(key for keys in bindings for key in keys)
+    groups: dict[Any, list[int]] = {}  # an arrow and its letter would add up
+    for key in sorted(uses):
+        action = bindings.get(frozenset([key]))
+        twins = key if action is None else repr(action_to_json(action))
+        groups.setdefault(twins, []).append(key)
+    keys = [max(twins, key=uses.get) for twins in groups.values()]
     if not keys:
         raise ValueError(
             f'`policy="keys"` needs an action space that keys can stand for, got {env.action_space}'
