@@ -145,6 +145,72 @@ def test_a_row_for_the_last_frame_tells_how_it_ends(tmp_path):
     assert episode.terminated.tolist() == [False, False, True]
 
 
+@pytest.mark.parametrize("header", [",", "index,", "__index_level_0__,", "timestamp,", "Index , "])
+def test_columns_that_number_the_rows_are_no_actions(tmp_path, header):
+    """The index that pandas writes was taken for a number of the action."""
+    write_foreign(tmp_path / "in/a.mp4", ramp(5), 10)
+    rows = "\n".join(f"{i},{i % 2},{i}" for i in range(4))
+    (tmp_path / "in/a.csv").write_text(f"{header}action,reward\n{rows}\n")
+    dataset = convert(tmp_path / "in", tmp_path / "out", progress=False)
+    assert dataset.info.action_space == spaces.Discrete(2)
+    assert dataset[0].rewards.tolist() == [0, 1, 2, 3]
+
+
+def test_columns_are_known_in_any_case_and_ends_of_both_kinds_are_told(tmp_path):
+    """`Reward` and ` terminated` were numbers of the action, and so was `truncated`."""
+    write_foreign(tmp_path / "in/a.mp4", ramp(5), 10)
+    rows = "".join(f"{i % 2},{i},false,{i == 3}\n".lower() for i in range(4))
+    (tmp_path / "in/a.csv").write_text("Action,Reward, terminated,TRUNCATED\n" + rows)
+    dataset = convert(tmp_path / "in", tmp_path / "out", progress=False)
+    assert dataset.info.recording["names"] == ["action"]
+    (episode,) = dataset
+    assert episode.rewards.tolist() == [0, 1, 2, 3] and not episode.terminated.any()
+    assert episode.truncated.tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "table, says",
+    [
+        ("frame,action\n0,1\n0,0\n", "a.mp4 .*'frame' must name each once, got 0 twice"),
+        ("frame,action\n0.5,1\n1.5,0\n", "a.mp4 .*'frame' must hold whole numbers, got 0.5"),
+        ("action,reward\n" + "1,inf\n" * 4, "a.mp4 .*'reward' must be finite, got inf"),
+        ("action,reward\n" + "1,-1e99\n" * 4, "a.mp4 .*'reward' must be finite, got -1e"),
+        ("steer,steer\n" + "1,2\n" * 4, "a.csv .*name each column once, got 'steer' twice"),
+        ("Reward,action,reward\n" + "1,2,3\n" * 4, "a.csv .*once, got 'reward' twice"),
+        ("action,done\n" + "1,0\n" * 4, "a.csv .*has a column 'done', which may mean either"),
+    ],
+)
+def test_tables_that_say_no_one_thing_are_faults(tmp_path, table, says):
+    """The last of two rows for a frame won, half frames were rounded, rewards were infinite."""
+    write_foreign(tmp_path / "in/a.mp4", ramp(5), 10)
+    (tmp_path / "in/a.csv").write_text(table)
+    with pytest.raises(SourceFaults, match=says):
+        convert(tmp_path / "in", tmp_path / "out", progress=False)
+
+
+def test_a_mark_of_the_encoding_is_no_part_of_what_is_said(tmp_path):
+    for name in ("a", "b", "c"):
+        write_foreign(tmp_path / f"in/{name}.mp4", ramp(5), 10)
+    (tmp_path / "in/a.txt").write_text("un caf\u00e9\n", "utf-8-sig")
+    (tmp_path / "in/captions.txt").write_text("x\ny\nz\n", "utf-8-sig")
+    (tmp_path / "in/captions.csv").write_text("Video,Caption\nb.mp4,007\n", "utf-8-sig")
+    (tmp_path / "in/a.csv").write_text("action\n" + "1\n" * 4, "utf-8-sig")
+    dataset = convert(tmp_path / "in", tmp_path / "out", progress=False)
+    assert [e.captions for e in dataset] == [("un caf\u00e9",), ("007",), ("z",)]
+    assert dataset.info.recording["names"] == ["action"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "captions.csv", "captions.txt"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
+def test_text_in_another_encoding_is_a_fault_of_its_file(tmp_path, name, encoding):
+    """A caption was told as b'un caf\\xe9', and a header ended in a UnicodeDecodeError."""
+    write_foreign(tmp_path / "in/a.mp4", ramp(5), 10)
+    rows = {"a.csv": "vit\u00e9\n1\n", "captions.csv": "video,caption\na.mp4,vit\u00e9\n"}
+    (tmp_path / "in" / name).write_text(rows.get(name, "vit\u00e9\n"), encoding)
+    with pytest.raises(SourceFaults, match=rf"  {name} +must be text in UTF-8"):
+        convert(tmp_path / "in", tmp_path / "out", progress=False)
+
+
 def test_captions_hold_from_the_frame_that_is_named(tmp_path):
     write_foreign(tmp_path / "videos/a.mp4", ramp(6), 10)
     table = tmp_path / "videos/captions.csv"
@@ -152,6 +218,9 @@ def test_captions_hold_from_the_frame_that_is_named(tmp_path):
     (episode,) = convert(tmp_path / "videos", tmp_path / "set", progress=False)
     said = [episode.captions[i] for i in episode.caption_index]
     assert said == ["", "", "rain", "rain", "snow", "snow"]
+    table.write_text("video,frame,caption\na.mp4,1.5,rain\n")
+    with pytest.raises(SourceFaults, match="'frame' must hold whole numbers, got 1.5"):
+        convert(tmp_path / "videos", tmp_path / "other", progress=False)
     table.write_text("video,frame,caption\na.mp4,6,rain\n")
     with pytest.raises(SourceFaults, match="has frames 0..5, a caption names frame 6"):
         convert(tmp_path / "videos", tmp_path / "other", progress=False)

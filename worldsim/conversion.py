@@ -135,7 +135,13 @@ def _fingerprint(root: Path, takes: Sequence[Take]) -> str:
     ]
     total = zlib.crc32(repr(about).encode())
     for take in takes:
-        for labels in (take.actions, take.rewards, take.terminated, take.caption_index):
+        for labels in (
+            take.actions,
+            take.rewards,
+            take.terminated,
+            take.truncated,
+            take.caption_index,
+        ):
             total = zlib.crc32(b"" if labels is None else np.ascontiguousarray(labels), total)
     return f"{len(takes)} takes, {total:08x}"
 

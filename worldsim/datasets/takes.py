@@ -12,9 +12,7 @@ kinds of sources are read: a folder of videos (`read_folder`) and a LeRobot v3 d
       captions.csv              or those of all: columns `video`, `caption`, perhaps `frame`
       captions.txt              or one line for all videos, or a line for each in order of name
 
-Row `i` of the actions is what was done after frame `i`. A column `frame` (from 0) says which frame
-a row means; frames without a row, and empty cells, have no action label. `reward` and `terminated`
-are taken as such, 0 where a cell is empty; every other column is a number of the action.
+What the columns of a table mean is said in `worldsim.datasets.tables`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -22,18 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.said import Fault, read_captions
+from worldsim.datasets.tables import action_names, columns_of, read_tables, unread_tables
 from worldsim.files import staging_of
 from worldsim.video import import_av, open_input, stamp
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
-TABLES = (".csv", ".parquet")
-TOLD = ("video", "frame", "reward", "terminated")  # columns that are no action
 
 
 @dataclass(frozen=True)
@@ -81,16 +75,16 @@ def read_folder(root: Path, out: str | Path) -> tuple[list[Take], list[str], lis
     paths = [p for p in files if p.suffix.lower() in VIDEOS]
     if not paths:
         return [], [], [(str(root), f"holds no video ({', '.join(VIDEOS)})")]
-    tables = _action_tables(root, paths, faults)
-    faults += _unread_tables(root, files, paths)
-    names = next((_action_names(table) for table in tables.values()), [])
+    tables = read_tables(root, paths, faults)
+    faults += unread_tables(root, files, paths)
+    names = next((action_names(table) for table in tables.values()), [])
     captions = read_captions(root, paths, faults)
     takes = []
     for path in paths:
         name = str(path.relative_to(root))
         try:
             times, fps, size = probe_video(path)
-            columns = _columns(tables.get(path), names, len(times))
+            columns = columns_of(tables.get(path), names, len(times))
         except (ValueError, OSError) as error:
             faults.append((name, str(error)))
             continue
@@ -102,7 +96,8 @@ def read_folder(root: Path, out: str | Path) -> tuple[list[Take], list[str], lis
             continue
         of_frame = np.searchsorted([frame for frame, _ in said], np.arange(len(times)), "right") - 1
         texts = tuple(text for _, text in said)
-        takes.append(Take(name, path, times, fps, size, *columns, texts, of_frame.clip(0)))
+        said_of = {"captions": texts, "caption_index": of_frame.clip(0)}
+        takes.append(Take(name, path, times, fps, size, **columns, **said_of))
     return takes, names, faults
 
 
@@ -222,97 +217,3 @@ def probe_video(path: Path) -> tuple[np.ndarray, float, tuple[int, int]]:
     if promised and len(times) + hidden < promised:
         raise ValueError(f"is cut off: {len(times) + hidden} of {promised} frames are there")
     return times, float(fps), size
-
-
-def _action_tables(root: Path, paths: list[Path], faults: list[Fault]) -> dict[Path, pa.Table]:
-    """Read the actions of each video that has some."""
-    tables = {}
-    for suffix in TABLES:
-        common = root / f"actions{suffix}"
-        if common.is_file() and (table := _read_table(common, root, faults)) is not None:
-            if "video" not in table.column_names:
-                faults.append((common.name, "must have the column `video`, as it is for all"))
-                continue
-            named = np.array(table["video"].to_pylist(), object)
-            known = {str(p.relative_to(root)): p for p in paths}
-            strange = sorted(set(map(str, named)) - set(known))
-            faults += [(common.name, f"names the video {name!r}, which is not there")
-                       for name in strange]  # fmt: skip
-            for name, path in known.items():
-                if (named == name).any():
-                    tables[path] = table.filter(pa.array(named == name))
-        for path in paths:
-            own = path.with_suffix(suffix)
-            if own.is_file() and (table := _read_table(own, root, faults)) is not None:
-                tables[path] = table
-    return tables
-
-
-def _unread_tables(root: Path, files: list[Path], videos: list[Path]) -> list[Fault]:
-    """Tell of tables whose names say of no video that they are its actions."""
-    read = {root / f"actions{suffix}" for suffix in TABLES} | {root / "captions.csv"}
-    read |= {path.with_suffix(suffix) for path in videos for suffix in TABLES}
-    unread = [p for p in files if p.suffix.lower() in TABLES and p not in read]
-    return [(str(p.relative_to(root)), "is named like no video; rename it") for p in unread]
-
-
-def _read_table(path: Path, root: Path, faults: list[Fault]) -> pa.Table | None:
-    try:
-        table = pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        faults.append((str(path.relative_to(root)), f"cannot be read: {error}"))
-        return None
-    name = str(path.relative_to(root))
-    if "caption" in table.column_names:
-        faults.append((name, "has a column 'caption', which belongs in captions.csv"))
-        return None
-    if not _action_names(table):
-        faults.append((name, "has no column that holds actions"))
-        return None
-    return table
-
-
-def _action_names(table: pa.Table) -> list[str]:
-    return [name for name in table.column_names if name not in TOLD]
-
-
-def _columns(table: pa.Table | None, names: list[str], count: int) -> tuple[np.ndarray, ...]:
-    """Lay a table's rows out over `count` frames: actions, rewards, terminated.
-
-    Raises:
-        ValueError: If columns are missing, are no numbers, or do not fit the video.
-    """
-    actions, rewards = np.full((count, len(names)), np.nan), np.zeros(count, np.float32)
-    terminated = np.zeros(count, bool)
-    if table is None:
-        return actions, rewards, terminated
-    missing = [name for name in names if name not in table.column_names]
-    more = [name for name in _action_names(table) if name not in names]
-    if missing or more:
-        raise ValueError(
-            f"its actions lack the columns {missing}, and have {more} that others lack"
-        )
-    values = {}
-    for name in [name for name in table.column_names if name != "video"]:
-        try:
-            values[name] = table[name].cast(pa.float64()).to_numpy()
-        except pa.ArrowException as error:
-            raise ValueError(f"its column {name!r} must be numbers: {error}") from None
-    if "frame" in values:
-        if np.isnan(values["frame"]).any():
-            raise ValueError("its column 'frame' must say which frame each row means, got gaps")
-        at = values["frame"].astype(np.int64)
-    else:
-        at = np.arange(table.num_rows)
-        if count - table.num_rows not in (0, 1):
-            raise ValueError(
-                f"shows {count} frames, which {count - 1} or {count} rows of actions fit, got "
-                f"{table.num_rows}; a column `frame` can say which are meant"
-            )
-    if len(at) and not 0 <= at.min() <= at.max() < count:
-        raise ValueError(f"shows {count} frames, its actions name {at.min()}..{at.max()}")
-    actions[at] = np.stack([values[name] for name in names], 1)
-    for name, column in (("reward", rewards), ("terminated", terminated)):
-        if name in values:
-            column[at] = np.nan_to_num(values[name])
-    return actions, rewards, terminated
