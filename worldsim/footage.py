@@ -158,12 +158,13 @@ def _record(
     job = Job(again, seed, recording["max_steps"], (writer.staging, info))
     here = stage(lambda: footage.opened) if size == footage.sizes[0] else None
     last = time.monotonic()
-    for _, length in run_job(job, pieces(), footage.workers, here):
-        done["frames"] += length + 1
-        done["seconds"] += -last + (last := time.monotonic())
-        write_text(tally, json.dumps(done))
-        show(spent())
-    return writer.close()
+    with writer:
+        for _, length in run_job(job, pieces(), footage.workers, here):
+            done["frames"] += length + 1
+            done["seconds"] += -last + (last := time.monotonic())
+            write_text(tally, json.dumps(done))
+            show(spent())
+    return open_dataset(path)
 
 
 def _open(env: str | Env | Callable[[], Env], env_kwargs: dict) -> Env:
