@@ -282,12 +282,15 @@ def test_every_command_of_the_window_is_the_sessions_or_the_pages(tmp_path):
 def test_keys_drive_until_they_are_let_go(tmp_path):
     async def scenario(broadcast):
         async with page_of(broadcast) as page:
-            await page.press("left")
-            await page.until(lambda: page.about["action"] == [-1, 0, 0])
-            assert page.about["keys"] == ["left"]
+            for _ in range(20):  # the frame that answers may be one that a slow page misses
+                await page.press("left")
+                await page.until(lambda: page.about["action"] == [-1, 0, 0])
+                assert page.about["keys"] == ["left"]
+                await page.say(type="release", key="left")
+                await page.until(lambda: page.about["action"] == [0, 0, 0])
+                if any(about["answers"] for about in page.frames):
+                    break
             assert any(about["answers"] for about in page.frames)
-            await page.say(type="release", key="left")
-            await page.until(lambda: page.about["action"] == [0, 0, 0])
             before = page.about["step"]
             await page.tap("d")  # let go before the next step, and still counted in it
             await page.until(lambda: page.about["action"] == [1, 0, 0])
