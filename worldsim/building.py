@@ -1,13 +1,14 @@
 """A world put together from a trained tokenizer, trained dynamics and a data set to begin in."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from worldsim.clips import action_scaling, lead
+from worldsim.datasets.episodes import Episode
 from worldsim.dynamics import Dynamics
 from worldsim.tokenizer import Tokenizer
 from worldsim.world import Starts, World, WorldConfig
@@ -61,8 +62,12 @@ def assemble(
 ) -> World:
     """Put a world together that has no start clips yet; arguments as for `build_world`."""
     low, high = scaling or action_scaling(dataset)
-    every = [part.outline(i) for part in (dataset, *more) for i in range(len(part))]
-    captioned = any(any(episode.captions) for episode in every)
+    sets = (dataset, *more)
+
+    def any_has(say: Callable[[Episode], bool]) -> bool:
+        return any(say(part.outline(i)) for part in sets for i in range(len(part)))
+
+    captioned = any_has(lambda episode: any(episode.captions))
     cfg = WorldConfig(
         name=name, fps=dataset.info.fps, frame_size=dataset.info.frame_size,
         action_space=dataset.info.to_json()["action_space"],
@@ -70,7 +75,7 @@ def assemble(
         env_id=dataset.info.env_id, env_kwargs=dict(dataset.info.env_kwargs),
         keys=dataset.info.keys, tokenizer=tokenizer.cfg, dynamics=dynamics.cfg,
         guidance=GUIDANCE if captioned else 1.0, refresh=REFRESH,
-        labelled=any(episode.action_known.any() for episode in every),
+        labelled=any_has(lambda episode: bool(episode.action_known.any())),
     )  # fmt: skip
     none = torch.zeros(0)
     return World(cfg, tokenizer, dynamics, Starts(none, none, none, (), ()))

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium import spaces
 from tqdm import tqdm
 
-from worldsim.data import DatasetWriter, DiskDataset, open_dataset
+from worldsim.data import DatasetWriter, DiskDataset
 from worldsim.datasets.episodes import DatasetInfo, Episode
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.said import Fault
@@ -114,7 +114,7 @@ def convert(
         for index, (take, first) in enumerate(tqdm(jobs, "convert", disable=not progress)):
             if index in missing:
                 writer.append(resample(take, info, first))
-    return open_dataset(out)
+        return writer.close()
 
 
 def _as_recorded(info: DatasetInfo, own: DatasetInfo) -> DatasetInfo:

@@ -160,7 +160,7 @@ class DatasetWriter:
         self.path, self.info = own_folder(path), info
         self.staging = staging_of(self.path)
         check_staging(self.staging, *STAGED)
-        self._hold = Hold(self.path)
+        self._hold, self._closed = Hold(self.path), False
         try:
             self._begin()
         except BaseException:
@@ -247,6 +247,7 @@ class DatasetWriter:
             elif item.name != "lock":
                 item.unlink()
         self._hold.release()
+        self._closed = True
         return DiskDataset(self.path)
 
     def __enter__(self) -> "DatasetWriter":
@@ -259,7 +260,7 @@ class DatasetWriter:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if error is None:
+            if error is None and not self._closed:
                 self.close()
         finally:
             self._hold.release()

@@ -164,7 +164,7 @@ def _record(
             done["seconds"] += -last + (last := time.monotonic())
             write_text(tally, json.dumps(done))
             show(spent())
-    return open_dataset(path)
+        return writer.close()
 
 
 def _open(env: str | Env | Callable[[], Env], env_kwargs: dict) -> Env:

@@ -84,15 +84,20 @@ def name_of(world: str | Path) -> str:
     return path.parent.name if path.name == "world" and path.parent.name else path.name
 
 
+def find_here(name: str | Path) -> Path | None:
+    """Return the folder of a world, of a run that holds one, or of a shipped one, if there is."""
+    folders = Path(name), Path(name) / "world", SHIPPED / str(name)
+    return next((folder for folder in folders if (folder / "config.json").exists()), None)
+
+
 def find_world(name: str | Path) -> Path:
     """Return the folder of a world, or of the world that a training run holds.
 
     Raises:
         FileNotFoundError: If there is none.
     """
-    for folder in (Path(name), Path(name) / "world", SHIPPED / str(name)):
-        if (folder / "config.json").exists():
-            return folder
+    if here := find_here(name):
+        return here
     if Path(name).exists():
         raise FileNotFoundError(
             f"a world's folder must hold config.json, got {str(name)!r} without; a training run "

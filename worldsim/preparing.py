@@ -20,7 +20,7 @@ from worldsim.loading import find_world, load, read_config
 from worldsim.processes import rank, wait
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.training import checksum
-from worldsim.world import fast_dtype
+from worldsim.world import WorldConfig, fast_dtype
 
 Config = TypeVar("Config", DynamicsConfig, TokenizerConfig)
 
@@ -60,10 +60,10 @@ def dynamics_like(asked: DynamicsConfig, init: str | Path) -> DynamicsConfig:
     Raises:
         ValueError: If something else is asked for, or a shorter context.
     """
-    try:
-        was = read_config(find_world(init) / "config.json").dynamics
-    except FileNotFoundError:  # a run that is not through has no world yet
+    known = _config_of(init)
+    if known is None:
         return replace(asked, apart=asked.apart and "head.weight" not in dynamics_weights(init))
+    was = known.dynamics
     cfg = going_on(asked, was)
     if cfg.context < was.context:
         raise ValueError(
@@ -80,16 +80,20 @@ def dynamics_like(asked: DynamicsConfig, init: str | Path) -> DynamicsConfig:
     return cfg
 
 
+def _config_of(init: str | Path) -> WorldConfig | None:
+    """Read what the world at `init` is; None of a run that is not through, which has none yet."""
+    try:
+        return read_config(find_world(init) / "config.json")
+    except FileNotFoundError:
+        return None
+
+
 def scaling_like(dataset, init: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the bounds of actions as the world at `init` knows them, else as a data set has them.
 
     A space without bounds is scaled by what was recorded, which would differ from set to set.
     """
-    try:
-        was = read_config(find_world(init) / "config.json") if init else None
-    except FileNotFoundError:  # a run that is not through has no world yet
-        was = None
-    own = action_scaling(dataset)
+    was, own = _config_of(init) if init else None, action_scaling(dataset)
     if was is None or len(was.action_low) != len(own[0]):  # else refused with the weights
         return own
     return np.float32(was.action_low), np.float32(was.action_high)

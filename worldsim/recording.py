@@ -15,7 +15,7 @@ import gymnasium
 from gymnasium import Env
 from tqdm import tqdm
 
-from worldsim.data import DatasetWriter, DiskDataset, open_dataset, stage_episode
+from worldsim.data import DatasetWriter, DiskDataset, stage_episode
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.datasets.observing import (
     build_episode,
@@ -101,7 +101,7 @@ def record(
                     f"(new ones wait in {writer.staging}); run the same again to go on from there"
                 )
                 raise
-        return open_dataset(out)
+            return writer.close()
     finally:
         if probe is not env:
             probe.close()

@@ -16,7 +16,7 @@ from worldsim.env import WorldEnv
 from worldsim.files import write_text
 from worldsim.filmed import Filmed, open_env
 from worldsim.limits import check_counts
-from worldsim.loading import SHIPPED, load, name_of
+from worldsim.loading import find_here, load, name_of
 from worldsim.vector_env import WorldVectorEnv
 from worldsim.world import World
 
@@ -144,8 +144,8 @@ def _noted_world(note: Path) -> str:
 
 def _place(world: str) -> Path | None:
     """Return where a world lies, however that is spelled; None if it is not on this disk."""
-    folders = Path(world), Path(world) / "world", SHIPPED / world
-    return next((f.resolve() for f in folders if (f / "config.json").is_file()), None)
+    here = find_here(world)
+    return here and here.resolve()
 
 
 def _many(world: World, cfg: AgentConfig) -> VectorEnv:
