@@ -222,7 +222,7 @@ def test_a_writer_takes_the_place_of_the_last_one_in_its_process(dataset, lossle
     with DatasetWriter(dataset.path, lossless) as writer:
         writer.append(episodes[0])
         for use in (last.close, lambda: last.append(episodes[1])):
-            with pytest.raises(ValueError, match="a writer must be open, got that of .*set"):
+            with pytest.raises(ValueError, match="must be open, got one that records into .*set"):
                 use()
     with pytest.raises(ValueError, match="a writer must be open"):
         writer.append(episodes[1])

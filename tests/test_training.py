@@ -127,6 +127,29 @@ def test_resuming_continues_exactly(tmp_path):
     assert torch.equal(weights(whole), weights(resumed))
 
 
+HOLD = """
+import sys, time
+from pathlib import Path
+from worldsim.holding import Hold
+
+held = Hold(Path(sys.argv[1]), "trains in it")
+print(flush=True)
+time.sleep(60)
+"""
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    """Each would go on from the other's checkpoint, and put its own in that one's place."""
+    words = [sys.executable, "-c", HOLD, tmp_path]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(BlockingIOError, match="another process trains in .*let it end"):
+            fit(small_model(), sample, loss, TrainConfig(steps=2, **QUIET), tmp_path)
+        process.kill()
+    fit(small_model(), sample, loss, TrainConfig(steps=2, **QUIET), tmp_path)
+    assert not (tmp_path / "lock").exists()
+
+
 def test_a_run_does_not_go_on_with_another_optimizer(tmp_path):
     """As after an upgrade that lets Muon step other matrices."""
     fit(small_model(), sample, loss, TrainConfig(steps=2, **QUIET), tmp_path)

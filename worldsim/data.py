@@ -16,10 +16,10 @@ import numpy as np
 from gymnasium import spaces
 
 from worldsim.datasets.episodes import DatasetInfo, Episode
-from worldsim.datasets.holding import Hold
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.lerobot_writer import Part, describe_column, image_stats, write_layout
 from worldsim.files import check_staging, own_folder, staging_of, write_text
+from worldsim.holding import Hold
 from worldsim.spaces import flatten_action, null_action
 from worldsim.video import QUALITIES, import_av, write_video
 
@@ -160,7 +160,7 @@ class DatasetWriter:
         self.path, self.info = own_folder(path), info
         self.staging = staging_of(self.path)
         check_staging(self.staging, *STAGED)
-        self._hold, self._closed = Hold(self.path), False
+        self._hold, self._closed = Hold(self.staging, f"records into {self.path}"), False
         try:
             self._begin()
         except BaseException:

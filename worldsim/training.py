@@ -12,8 +12,10 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 
 from worldsim.compiling import compile_layers
 from worldsim.files import read_tensors, write_tensors
+from worldsim.holding import Hold
 from worldsim.limits import check_least, check_shares
 from worldsim.logs import Log, WandbConfig
 from worldsim.machine import cpp_compiler
@@ -235,47 +238,61 @@ def fit(
 
     Raises:
         ValueError: If `out` was begun with another architecture or other `data`.
+        BlockingIOError: If another process trains in `out`.
         FloatingPointError: If the gradient is no longer finite; the checkpoint stays as it was.
         KeyboardInterrupt: After SIGINT or SIGTERM, once the checkpoint is saved.
     """
-    device = next(model.parameters()).device
-    out.mkdir(parents=True, exist_ok=True)
-    run, checkpoint = Run(model, cfg, device, data, anew), out / "checkpoint.safetensors"
-    if checkpoint.exists():
-        run.load(checkpoint)
-        run.best = max(run.best, _score_of(out / "best.safetensors"))  # judged after the last save
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    if _compiles(cfg, device):
-        compile_layers(model)
-    trained = distributed(model, device)
-    log = Log(out, cfg.wandb, asdict(cfg), name, progress)
-    clock = last_save = last_eval = time.monotonic()
+    device, checkpoint = next(model.parameters()).device, out / "checkpoint.safetensors"
+    with Hold(out, f"trains in {out}") if rank() == 0 else nullcontext():
+        run = Run(model, cfg, device, data, anew)
+        if checkpoint.exists():
+            run.load(checkpoint)
+            run.best = max(run.best, _score_of(out / "best.safetensors"))  # judged after that
+        if cfg.threads:
+            torch.set_num_threads(cfg.threads)
+        if _compiles(cfg, device):
+            compile_layers(model)
+        log = Log(out, cfg.wandb, asdict(cfg), name, progress)
+        judge = partial(_judge, run, evaluate, pictures, out, log) if evaluate else None
+        if not _train(run, sample, loss, log, checkpoint, judge):
+            log.close()
+            raise KeyboardInterrupt(
+                f"stopped at step {run.step}; run again to resume from {checkpoint}"
+            )
+        if judge:
+            judge()
+            wait()
+            run.ema.load_state_dict(read_tensors(out / "best.safetensors")[0])
+        log.close()
+        return run.ema
+
+
+def _train(
+    run: Run,
+    sample: Sample,
+    loss: Loss,
+    log: Log,
+    checkpoint: Path,
+    judge: Callable[[], None] | None,
+) -> bool:
+    """Train until the budget is spent, or until a signal comes; say whether it is spent."""
+    cfg, trained = run.cfg, distributed(run.model, run.device)
+    clock = last_save = last_judged = time.monotonic()
     with catch_signals() as stopped:
         while run.progress < 1 and not stopped:
             metrics = _train_step(run, trained, sample, loss)
             now = time.monotonic()
             run.elapsed, clock = agree(run.elapsed + now - clock, stopped), now
             log.step(run.step, metrics, run.progress, run.elapsed)
-            if evaluate and now - last_eval > 60 * cfg.evaluate_minutes and run.progress < 1:
-                _judge(run, evaluate, pictures, out, log)
-                last_eval = clock = time.monotonic()
+            if judge and now - last_judged > 60 * cfg.evaluate_minutes and run.progress < 1:
+                judge()
+                last_judged = clock = time.monotonic()
             if now - last_save > 60 * cfg.save_minutes and rank() == 0:
                 run.save(checkpoint)
                 last_save = time.monotonic()
     if rank() == 0:
         run.save(checkpoint)
-    if stopped:
-        log.close()
-        raise KeyboardInterrupt(
-            f"stopped at step {run.step}; run again to resume from {checkpoint}"
-        )
-    if evaluate:
-        _judge(run, evaluate, pictures, out, log)
-        wait()
-        run.ema.load_state_dict(read_tensors(out / "best.safetensors")[0])
-    log.close()
-    return run.ema
+    return not stopped
 
 
 def _compiles(cfg: TrainConfig, device: torch.device) -> bool:
