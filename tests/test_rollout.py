@@ -5,7 +5,7 @@ import torch
 from conftest import CAPTIONS, make_tiny_world
 
 from worldsim.compiling import compiled
-from worldsim.frames import Frames, previous_frames
+from worldsim.frames import Frames, expected, previous_frames
 from worldsim.rollout import GIVEN_TAU, Rollout
 
 T = 20  # frames: past two wraps of a ring of 8
@@ -65,8 +65,11 @@ def test_a_cached_rollout_equals_the_full_forward_pass_past_two_wraps(world, act
     with torch.no_grad():
         full = world.dynamics(past.then(drafts), drafts=True)
     same(torch.stack([s.latents for s in said], 1), full.latents[:, 1:])
-    same(torch.stack([s.reward for s in said], 1), world.dynamics.reward(full.reward)[:, t + 1 :])
-    policy = world.dynamics.policy_mean(full.policy)
+    same(
+        torch.stack([s.reward for s in said], 1),
+        expected(full.reward, rollout.reward_grid)[:, t + 1 :],
+    )
+    policy = expected(full.policy, rollout.action_grid)
     same(torch.stack([s.policy for s in said], 1), policy[:, t + 1 :])
 
 

@@ -8,7 +8,6 @@ References:
     Proximal policy optimisation, Schulman et al. 2017, https://arxiv.org/abs/1707.06347
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from gymnasium import Env, spaces
 from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
+from worldsim.files import replacing
 from worldsim.limits import check_counts, check_least
 from worldsim.logs import BAR
 from worldsim.saved_agents import as_policy, load_agent
@@ -259,9 +259,8 @@ def _check_known(known: Any, seen: Any, cfg: LearnConfig, out: Path) -> None:
 
 
 def _save(learner: Any, out: Path) -> None:
-    part = out.with_name(f"{out.stem}.part.zip")
-    learner.save(part)
-    os.replace(part, out)
+    with replacing(out) as part:
+        learner.save(part)
 
 
 def _within(cfg: LearnConfig, out: Path, learner: Any) -> Callable[..., bool]:

@@ -18,8 +18,9 @@ from gymnasium import spaces
 from worldsim.datasets.episodes import DatasetInfo, Episode
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.lerobot_writer import Part, describe_column, image_stats, write_layout
-from worldsim.files import check_staging, own_folder, staging_of, write_text
+from worldsim.files import check_staging, own_folder, replacing, staging_of, write_text
 from worldsim.holding import Hold
+from worldsim.limits import check_choice
 from worldsim.spaces import flatten_action, null_action
 from worldsim.video import QUALITIES, import_av, write_video
 
@@ -150,8 +151,7 @@ class DatasetWriter:
 
     def __init__(self, path: str | Path, info: DatasetInfo):
         import_av()  # better missed now than after the first episode
-        if info.quality not in QUALITIES:
-            raise ValueError(f"`quality` must be one of {list(QUALITIES)}, got {info.quality!r}")
+        check_choice("quality", info.quality, QUALITIES)
         if info.quality == "people" and any(side % 2 for side in info.frame_size):
             raise ValueError(
                 f"frames of quality=people must have even sides, got {info.frame_size[1]}x"
@@ -295,10 +295,8 @@ def stage_episode(staging: Path, info: DatasetInfo, index: int, episode: Episode
     }
     name = staging / f"episode-{index:06d}"
     write_video(name.with_suffix(".mp4"), episode.frames, info.fps, quality=info.quality)
-    partial = name.with_suffix(".rows")
-    with open(partial, "wb") as file:
+    with replacing(name.with_suffix(".npz")) as part, open(part, "wb") as file:
         np.savez(file, about=json.dumps(about), **columns)
-    os.replace(partial, name.with_suffix(".npz"))
 
 
 def _read_staged(staging: Path, index: int) -> Part:

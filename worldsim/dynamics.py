@@ -40,7 +40,7 @@ from worldsim.blocks import (
     embed_places,
     space_rotation,
 )
-from worldsim.frames import Frames, Prediction, Prompts, Text, action_grid, reward_grid
+from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
 from worldsim.nn import Conv2d, norm, rotation
 
@@ -207,16 +207,6 @@ class Dynamics(nn.Module):
         return KVCache.empty(
             cfg.time_layers, rows, streams, cfg.context, cfg.dim // cfg.heads, like
         )
-
-    def reward(self, logits: Tensor) -> Tensor:
-        """Return the expected reward `(...)` of logits `(..., bins)`."""
-        grid = reward_grid(logits.shape[-1], logits.device)
-        return (logits.float().softmax(-1) * grid).sum(-1)
-
-    def policy_mean(self, logits: Tensor) -> Tensor:
-        """Return the expected scaled action `(..., a)` of logits `(..., a, action_bins)`."""
-        grid = action_grid(logits.shape[-1], logits.device)
-        return (logits.float().softmax(-1) * grid).sum(-1)
 
     def _time_blocks(self) -> list[Block]:
         return [block for block in self.blocks if block.time_layer is not None]

@@ -12,23 +12,32 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield where to write what will replace a file; until it is whole, the old one stays."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file: the old one stays until the new one is whole."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(text)
 
 
 def write_tensors(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
     """Write a safetensors file: the old one stays until the new one is whole."""
-    part = path.with_name(path.name + ".part")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
     umask = os.umask(0)
     os.umask(umask)
-    part.chmod(0o666 & ~umask)  # safetensors leaves files that only their owner can read
-    os.replace(part, path)
+    with replacing(path) as part:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
+        part.chmod(0o666 & ~umask)  # safetensors leaves files that only their owner can read
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

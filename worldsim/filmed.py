@@ -128,16 +128,20 @@ def open_env(name: str, **env_kwargs: Any) -> Env:
     return env
 
 
-def check_env(made: Any) -> None:
-    """Refuse what is no env.
+def open_any(env: str | Env | Callable[[], Env], **env_kwargs: Any) -> Env:
+    """Return an env, made by `open_env` if it is a name, or by a callable; one that is there as is.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it is no env and makes none.
     """
+    if isinstance(env, str):
+        return open_env(env, **env_kwargs)
+    made = env() if callable(env) else env
     if not isinstance(made, Env):
         raise TypeError(
             f"`env` must be an id, a gymnasium.Env or a callable that makes one, got {made!r}"
         )
+    return made
 
 
 def names_function(name: str) -> bool:

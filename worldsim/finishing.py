@@ -22,12 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worldsim.datasets.subsets import hold_out, opened
+from worldsim.datasets.subsets import fingerprint, hold_out, opened
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
 from worldsim.measuring.dreaming import dream, rollout_quality
 from worldsim.measuring.heldout import check_fit, cut_short
-from worldsim.preparing import fingerprint
 from worldsim.tokenizer import Tokenizer
 from worldsim.training import TrainConfig, checksum, fit
 from worldsim.world import World

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from gymnasium import Env
@@ -19,13 +18,11 @@ from worldsim.data import DatasetWriter, DiskDataset, open_dataset
 from worldsim.datasets.episodes import DatasetInfo
 from worldsim.datasets.observing import describe
 from worldsim.files import write_text
-from worldsim.filmed import ENV_ID, Filmed, check_env, choose_size, open_env, open_filmed
+from worldsim.filmed import ENV_ID, Filmed, choose_size, open_any, open_filmed
+from worldsim.make_config import MakeConfig
 from worldsim.policies import choose_policy
 from worldsim.recording import Job, open_scene, run_job
 from worldsim.spaces import Policy
-
-if TYPE_CHECKING:
-    from worldsim.make_config import MakeConfig
 
 MOST_FRAMES = 30_000  # for each process that records: more than a short training can look at
 LEAST_EPISODES = 4  # in each data set
@@ -56,7 +53,7 @@ class Footage:
 
 def look_at(
     env: str | Env | Callable[[], Env],
-    cfg: "MakeConfig",
+    cfg: MakeConfig,
     policy: str | Policy,
     pixels: int,
     seed: int,
@@ -65,7 +62,7 @@ def look_at(
 
     Args:
         env: As `make_world` takes it.
-        cfg: The `MakeConfig`.
+        cfg: Its settings.
         policy: As `make_world` takes it.
         pixels: How many a frame may have whose size is not given.
         seed: Of the first episode.
@@ -78,11 +75,11 @@ def look_at(
         raise ValueError(
             f"`env_kwargs` are for an env made by name, got {cfg.env_kwargs}; make yours with them"
         )
-    first = _open(env, cfg.env_kwargs)
+    first = open_any(env, **cfg.env_kwargs)
     repeat = int(np.ceil((first.metadata.get("render_fps") or 30) / 30))
     sizes = cfg.sizes or (choose_size(Filmed(first).frame_size, pixels),)
     if isinstance(env, str):
-        reopen = partial(_film_by_name, env, repeat, cfg.env_kwargs)
+        reopen = partial(open_filmed, env, repeat=repeat, **cfg.env_kwargs)
         first.close()
         filmed = reopen(sizes[0])
     elif isinstance(env, Env) and (len(sizes) > 1 or cfg.workers > 1):
@@ -167,25 +164,13 @@ def _record(
         return writer.close()
 
 
-def _open(env: str | Env | Callable[[], Env], env_kwargs: dict) -> Env:
-    if isinstance(env, str):
-        return open_env(env, **env_kwargs)
-    made = env() if callable(env) else env
-    check_env(made)
-    return made
-
-
 def _film(make: Callable[[], Env], repeat: int, size: tuple[int, int]) -> Filmed:
     return Filmed(make(), size, repeat)
 
 
-def _film_by_name(env: str, repeat: int, env_kwargs: dict, size: tuple[int, int]) -> Filmed:
-    return open_filmed(env, size, repeat, **env_kwargs)
-
-
-def _describe(env: Filmed, cfg: "MakeConfig", by_name: bool, policy: str, seed: int) -> DatasetInfo:
+def _describe(env: Filmed, cfg: MakeConfig, by_name: bool, policy: str, seed: int) -> DatasetInfo:
     """Say what the recordings share; an env that has a name can be rebuilt from it."""
-    from worldsim.viewing.keyboard import named_bindings
+    from worldsim.viewing.keyboard import key_bindings, name_bindings
 
     info = describe(env, policy, seed, cfg.max_steps)
     made = {"env": cfg.env, "frame_size": list(info.frame_size), "repeat": env.repeat}
@@ -193,6 +178,5 @@ def _describe(env: Filmed, cfg: "MakeConfig", by_name: bool, policy: str, seed: 
         info,
         env_id=ENV_ID if by_name else "",
         env_kwargs=made | cfg.env_kwargs if by_name else {},
-        keys=named_bindings(env),
-        recording={"policy": policy, "seed": seed, "max_steps": cfg.max_steps},
+        keys=name_bindings(key_bindings(env)),
     )

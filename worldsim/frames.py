@@ -162,3 +162,8 @@ def reward_grid(bins: int, device: torch.device | None = None) -> Tensor:
 def action_grid(bins: int, device: torch.device | None = None) -> Tensor:
     """Return the scaled number `(bins,)` that each class of the action head stands for."""
     return torch.linspace(-1.0, 1.0, bins, device=device)
+
+
+def expected(logits: Tensor, grid: Tensor) -> Tensor:
+    """Return the mean `(...)` of what the classes of logits `(..., bins)` stand for, `(bins,)`."""
+    return (logits.float().softmax(-1) * grid).sum(-1)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from einops import reduce
-from torch import Tensor
 
 from worldsim.completion import PartialClip, Sampling, complete
 from worldsim.continuation import (
@@ -68,7 +67,7 @@ def text_to_video(
     check_choice("mode", mode, ("causal", "full"))
     if start is not None and mode == "full":
         raise ValueError(f'`start` is for mode="causal", got start={start!r} with mode="full"')
-    acts = _scaled(world, actions, frames - 1)
+    acts = world.read_actions(actions, frames - 1)
     size = _size(world, size)
     if start is not None:
         [number] = read_starts(world, start, [prompt], size, [0])
@@ -144,8 +143,8 @@ def extend(
     settings, video = _sampling(world, sampling, prompt), _checked(world, video)
     check_counts(0, before=before, after=after)
     t = len(video)
-    inside = _scaled(world, video_actions, t - 1, "video_actions")
-    acts = _scaled(world, actions, after)
+    inside = world.read_actions(video_actions, t - 1, "video_actions")
+    acts = world.read_actions(actions, after)
     latents = world.encode(video).float().cpu()
     if before:
         padding = latents.new_zeros(before, *latents.shape[1:])
@@ -195,7 +194,7 @@ def infill(
     mask = torch.from_numpy(pixels.copy())
     cells = reduce(mask.float(), "t (h p) (w q) -> t h w", "min", p=stride, q=stride) > 0
     blank = np.where(pixels[..., None], video, _fill_colour(video, pixels)).astype(np.uint8)
-    acts = _scaled(world, actions, t - 1)
+    acts = world.read_actions(actions, t - 1)
     clip = PartialClip(
         world.encode(blank).float().cpu(), cells.flatten(1).all(1), lead(world, acts, t),
         cells=cells,
@@ -271,7 +270,7 @@ def edit(
     settings, video = _sampling(world, sampling, prompt), _checked(world, video)
     if not 0 <= strength <= 1:
         raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.8")
-    acts = _scaled(world, actions, len(video) - 1)
+    acts = world.read_actions(actions, len(video) - 1)
     latents = world.encode(video).float().cpu()
     steps = settings.sampler_steps or world.dynamics.cfg.max_steps
     done = min(round((1 - strength) * steps), steps - (strength > 0))
@@ -291,13 +290,6 @@ def _sampling(world: World, sampling: dict[str, Any], prompt: str | None) -> Sam
     if settings.sampler_steps is not None:
         check_steps(settings.sampler_steps, world.dynamics.cfg.max_steps)
     return settings
-
-
-def _scaled(
-    world: World, actions: Sequence[Any] | None, count: int, name: str = "actions"
-) -> Tensor | None:
-    """Check and scale a list of actions of the world's space: `(count, a)`."""
-    return None if actions is None else world.read_actions(actions, count, name)
 
 
 def _size(world: World, size: tuple[int, int] | None) -> tuple[int, int]:

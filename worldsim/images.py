@@ -1,7 +1,6 @@
 """Stills and contact sheets; pixels are `(h, w, 3)` uint8, red first."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 from gymnasium import Env, Space, spaces
+
+from worldsim.files import replacing
 
 
 def is_picture(space: Space) -> bool:
@@ -112,9 +113,8 @@ def write_image(path: str | Path, frame: np.ndarray) -> None:
         raise ValueError(f"an image ends in .png or .jpg, got {path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     _, data = cv2.imencode(suffix, cv2.cvtColor(np.asarray(frame), cv2.COLOR_RGB2BGR))
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data.tobytes())
-    os.replace(partial, path)
+    with replacing(path) as part:
+        part.write_bytes(data.tobytes())
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from omegaconf import MISSING
 
 from worldsim.finishing import train_decoder
+from worldsim.limits import check_choice
 from worldsim.objective import ObjectiveConfig
 from worldsim.recipes import ModelConfig, train_dynamics, train_tokenizer
 from worldsim.training import TrainConfig
@@ -42,8 +43,7 @@ class LaunchConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.stage not in STAGES:
-            raise ValueError(f"`stage` must be one of {', '.join(STAGES)}, got {self.stage!r}")
+        check_choice("stage", self.stage, STAGES)
         if self.stage == "dynamics" and not (self.tokenizer or self.init):
             raise ValueError(
                 "stage=dynamics needs a `tokenizer`, got nothing; train one with stage=tokenizer "

@@ -1,6 +1,6 @@
 """Settings that are numbers or words, checked before work starts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -69,7 +69,7 @@ def read_size(size: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     """Refuse what is none of a few values."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(str, choices))}, got {value!r}")

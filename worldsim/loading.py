@@ -8,6 +8,7 @@ import torch
 
 from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors
+from worldsim.limits import check_choice
 from worldsim.tokenizer import Tokenizer
 from worldsim.world import FORMAT_VERSION, Starts, World, WorldConfig, choose_device, fast_dtype
 
@@ -46,8 +47,7 @@ def load(
     """
     folder, device = find_world(name), choose_device(device)
     dtype = dtype or fast_dtype(device)
-    if dtype not in DTYPES:
-        raise ValueError(f"`dtype` must be one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
+    check_choice("dtype", dtype, DTYPES)
     cfg = read_config(folder / "config.json")
     tokenizer, dynamics = Tokenizer(cfg.tokenizer), Dynamics(cfg.dynamics)
     for model, file in ((tokenizer, "tokenizer.safetensors"), (dynamics, "dynamics.safetensors")):

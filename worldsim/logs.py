@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from worldsim.limits import check_choice
 from worldsim.processes import rank
 
 EVERY = 20  # train steps that a line of the log is the mean of
@@ -25,10 +26,7 @@ class WandbConfig:
     project: str = "worldsim"
 
     def __post_init__(self) -> None:
-        if self.mode not in ("auto", "online", "offline", "disabled"):
-            raise ValueError(
-                f"`wandb.mode` must be auto, online, offline or disabled, got {self.mode!r}"
-            )
+        check_choice("wandb.mode", self.mode, ("auto", "online", "offline", "disabled"))
 
 
 class Log:

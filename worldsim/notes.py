@@ -6,15 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from worldsim.files import own_folder, write_text
 from worldsim.logs import BAR
-
-if TYPE_CHECKING:
-    from worldsim.make_config import MakeConfig
+from worldsim.make_config import MakeConfig
 
 PARTS = {"recording": 0.14, "tokenizer": 0.1, "dynamics": 0.71, "evaluating": 0.05}
 
@@ -35,7 +33,7 @@ class Notes:
         FileExistsError: If the world's folder holds something that was not made here.
     """
 
-    def __init__(self, cfg: "MakeConfig") -> None:
+    def __init__(self, cfg: MakeConfig) -> None:
         self.path, self.total = cfg.folder / "make.json", cfg.minutes
         parts = {name: PARTS[name] for name in PARTS if not (cfg.init and name == "tokenizer")}
         self.parts = {name: part / sum(parts.values()) for name, part in parts.items()}

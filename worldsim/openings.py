@@ -229,7 +229,7 @@ def _read_clip(world: World, frames: Any, actions: Any, frame_size: tuple[int, i
         )
     frames = frames.reshape(-1, h, w, 3)
     t = len(frames)
-    led = lead(world, None if actions is None else world.read_actions(actions, t - 1), t)
+    led = lead(world, world.read_actions(actions, t - 1), t)
     kept = min(t, world.dynamics.cfg.context)
     known = torch.full((kept,), world.cfg.labelled)
     latents = world.encode(frames[-kept:]).float().cpu()

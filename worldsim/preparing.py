@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from worldsim.architecture import DynamicsConfig
 from worldsim.clips import LatentDataset, action_scaling, encode_dataset
-from worldsim.datasets.subsets import opened_like
+from worldsim.datasets.subsets import fingerprint, opened_like
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import find_world, load, read_config
 from worldsim.processes import rank, wait
@@ -146,19 +146,6 @@ def check_text(*sets) -> None:
 
     if any(any(part.outline(i).captions) for part in sets for i in range(len(part))):
         find_weights()
-
-
-def fingerprint(episodes) -> str:
-    """Return what tells these recordings from others: the last frames, and all labels."""
-    total = zlib.crc32(np.ascontiguousarray(episodes[len(episodes) - 1].frames))
-    for i in range(len(episodes)):
-        told = {k: v for k, v in vars(episodes.outline(i)).items() if k != "frames"}
-        state = told.pop("state")
-        for name, values in sorted({**told, **state}.items()):
-            is_array = isinstance(values, np.ndarray)
-            said = np.ascontiguousarray(values) if is_array else repr(values).encode()
-            total = zlib.crc32(said, zlib.crc32(name.encode(), total))
-    return f"{len(episodes)} episodes of {sum(episodes.lengths):,} steps, {total:08x}"
 
 
 def tokenised(

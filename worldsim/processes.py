@@ -8,14 +8,19 @@ import torch.distributed as dist
 from torch import nn
 
 
+def among_others() -> bool:
+    """Say whether `torchrun` started this process beside others."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def rank() -> int:
     """Return this process's number; 0 where it is alone."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if among_others() else 0
 
 
 def agree(elapsed: float, stopped: list[int]) -> float:
     """Return the first process's clock; fill `stopped` if a signal reached any process."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not among_others():
         return elapsed
     shared = torch.tensor([elapsed if rank() == 0 else 0.0, float(bool(stopped))])
     shared = shared.cuda() if dist.get_backend() == "nccl" else shared
@@ -30,7 +35,7 @@ def together(g: torch.Generator) -> torch.Generator:
 
     Steps end together: batches of one kind and length leave no process waiting for another.
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    if not among_others():
         return g
     seed = torch.randint(2**31, (1,), generator=g)
     seed = seed.cuda() if dist.get_backend() == "nccl" else seed
@@ -40,13 +45,13 @@ def together(g: torch.Generator) -> torch.Generator:
 
 def wait() -> None:
     """Let no process go on before all are here: what the first one wrote can be read."""
-    if dist.is_available() and dist.is_initialized():
+    if among_others():
         dist.barrier()
 
 
 def distributed(model: nn.Module, device: torch.device) -> nn.Module:
     """Wrap the model when `torchrun` started several processes."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not among_others():
         return model
     ids = [device.index] if device.type == "cuda" else None
     return nn.parallel.DistributedDataParallel(model, device_ids=ids, find_unused_parameters=True)

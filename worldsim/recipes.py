@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldsim.building import assemble, build_world
 from worldsim.clips import draw_set, sampler
-from worldsim.datasets.subsets import hold_out, opened
+from worldsim.datasets.subsets import fingerprint, hold_out, opened
 from worldsim.dynamics import Dynamics, DynamicsConfig
 from worldsim.files import write_tensors, write_text
 from worldsim.limits import check_choice
@@ -26,7 +26,6 @@ from worldsim.preparing import (
     check_text,
     dynamics_like,
     dynamics_weights,
-    fingerprint,
     going_on,
     load_tokenizer,
     scaling_like,

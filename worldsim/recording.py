@@ -24,7 +24,7 @@ from worldsim.datasets.observing import (
     observed_scene,
     observed_truth,
 )
-from worldsim.filmed import check_env, names_function, open_env
+from worldsim.filmed import names_function, open_any, open_env
 from worldsim.images import frame_of
 from worldsim.limits import check_counts, check_given
 from worldsim.policies import chooser, find_policy
@@ -256,6 +256,4 @@ def _open_env(env: str | Env | Callable[[], Env]) -> tuple[Env, Callable[[], Env
         return made, partial(open_env, env) if by_function else partial(gymnasium.make, made.spec)
     if isinstance(env, Env):
         return env, partial(gymnasium.make, env.spec) if env.spec else None
-    made = env() if callable(env) else env
-    check_env(made)
-    return made, env
+    return open_any(env), env

@@ -24,7 +24,14 @@ import torch
 from torch import Tensor
 
 from worldsim.flow import advance, check_steps, noise_latents
-from worldsim.frames import Frames, Prediction, previous_frames
+from worldsim.frames import (
+    Frames,
+    Prediction,
+    action_grid,
+    expected,
+    previous_frames,
+    reward_grid,
+)
 from worldsim.moments import STATE, Snapshot, Step
 from worldsim.prompting import pad_prompts, read_text
 from worldsim.world import World
@@ -94,6 +101,8 @@ class Rollout:
         self.picture: Tensor | None = None  # of the latents, where a step has painted them
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.age = torch.full((rows,), GUIDED, device=self.device)  # frames since a prompt was new
+        self.reward_grid = reward_grid(cfg.bins, self.device)
+        self.action_grid = action_grid(cfg.action_bins, self.device)
         self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
         self.prompts: list[str | None] = [None] * rows
         self.text = self.null = read_text(world, self.prompts)
@@ -148,7 +157,7 @@ class Rollout:
         )
         prompts = pad_prompts(self.world, [self.prompts[row] for row in rows], t)
         said = self.model(frames, prompts, fill=(self.cache, at), latents=False)
-        self.policy[at] = self.model.policy_mean(said.policy[:, -1])
+        self.policy[at] = self._next_action(said)
         self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
         self.latents[at], self.picture = latents[:, -1], None
         self.action[at], self.known[at] = frames.actions[:, -1], frames.known[:, -1]
@@ -335,10 +344,13 @@ class Rollout:
         return self.model.step(frame, positions, self.cache, self.text, **how)
 
     def _step(self, said: Prediction) -> Step:
-        reward = self.model.reward(said.reward[:, -1])
+        reward = expected(said.reward[:, -1], self.reward_grid)
         terminated = said.terminated[:, -1].sigmoid()
-        self.policy = self.model.policy_mean(said.policy[:, -1])
+        self.policy = self._next_action(said)
         return Step(self.latents.clone(), reward, terminated, self.policy.clone())
+
+    def _next_action(self, said: Prediction) -> Tensor:
+        return expected(said.policy[:, -1], self.action_grid)
 
     def _noise(self) -> Tensor:
         """Draw `(b, 1, c, h, w)`, each row by its own generator."""

@@ -12,7 +12,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import partial
@@ -252,18 +252,16 @@ def fit(
             torch.set_num_threads(cfg.threads)
         if _compiles(cfg, device):
             compile_layers(model)
-        log = Log(out, cfg.wandb, asdict(cfg), name, progress)
-        judge = partial(_judge, run, evaluate, pictures, out, log) if evaluate else None
-        if not _train(run, sample, loss, log, checkpoint, judge):
-            log.close()
-            raise KeyboardInterrupt(
-                f"stopped at step {run.step}; run again to resume from {checkpoint}"
-            )
-        if judge:
-            judge()
-            wait()
-            run.ema.load_state_dict(read_tensors(out / "best.safetensors")[0])
-        log.close()
+        with closing(Log(out, cfg.wandb, asdict(cfg), name, progress)) as log:
+            judge = partial(_judge, run, evaluate, pictures, out, log) if evaluate else None
+            if not _train(run, sample, loss, log, checkpoint, judge):
+                raise KeyboardInterrupt(
+                    f"stopped at step {run.step}; run again to resume from {checkpoint}"
+                )
+            if judge:
+                judge()
+                wait()
+                run.ema.load_state_dict(read_tensors(out / "best.safetensors")[0])
         return run.ema
 
 

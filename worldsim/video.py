@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from worldsim.files import claim_path
+from worldsim.files import claim_path, replacing
+from worldsim.limits import check_choice
 
 # For a network: no chroma subsampling, cheap random access. For people: what every player plays.
 # No B-frames, so that episodes can be cut and joined packet by packet. Threads that slice frames
@@ -69,8 +70,7 @@ class VideoWriter:
         quality: str = "people",
         numbered: bool = False,
     ):
-        if quality not in QUALITIES:
-            raise ValueError(f"`quality` must be one of {list(QUALITIES)}, got {quality!r}")
+        check_choice("quality", quality, QUALITIES)
         if fps <= 0:
             raise ValueError(f"`fps` must be positive, got {fps}")
         self.path, self.size = Path(path), (int(size[0]), int(size[1]))
@@ -335,7 +335,6 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
     """Write `frames (t, h, w, 3)` uint8 as an endless GIF with one palette for all frames."""
     av, frames, path = import_av(), _checked(frames), Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     t, h, w, _ = frames.shape
     graph = av.filter.Graph()
     rate = Fraction(fps).limit_denominator(10_000)
@@ -348,18 +347,14 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
     palette.link_to(use, 0, 1)
     use.link_to(sink)
     graph.configure()
-    try:
-        with av.open(str(partial), "w", format="gif") as container:
-            stream = container.add_stream("gif", rate=rate)
-            stream.width, stream.height, stream.pix_fmt = w, h, "pal8"
-            for i, frame in enumerate(frames):
-                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-                picture.pts, picture.time_base = i, 1 / rate
-                graph.push(picture)
-            graph.push(None)
-            for _ in range(t):
-                container.mux(stream.encode(graph.pull()))
-            container.mux(stream.encode(None))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as part, av.open(str(part), "w", format="gif") as container:
+        stream = container.add_stream("gif", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = w, h, "pal8"
+        for i, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            picture.pts, picture.time_base = i, 1 / rate
+            graph.push(picture)
+        graph.push(None)
+        for _ in range(t):
+            container.mux(stream.encode(graph.pull()))
+        container.mux(stream.encode(None))

@@ -11,24 +11,22 @@ import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import pygame
 from tqdm import tqdm
 
 from worldsim.filmed import open_env
-from worldsim.limits import check_least
+from worldsim.limits import check_choice, check_least
 from worldsim.loading import find_world, name_of
+from worldsim.spaces import Policy
 from worldsim.viewing.controls import read_keys
 from worldsim.viewing.film import PIXELS, Film
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Stage, world_of
 from worldsim.viewing.window import Window
-
-if TYPE_CHECKING:
-    from worldsim.spaces import Policy
-    from worldsim.world import World
+from worldsim.world import World
 
 WORLD_ENV = "worldsim/World-v0"
 WORLD_SETTINGS = ("sampler_steps", "guidance", "device")  # of `PlayConfig`, for that env
@@ -120,8 +118,7 @@ class PlayConfig:
                     f"`{name}` is for {'a window' if self.web else 'web=true'}, got "
                     f"{name}={getattr(self, name)} with web={str(self.web).lower()}; leave it out"
                 )
-        if self.pixels not in PIXELS:
-            raise ValueError(f"`pixels` must be one of {', '.join(PIXELS)}, got {self.pixels!r}")
+        check_choice("pixels", self.pixels, PIXELS)
         if self.out is not None and Path(self.out).suffix != ".mp4":
             raise ValueError(f"`out` must end in .mp4, got {self.out!r}")
         read_keys(self.keys)  # refuses what cannot be read
@@ -140,10 +137,10 @@ class PlayConfig:
 
 
 def play(
-    what: "str | World | gymnasium.Env | None" = None,
+    what: str | World | gymnasium.Env | None = None,
     cfg: PlayConfig | None = None,
     *,
-    agent: "str | Policy | None" = None,
+    agent: str | Policy | None = None,
     **overrides: Any,
 ) -> list[Path]:
     """Play a world or an env; without a display, film it under its autopilot.
@@ -206,7 +203,7 @@ def _fields(cfg: PlayConfig, *names: str) -> dict[str, Any]:
     return {name: getattr(cfg, name) for name in names}
 
 
-def open_stage(cfg: PlayConfig, source: "World | gymnasium.Env | None" = None) -> Stage:
+def open_stage(cfg: PlayConfig, source: World | gymnasium.Env | None = None) -> Stage:
     """Make the env that `cfg` asks for, or take `source`."""
     actions = read_keys(cfg.keys).actions
     if cfg.replay:

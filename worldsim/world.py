@@ -147,13 +147,19 @@ class World:
         """Scale flattened actions `(..., a)` to [-1, 1]."""
         return scale_actions(actions, self._low, self._high)
 
-    def read_actions(self, actions: Sequence[Any], count: int, name: str = "actions") -> Tensor:
+    def read_actions(
+        self, actions: Sequence[Any] | None, count: int, name: str = "actions"
+    ) -> Tensor | None:
         """Check, flatten and scale `count` actions of the action space: `(count, a)` float32.
+
+        Where there are none, None.
 
         Raises:
             TypeError: If `actions` is no sequence, or one of them is of another kind.
             ValueError: If there are not `count`, or one lies outside the space.
         """
+        if actions is None:
+            return None
         if not hasattr(actions, "__len__"):
             raise TypeError(f"`{name}` must be a sequence, got {type(actions).__name__} {actions}")
         if len(actions) != count:

@@ -1,7 +1,7 @@
 """The command that lets an agent learn in a world and judges it there and in the real env."""
 
 import json
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,12 +56,8 @@ def agent(cfg: AgentConfig) -> None:
     """Let an agent learn, judge it, print the table and say how to watch it."""
     world = load(cfg.world, cfg.device or None)
     check_learnable(world.action_space)
-    real = real_env(world, cfg.horizon)
-    if real is None and cfg.real:
-        raise ValueError(
-            f"{cfg.world} does not know the env that it was recorded from, or that is not here; "
-            "leave `real` out"
-        )
+    if cfg.real:
+        _check_here(world, cfg)
     if cfg.minutes or cfg.steps:
         _check_learned_here(cfg)
         with closing(_many(world, cfg)) as envs:
@@ -73,7 +69,7 @@ def agent(cfg: AgentConfig) -> None:
                 raise
         _note(cfg, {})  # what was judged before is another agent by now
     if cfg.episodes:
-        figures = _judge(world, real, cfg)
+        figures = _judge(world, cfg)
         known = {
             who: {name: value for name, value in row.items() if value == value}  # no NaN
             for who, row in figures.items()
@@ -116,6 +112,17 @@ def _note(cfg: AgentConfig, judged: dict[str, Any]) -> None:
     write_text(Path(cfg.out).with_suffix(".json"), text + "\n")
 
 
+def _check_here(world: World, cfg: AgentConfig) -> None:
+    """Refuse to learn in an env that cannot be made."""
+    env = real_env(world, cfg.horizon)
+    if env is None:
+        raise ValueError(
+            f"{cfg.world} does not know the env that it was recorded from, or that is not here; "
+            "leave `real` out"
+        )
+    env.close()
+
+
 def _check_learned_here(cfg: AgentConfig) -> None:
     """Say that the agent which is there learns on; refuse one that is of another world."""
     out, note = Path(cfg.out), Path(cfg.out).with_suffix(".json")
@@ -155,8 +162,9 @@ def _many(world: World, cfg: AgentConfig) -> VectorEnv:
     return WorldVectorEnv(world, cfg.num_envs, horizon=cfg.horizon, render_mode=None)
 
 
-def _judge(world: World, real: Env | None, cfg: AgentConfig) -> dict[str, dict[str, float]]:
+def _judge(world: World, cfg: AgentConfig) -> dict[str, dict[str, float]]:
     """Play the agent beside random actions and whoever else can act there."""
+    real = real_env(world, cfg.horizon)
     dream = WorldEnv(world, horizon=cfg.horizon)
     players = {
         "agent, imagined": (dream, cfg.out),
@@ -169,10 +177,8 @@ def _judge(world: World, real: Env | None, cfg: AgentConfig) -> dict[str, dict[s
         driver = getattr(real.unwrapped, "scripted_action", None)
         if driver is not None:
             players["its own driver, real"] = real, lambda _, rng: driver(rng)
-    figures = {
-        name: judge_agent(env, player, episodes=cfg.episodes)
-        for name, (env, player) in players.items()
-    }
-    if real is not None:
-        real.close()
-    return figures
+    with nullcontext() if real is None else closing(real):
+        return {
+            name: judge_agent(env, player, episodes=cfg.episodes)
+            for name, (env, player) in players.items()
+        }

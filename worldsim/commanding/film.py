@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import worldsim  # its public names load what they need when they are used
-from worldsim.limits import check_least, check_shares, read_size
+from worldsim.limits import check_choice, check_least, check_shares, read_size
 
 if TYPE_CHECKING:
     from worldsim.world import World
@@ -56,8 +56,7 @@ class GenerateConfig:
     """An .mp4 or a .gif; out/generated.mp4 if empty, with a number where there is one."""
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ValueError(f"`task` must be one of {', '.join(TASKS)}, got {self.task!r}")
+        check_choice("task", self.task, TASKS)
         for name in TASKS[self.task][0]:
             if not getattr(self, name):
                 raise ValueError(f"task={self.task} needs `{name}`, got nothing; add {name}=...")

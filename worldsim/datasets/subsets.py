@@ -1,6 +1,9 @@
 """Some of a data set's episodes: those to train on, those held out."""
 
+import zlib
 from pathlib import Path
+
+import numpy as np
 
 
 class Subset:
@@ -15,7 +18,8 @@ class Subset:
     @property
     def lengths(self) -> list[int]:
         """Actions in each episode."""
-        return [self.data.lengths[i] for i in self.index]
+        lengths = self.data.lengths
+        return [lengths[i] for i in self.index]
 
     def outline(self, i: int):
         """Return an episode without its frames."""
@@ -62,3 +66,16 @@ def opened_like(data, other, role: str):
             f"{data.info.fps} fps, {data.info.action_space}"
         )
     return other
+
+
+def fingerprint(episodes) -> str:
+    """Return what tells these recordings from others: the last frames, and all labels."""
+    total = zlib.crc32(np.ascontiguousarray(episodes[len(episodes) - 1].frames))
+    for i in range(len(episodes)):
+        told = {k: v for k, v in vars(episodes.outline(i)).items() if k != "frames"}
+        state = told.pop("state")
+        for name, values in sorted({**told, **state}.items()):
+            is_array = isinstance(values, np.ndarray)
+            said = np.ascontiguousarray(values) if is_array else repr(values).encode()
+            total = zlib.crc32(said, zlib.crc32(name.encode(), total))
+    return f"{len(episodes)} episodes of {sum(episodes.lengths):,} steps, {total:08x}"

@@ -30,14 +30,12 @@ class Dream:
 
     Attributes:
         frames: `(b, k, h, w, 3)` uint8.
-        actions: `(b, k, a)`, flattened, not scaled: what was done.
         rewards: `(b, k)`.
         terminated: `(b, k)`, probability.
         latents: `(b, k, c, h / s, w / s)`, what the frames were decoded from.
     """
 
     frames: np.ndarray
-    actions: np.ndarray
     rewards: np.ndarray
     terminated: np.ndarray
     latents: Tensor
@@ -86,7 +84,7 @@ def dream(
     own = autopilot or actions is None
     if actions is None:
         actions = np.zeros((b, t - 1, world.dynamics.cfg.action_dim), np.float32)
-    made, shown, rewards, ended, done = [], [], [], [], []
+    made, shown, rewards, ended = [], [], [], []
     if given is None:
         made.append(rollout.begin(rows).clone())
         shown.append(rollout.frames().cpu())
@@ -102,14 +100,10 @@ def dream(
         now = rollout.step(action, told)
         made.append(now.latents)
         shown.append(rollout.frames().cpu())
-        done.append(action)
         rewards.append(now.reward)
         ended.append(now.terminated)
-    flat = (
-        world.unscale_actions(torch.stack(done, 1).float().cpu()) if done else np.zeros((b, 0, 0))
-    )
     frames = torch.stack(shown, 1).numpy()
-    return Dream(frames, flat, _told(rewards, b), _told(ended, b), torch.stack(made, 1))
+    return Dream(frames, _told(rewards, b), _told(ended, b), torch.stack(made, 1))
 
 
 def _told(parts: list[Tensor], b: int) -> np.ndarray:

@@ -60,7 +60,8 @@ def collect(
         seed: Chooses where the stretches begin.
     """
     episodes = range(len(dataset)) if episodes is None else episodes
-    share = min(1.0, (frames or np.inf) / max(1, sum(dataset.lengths[i] + 1 for i in episodes)))
+    lengths = dataset.lengths
+    share = min(1.0, (frames or np.inf) / max(1, sum(lengths[i] + 1 for i in episodes)))
     rng = np.random.default_rng(seed)
     scenes = {name: scene_values(dataset, episodes, name) for name in attributes}
     discrete = isinstance(dataset.info.action_space, spaces.Discrete)

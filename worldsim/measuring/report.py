@@ -11,6 +11,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,7 @@ def _marks(plot: Plot) -> tuple[list, list]:
     words.append((right, bottom + 34, plot.x, "end", "#666666"))
     words.append((left, top - 10, plot.y, "start", "#666666"))
     place, row = left, 0
-    for (name, (xs, ys)), colour in zip(plot.series.items(), _cycle(COLOURS), strict=False):
+    for (name, (xs, ys)), colour in zip(plot.series.items(), cycle(COLOURS), strict=False):
         path = [
             at(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y)
         ]
@@ -237,11 +238,6 @@ def _marks(plot: Plot) -> tuple[list, list]:
         words.append((place + 23, y + 4, name, "start", "#444444"))
         place += 40 + 6.6 * len(name)
     return lines, words
-
-
-def _cycle(colours: tuple[str, ...]):
-    while True:
-        yield from colours
 
 
 def _ticks(low: float, high: float, steps: Sequence[float] = (1, 2, 2.5, 5, 10)) -> list[float]:

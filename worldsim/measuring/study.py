@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from worldsim.datasets.subsets import fingerprint
 from worldsim.limits import check_least
 from worldsim.measuring.dreaming import WorldPredict
 from worldsim.measuring.heldout import HeldOut, cut_clips, other_actions
@@ -16,7 +17,6 @@ from worldsim.measuring.metrics import psnr, squared_error
 from worldsim.measuring.probes import LOOK, Probe, ProbeConfig, train_probe
 from worldsim.measuring.report import Plot, Strip
 from worldsim.measuring.simulator import Simulator, Skip
-from worldsim.preparing import fingerprint
 from worldsim.recording import record
 from worldsim.spaces import action_from_json, flatten_action, null_action
 from worldsim.world import World

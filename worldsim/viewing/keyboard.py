@@ -75,11 +75,6 @@ def read_action(names: Sequence[str], data: Any, env: gymnasium.Env) -> Any:
     return action
 
 
-def named_bindings(env: gymnasium.Env) -> list[Any]:
-    """Return the keys of `env` as a world stores them."""
-    return name_bindings(key_bindings(env))
-
-
 def name_bindings(bindings: Bindings) -> list[Any]:
     """Write bindings as a world stores them, `[["left", "up"], action]` each."""
     names = {code: name for name, code in key_codes().items()}

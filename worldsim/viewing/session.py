@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from worldsim.images import cut_to, read_image
+from worldsim.limits import check_choice
 from worldsim.openings import has_starts
 from worldsim.spaces import afresh
 from worldsim.viewing.casting import Casting
@@ -290,8 +291,7 @@ class Session(Casting):
 
     def drive(self, driver: str) -> None:
         """Say who drives, one of `pilots.DRIVERS`."""
-        if driver not in DRIVERS:
-            raise ValueError(f"`driver` must be one of {', '.join(DRIVERS)}, got {driver!r}")
+        check_choice("driver", driver, DRIVERS)
         if driver == "agent" and self.pilot is None:
             self.notices.append("no agent here; play with agent=model.zip or agent=module:function")
             return
