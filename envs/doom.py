@@ -21,7 +21,7 @@ from worldsim.envs.scenes import check_options, read_size
 
 from worldsim.captions import caption
 from worldsim.limits import check_choice
-from worldsim.viewing.screen import Screen
+from worldsim.screen import Screen
 
 AMMO = 50  # what fills the bar
 KILL, GOAL, DEATH, HEALTH = 5.0, 10.0, 10.0, 0.1

@@ -20,7 +20,7 @@ from worldsim.envs.traffic import Traffic
 
 from worldsim.captions import caption
 from worldsim.limits import check_choice
-from worldsim.viewing.screen import Screen
+from worldsim.screen import Screen
 
 PHYSICS_STEPS = 5
 LAP_REWARD = 1000.0

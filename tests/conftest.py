@@ -11,8 +11,9 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from worldsim.dynamics import Dynamics, DynamicsConfig
-from worldsim.spaces import space_to_json
+from worldsim.architecture import DynamicsConfig
+from worldsim.dynamics import Dynamics
+from worldsim.space_json import space_to_json
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 from worldsim.world import Starts, World, WorldConfig
 

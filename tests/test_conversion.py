@@ -15,11 +15,12 @@ from gymnasium import spaces
 import worldsim
 from worldsim.cli import main
 from worldsim.conversion import SourceFaults, action_space, convert, resample
-from worldsim.data import DatasetWriter, open_dataset
+from worldsim.data import open_dataset
 from worldsim.datasets.episodes import DatasetInfo
 from worldsim.datasets.lerobot_writer import write_layout
 from worldsim.datasets.splicing import merge, split
 from worldsim.datasets.takes import read_folder
+from worldsim.datasets.writing import DatasetWriter
 from worldsim.filmed import open_env
 
 H, W = 48, 64

@@ -12,11 +12,13 @@ import pytest
 from gymnasium import spaces
 
 import worldsim.datasets.lerobot_writer
-from worldsim.data import DatasetWriter, open_dataset, stage_episode
+from worldsim.data import open_dataset
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.datasets.inspection import inspect, preview
+from worldsim.datasets.writing import DatasetWriter, stage_episode
+from worldsim.decoding import open_input, read_video
 from worldsim.images import read_image
-from worldsim.video import QUALITIES, open_input, read_video
+from worldsim.video import QUALITIES
 
 BOX = spaces.Box(np.array([-1, 0, 0], np.float32), 1.0, (3,))
 RAGGED = ("frames", "actions", "rewards", "terminated", "truncated", "caption_index")

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.architecture import DynamicsConfig
+from worldsim.dynamics import Dynamics
 from worldsim.frames import Frames, Prompts, previous_frames
 
 CONFIG = {"dim": 32, "depth": 4, "heads": 2, "patch": 1, "context": 4, "channels": 4}

@@ -13,18 +13,21 @@ from conftest import make_tiny_world
 from gymnasium import spaces
 
 import worldsim
-from worldsim.evaluation import SECTIONS, compare, evaluate, rollout_quality
+from worldsim.evaluation import SECTIONS, evaluate
 from worldsim.measuring.card import card_table, write_card
-from worldsim.measuring.dreaming import WorldPredict, dream
+from worldsim.measuring.dreaming import WorldPredict, dream, rollout_quality
 from worldsim.measuring.heldout import cut_clips, cut_short
 from worldsim.measuring.labels import LOOK, Labelled, collect, look_back, true_number
+from worldsim.measuring.likeness import compare
 from worldsim.measuring.metrics import copy_last
+from worldsim.measuring.plots import Plot, draw_plot
 from worldsim.measuring.probes import Probe, ProbeConfig, score_probe, train_probe
-from worldsim.measuring.report import Plot, Report, Strip, draw_plot
+from worldsim.measuring.report import Report, Strip
 from worldsim.measuring.simulator import Simulator
 from worldsim.measuring.study import EvaluateConfig, Skip, Study
-from worldsim.measuring.trials import _asked
-from worldsim.spaces import action_from_json, flatten_action
+from worldsim.measuring.texts import _asked
+from worldsim.space_json import action_from_json
+from worldsim.spaces import flatten_action
 
 QUICK = {
     "clips": 4, "context": 4, "horizons": (1, 4), "starts": 3, "drive_frames": 12,

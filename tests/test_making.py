@@ -18,12 +18,12 @@ import worldsim
 from worldsim import footage, making, recording
 from worldsim.cli import main
 from worldsim.filmed import EXTRAS, Filmed, choose_size, open_env
+from worldsim.keyboard import action_from_keys, default_bindings, key_bindings
 from worldsim.make_config import MakeConfig
 from worldsim.notes import Notes
 from worldsim.policies import choose_policy
 from worldsim.recording import record_episode
 from worldsim.spaces import flatten_action
-from worldsim.viewing.keyboard import action_from_keys, default_bindings, key_bindings
 
 DICT = spaces.Dict(
     {

@@ -6,10 +6,11 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from worldsim.architecture import DynamicsConfig
 from worldsim.clips import LatentDataset, sampler
 from worldsim.compiling import compile_layers
 from worldsim.corruption import off_balance
-from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents
 from worldsim.frames import Frames, Prediction, action_grid, expected, previous_frames, reward_grid
 from worldsim.objective import (

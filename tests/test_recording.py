@@ -15,7 +15,8 @@ from gymnasium import spaces
 from gymnasium.wrappers import RecordEpisodeStatistics, TransformReward
 
 from worldsim.cli import main
-from worldsim.data import DatasetWriter, open_dataset
+from worldsim.data import open_dataset
+from worldsim.datasets.writing import DatasetWriter
 from worldsim.filmed import open_env
 from worldsim.recording import record
 

@@ -5,15 +5,8 @@ import pytest
 from gymnasium import spaces
 from gymnasium.spaces.utils import flatten
 
-from worldsim.spaces import (
-    action_bounds,
-    action_dim,
-    flatten_action,
-    null_action,
-    space_from_json,
-    space_to_json,
-    unflatten_action,
-)
+from worldsim.space_json import space_from_json, space_to_json
+from worldsim.spaces import action_bounds, action_dim, flatten_action, null_action, unflatten_action
 
 BOX = spaces.Box(np.array([-1, 0, 0], np.float32), 1.0, (3,))
 SPACES = [

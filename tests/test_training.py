@@ -21,21 +21,23 @@ from gymnasium import spaces
 from torch import nn
 
 import worldsim
+from worldsim.architecture import DynamicsConfig
 from worldsim.clips import Batch, Clips, action_scaling
+from worldsim.corruption import ObjectiveConfig
 from worldsim.datasets.episodes import Episode
 from worldsim.datasets.subsets import hold_out
-from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors, write_tensors
 from worldsim.finishing import between
 from worldsim.launch import LaunchConfig
 from worldsim.logs import WandbConfig
 from worldsim.measuring.dreaming import dream, rollout_quality
 from worldsim.measuring.heldout import cut_short
-from worldsim.objective import ObjectiveConfig
 from worldsim.optim import MuonAdamW, orthogonalise
+from worldsim.pixels import pixel_weight
 from worldsim.preparing import dynamics_weights, start_from
-from worldsim.recipes import pixel_weight
-from worldsim.training import Run, TrainConfig, _train_step, fit, to_device
+from worldsim.runs import Run, TrainConfig
+from worldsim.training import _train_step, fit, to_device
 
 QUIET = {"minutes": 0.0, "warmup": 0, "wandb": WandbConfig("disabled")}
 

@@ -5,16 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
+from worldsim.decoding import frame_rate, read_frames, read_video, read_video_at
 from worldsim.images import contact_sheet, read_image, write_image
-from worldsim.video import (
-    VideoWriter,
-    frame_rate,
-    read_frames,
-    read_video,
-    read_video_at,
-    write_gif,
-    write_video,
-)
+from worldsim.video import VideoWriter, write_gif, write_video
 
 
 def smooth_frames(t=24, h=48, w=64, seed=0):

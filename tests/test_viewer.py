@@ -29,20 +29,21 @@ from playing import (  # noqa: F401
 )
 
 from worldsim.cli import main
-from worldsim.video import read_video
+from worldsim.decoding import read_video
+from worldsim.keyboard import (
+    action_from_keys,
+    default_bindings,
+    key_bindings,
+    keys_from_action,
+)
 from worldsim.viewer import PlayConfig, has_display, open_stage, play
 from worldsim.viewing.brush import Brush
 from worldsim.viewing.controls import COMMANDS, help_rows
 from worldsim.viewing.display import Display
 from worldsim.viewing.film import PIXELS, fit
 from worldsim.viewing.gallery import Gallery
-from worldsim.viewing.hud import Status, draw_entry, draw_hud, has_wheel
-from worldsim.viewing.keyboard import (
-    action_from_keys,
-    default_bindings,
-    key_bindings,
-    keys_from_action,
-)
+from worldsim.viewing.hud import Status, draw_hud, has_wheel
+from worldsim.viewing.overlays import draw_entry
 from worldsim.viewing.prompt_entry import PromptEntry
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Stage

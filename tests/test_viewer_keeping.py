@@ -20,8 +20,8 @@ from playing import (  # noqa: F401
 )
 
 from worldsim.data import open_dataset
+from worldsim.decoding import read_video
 from worldsim.recording import record_episode
-from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, open_stage, play
 from worldsim.viewing.film import grid, tile
 from worldsim.viewing.session import Session

@@ -30,8 +30,8 @@ from websockets import ConnectionClosed, InvalidStatus
 from websockets.asyncio.client import connect
 
 import worldsim
+from worldsim.decoding import read_video
 from worldsim.spaces import null_action
-from worldsim.video import read_video
 from worldsim.viewer import PlayConfig, open_stage
 from worldsim.viewing.controls import COMMANDS
 from worldsim.viewing.session import Session

@@ -21,9 +21,10 @@ from conftest import CAPTIONS, DRIVE, make_tiny_world
 import worldsim.world
 from worldsim.building import GUIDANCE, build_world
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
+from worldsim.devices import has_bf16
 from worldsim.env import WorldEnv
 from worldsim.loading import list_worlds, load
-from worldsim.world import FORMAT_VERSION, Starts, has_bf16
+from worldsim.world import FORMAT_VERSION, Starts
 
 FROZEN = Path(__file__).parent / "data"
 ACTIONS = np.random.default_rng(0).uniform([-1, 0, 0], 1, (4, 3)).astype(np.float32)

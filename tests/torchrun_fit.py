@@ -11,8 +11,9 @@ from test_training import loss, sample, small_model, weights
 from worldsim.clips import sampler
 from worldsim.corruption import ObjectiveConfig
 from worldsim.logs import WandbConfig
+from worldsim.runs import TrainConfig
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
-from worldsim.training import TrainConfig, fit
+from worldsim.training import fit
 
 out = Path(sys.argv[1])
 dist.init_process_group("gloo")

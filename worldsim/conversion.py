@@ -16,14 +16,15 @@ import numpy as np
 from gymnasium import spaces
 from tqdm import tqdm
 
-from worldsim.data import DatasetWriter, DiskDataset
+from worldsim.data import DiskDataset
 from worldsim.datasets.episodes import DatasetInfo, Episode
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.said import Fault
 from worldsim.datasets.takes import Take, read_folder, read_lerobot
+from worldsim.datasets.writing import DatasetWriter
+from worldsim.decoding import SLACK, frames_at, iterate_video
 from worldsim.filmed import ENV_ID, STRIDE, choose_size
 from worldsim.limits import check_cells
-from worldsim.video import SLACK, frames_at, iterate_video
 
 MOST_FRAMES = 1000  # of an episode: longer takes are cut, each part beginning where one ends
 
@@ -235,6 +236,6 @@ def _actions(take: Take, info: DatasetInfo, spans: list[slice]) -> tuple[np.ndar
 
 def _keys(space: spaces.Space) -> list[Any]:
     """Return the keys that a world of this space would have."""
-    from worldsim.viewing.keyboard import default_bindings, name_bindings
+    from worldsim.keyboard import default_bindings, name_bindings
 
     return name_bindings(default_bindings(space))

@@ -148,7 +148,7 @@ def check_devices(cfg: DoctorConfig) -> Iterator[Finding]:
     try:
         import torch
 
-        from worldsim.world import has_bf16
+        from worldsim.devices import has_bf16
     except Exception:  # `check_packages` has said so
         return
     devices = [torch.device("cpu")]

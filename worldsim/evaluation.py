@@ -23,12 +23,10 @@ from worldsim.datasets.subsets import opened
 from worldsim.files import write_text
 from worldsim.loading import as_world, find_world
 from worldsim.machine import about_machine
-from worldsim.measuring import calibration, control, trials
+from worldsim.measuring import calibration, control, revisits, texts, trials
 from worldsim.measuring.card import card_table, write_card
-from worldsim.measuring.dreaming import rollout_quality
-from worldsim.measuring.heldout import check_fit, cut_clips
+from worldsim.measuring.heldout import check_fit
 from worldsim.measuring.likeness import (
-    compare,
     measure_fidelity,
     measure_fvd,
     measure_lpips,
@@ -39,8 +37,6 @@ from worldsim.measuring.report import Report, check_folder
 from worldsim.measuring.study import EvaluateConfig, Skip, Study
 from worldsim.rollout import Rollout
 from worldsim.world import World
-
-__all__ = ["EvaluateConfig", "Report", "compare", "cut_clips", "evaluate", "rollout_quality"]
 
 
 def evaluate(
@@ -140,10 +136,10 @@ SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
     "counterfactual": control.measure_counterfactual,
     "steering": control.measure_steering,
     "driving": control.measure_driving,
-    "revisit": control.measure_revisit,
+    "revisit": revisits.measure_revisit,
     "state": measure_state,
     "rewards": trials.measure_rewards,
-    "text": trials.measure_text,
+    "text": texts.measure_text,
     "drift": trials.measure_drift,
     "doubt": calibration.measure_doubt,
     "time": trials.measure_time,

@@ -27,8 +27,9 @@ from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
 from worldsim.measuring.dreaming import dream, rollout_quality
 from worldsim.measuring.heldout import check_fit, cut_short
+from worldsim.runs import TrainConfig, checksum
 from worldsim.tokenizer import Tokenizer
-from worldsim.training import TrainConfig, checksum, fit
+from worldsim.training import fit
 from worldsim.world import World
 
 CHUNK = 64  # clips that are imagined at once

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from gymnasium import Env
 
-from worldsim.data import DatasetWriter, DiskDataset, open_dataset
+from worldsim.data import DiskDataset, open_dataset
 from worldsim.datasets.episodes import DatasetInfo
 from worldsim.datasets.observing import describe
+from worldsim.datasets.writing import DatasetWriter
 from worldsim.files import write_text
 from worldsim.filmed import ENV_ID, Filmed, choose_size, open_any, open_filmed
 from worldsim.make_config import MakeConfig
@@ -170,7 +171,7 @@ def _film(make: Callable[[], Env], repeat: int, size: tuple[int, int]) -> Filmed
 
 def _describe(env: Filmed, cfg: MakeConfig, by_name: bool, policy: str, seed: int) -> DatasetInfo:
     """Say what the recordings share; an env that has a name can be rebuilt from it."""
-    from worldsim.viewing.keyboard import key_bindings, name_bindings
+    from worldsim.keyboard import key_bindings, name_bindings
 
     info = describe(env, policy, seed, cfg.max_steps)
     made = {"env": cfg.env, "frame_size": list(info.frame_size), "repeat": env.repeat}

@@ -10,12 +10,13 @@ import torch
 import torch.distributed as dist
 from omegaconf import MISSING
 
+from worldsim.corruption import ObjectiveConfig
+from worldsim.devices import choose_device
 from worldsim.finishing import train_decoder
 from worldsim.limits import check_choice
-from worldsim.objective import ObjectiveConfig
-from worldsim.recipes import ModelConfig, train_dynamics, train_tokenizer
-from worldsim.training import TrainConfig
-from worldsim.world import choose_device
+from worldsim.recipes import train_dynamics, train_tokenizer
+from worldsim.runs import TrainConfig
+from worldsim.sizes import ModelConfig
 
 
 @dataclass

@@ -6,11 +6,12 @@ from pathlib import Path
 import gymnasium
 import torch
 
+from worldsim.devices import choose_device, fast_dtype
 from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors
 from worldsim.limits import check_choice
 from worldsim.tokenizer import Tokenizer
-from worldsim.world import FORMAT_VERSION, Starts, World, WorldConfig, choose_device, fast_dtype
+from worldsim.world import FORMAT_VERSION, Starts, World, WorldConfig
 
 SHIPPED = Path(__file__).parent / "worlds"
 DTYPES = torch.float32, torch.bfloat16, torch.float16

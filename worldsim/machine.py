@@ -48,7 +48,7 @@ def about_machine(world) -> dict[str, Any]:
     """Describe hardware, versions and the `World` that was timed."""
     import torch
 
-    from worldsim.world import has_bf16
+    from worldsim.devices import has_bf16
 
     device = world.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()

@@ -28,7 +28,9 @@ from gymnasium import Env
 
 from worldsim.building import assemble
 from worldsim.clips import action_scaling
+from worldsim.corruption import ObjectiveConfig
 from worldsim.data import DiskDataset, open_dataset
+from worldsim.devices import choose_device
 from worldsim.dynamics import Dynamics
 from worldsim.evaluation import evaluate
 from worldsim.footage import look_at, record_all
@@ -40,12 +42,12 @@ from worldsim.measuring.heldout import usual_frames
 from worldsim.measuring.report import Report
 from worldsim.model_card import save_with_card
 from worldsim.notes import Notes
-from worldsim.objective import ObjectiveConfig
 from worldsim.preparing import check_text, load_tokenizer
-from worldsim.recipes import ModelConfig, model_config, played, train_dynamics, train_tokenizer
+from worldsim.recipes import played, train_dynamics, train_tokenizer
 from worldsim.rollout import Rollout
+from worldsim.sizes import ModelConfig, model_config
 from worldsim.spaces import Policy
-from worldsim.world import World, choose_device
+from worldsim.world import World
 
 CLIPS = 64  # to judge by
 DREAM = 256  # frames for which a dream is asked to last

@@ -12,7 +12,8 @@ from gymnasium import Env, spaces
 
 from worldsim.filmed import load_function
 from worldsim.saved_agents import SavedAgent, load_agent
-from worldsim.spaces import Policy, action_to_json, afresh
+from worldsim.space_json import action_to_json
+from worldsim.spaces import Policy, afresh
 
 DRAWN = ("random", "sticky", "keys")  # policies that look at nothing
 NAMES = ("scripted", *DRAWN)
@@ -147,7 +148,7 @@ def chooser(env: Env, policy: str | Policy, seed: int) -> Callable[[Any], Any]:
 
 def _presser(env: Env, rng: np.random.Generator, sample: Callable[[], Any]) -> Callable[[], Any]:
     """Return what draws a player's actions: each episode likes some keys better than others."""
-    from worldsim.viewing.keyboard import action_from_keys, key_bindings
+    from worldsim.keyboard import action_from_keys, key_bindings
 
     bindings = key_bindings(env)
     uses = Counter(key for keys in bindings for key in keys)

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from worldsim.architecture import DynamicsConfig
 from worldsim.clips import LatentDataset, action_scaling, encode_dataset
 from worldsim.datasets.subsets import fingerprint, opened_like
+from worldsim.devices import fast_dtype
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import find_world, load, read_config
 from worldsim.processes import rank, wait
+from worldsim.runs import checksum
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
-from worldsim.training import checksum
-from worldsim.world import WorldConfig, fast_dtype
+from worldsim.world import WorldConfig
 
 Config = TypeVar("Config", DynamicsConfig, TokenizerConfig)
 

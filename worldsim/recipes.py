@@ -8,7 +8,7 @@ of a shipped world or an earlier run (`init`).
 import json
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,13 @@ from torch import Tensor
 
 from worldsim.building import assemble, build_world
 from worldsim.clips import draw_set, sampler
+from worldsim.corruption import ObjectiveConfig
 from worldsim.datasets.subsets import fingerprint, hold_out, opened
-from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.devices import choose_device, fast_dtype
+from worldsim.dynamics import Dynamics
 from worldsim.files import write_tensors, write_text
-from worldsim.limits import check_choice
-from worldsim.objective import ObjectiveConfig, dynamics_loss
+from worldsim.objective import dynamics_loss
+from worldsim.pixels import Film, Pixels
 from worldsim.preparing import (
     check_text,
     dynamics_like,
@@ -36,36 +38,12 @@ from worldsim.preparing import (
     with_more,
 )
 from worldsim.processes import rank, wait
-from worldsim.tokenizer import Tokenizer, TokenizerConfig
-from worldsim.training import Loss, TrainConfig, fit
-from worldsim.world import choose_device, fast_dtype
+from worldsim.runs import TrainConfig
+from worldsim.sizes import ModelConfig, model_config
+from worldsim.tokenizer import Tokenizer
+from worldsim.training import Loss, fit
 
 BATCH = {"tokenizer": 32, "dynamics": 8}
-
-
-@dataclass
-class ModelConfig:
-    """Architecture of both halves of a world."""
-
-    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
-
-
-def model_config(name: str) -> ModelConfig:
-    """Read a size (`tiny`, `quick`, `small`, `base`) from `worldsim/configs/model`.
-
-    Raises:
-        ValueError: If there is no such size.
-    """
-    from importlib.resources import files
-
-    from omegaconf import OmegaConf
-
-    from worldsim.overrides import CONFIGS, group_options
-
-    check_choice("model", name, group_options("model"))
-    text = OmegaConf.create((files(CONFIGS) / f"model/{name}.yaml").read_text())
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), text))
 
 
 def train_tokenizer(
@@ -114,8 +92,8 @@ def train_tokenizer(
     train_on, held_out = hold_out(data, test)
     patch = 1 if started else arch.dynamics.patch  # of the dynamics that are to come
     sets = with_more(train_on, held_out, more, Tokenizer(cfg), patch)
-    films = [_Film.of(part) for part in sets]
-    seen = _Film.of(held_out).frames
+    films = [Film.of(part) for part in sets]
+    seen = Film.of(held_out).frames
     seen = seen[torch.linspace(0, len(seen) - 1, min(512, len(seen))).long()].to(device)
     torch.manual_seed(train.seed)
     tokenizer = Tokenizer(cfg).to(device, memory_format=torch.channels_last)
@@ -124,7 +102,7 @@ def train_tokenizer(
         start_from(tokenizer, started.state_dict(), init)
         begun.append(weights_of(tokenizer))
 
-    def sample(g: torch.Generator, _progress: float) -> _Pixels:
+    def sample(g: torch.Generator, _progress: float) -> Pixels:
         film = films[draw_set([len(film.frames) for film in films], g)]
         return film.sample(train.batch_size, motion, g)
 
@@ -147,53 +125,6 @@ def train_tokenizer(
         write_tensors(out / "tokenizer.safetensors", best.state_dict())
     wait()
     return best
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    frames: Tensor
-    weight: Tensor | None
-
-
-@dataclass(frozen=True)
-class _Film:
-    """All frames of some episodes `(n, h, w, 3)` uint8, and where episodes start and end."""
-
-    frames: Tensor
-    edges: Tensor
-
-    @classmethod
-    def of(cls, episodes) -> "_Film":
-        edges = torch.tensor([0, *np.cumsum(np.array(episodes.lengths) + 1)])
-        return cls(torch.from_numpy(np.concatenate([e.frames for e in episodes])), edges)
-
-    def sample(self, count: int, motion: float, g: torch.Generator) -> _Pixels:
-        """Draw frames, weighed by what moves in them where `motion` asks for it."""
-        index = torch.randint(len(self.frames), (count,), generator=g)
-        weight = pixel_weight(self.frames, index, self.edges, motion) if motion else None
-        return _Pixels(self.frames[index], weight)
-
-
-def pixel_weight(frames: Tensor, index: Tensor, edges: Tensor, share: float) -> Tensor:
-    """Weigh the pixels of some frames by whether they differ from the frame before or after.
-
-    Args:
-        frames: `(n, h, w, 3)` uint8, episode after episode.
-        index: `(b,)`, which of them to weigh.
-        edges: `(e + 1,)` int64, where episodes start and end.
-        share: Of the weight that goes by change, at most fifty times as much to a pixel as if all
-            changed; the rest is spread evenly.
-
-    Returns:
-        `(b, h, w)` of mean 1.
-    """
-    now = frames[index].short()
-    own = torch.searchsorted(edges, index, right=True)
-    near = [frames[(index + lag).clamp(edges[own - 1], edges[own] - 1)].short() for lag in (-1, 1)]
-    moving = torch.stack([(now - other).abs().amax(-1) > 8 for other in near]).any(0).float()
-    boost = (moving / moving.mean().clamp(min=1e-9)).clamp(max=50)
-    weight = 1 - share + share * boost
-    return weight / weight.mean()
 
 
 def train_dynamics(

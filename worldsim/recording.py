@@ -15,7 +15,7 @@ import gymnasium
 from gymnasium import Env
 from tqdm import tqdm
 
-from worldsim.data import DatasetWriter, DiskDataset, stage_episode
+from worldsim.data import DiskDataset
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.datasets.observing import (
     build_episode,
@@ -24,6 +24,7 @@ from worldsim.datasets.observing import (
     observed_scene,
     observed_truth,
 )
+from worldsim.datasets.writing import DatasetWriter, stage_episode
 from worldsim.filmed import names_function, open_any, open_env
 from worldsim.images import frame_of
 from worldsim.limits import check_counts, check_given

@@ -24,8 +24,9 @@ from worldsim.loading import as_world
 from worldsim.moments import EnvSnapshot, check_snapshot
 from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout
-from worldsim.spaces import space_from_json, unflatten_action
-from worldsim.viewing.screen import Screen, read_bindings
+from worldsim.screen import Screen, read_bindings
+from worldsim.space_json import space_from_json
+from worldsim.spaces import unflatten_action
 from worldsim.world import World
 
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import pygame
 
+from worldsim.screen import key_codes
 from worldsim.viewing.controls import COMMANDS, asked
 from worldsim.viewing.film import PIXELS
 from worldsim.viewing.player import Player
-from worldsim.viewing.screen import key_codes
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Moment, Stage
 from worldsim.viewing.web_messages import (

@@ -24,9 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.dynamics import Dynamics, DynamicsConfig
+from worldsim.architecture import DynamicsConfig
+from worldsim.dynamics import Dynamics
 from worldsim.files import renewed, write_tensors
-from worldsim.spaces import flatten_action, scale_actions, space_from_json, unflatten_action
+from worldsim.space_json import space_from_json
+from worldsim.spaces import flatten_action, scale_actions, unflatten_action
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
 if hasattr(os, "register_at_fork"):  # OpenMP's threads stay behind, and the child waits for them
@@ -288,36 +290,6 @@ class World:
         lengths = [len(w) for w in s.words]
         meta = {"captions": json.dumps(list(s.captions)), "lengths": json.dumps(lengths)}
         write_tensors(folder / "starts.safetensors", tensors, meta)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Say whether `device` multiplies matrices faster in bfloat16 than in float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-
-
-def fast_dtype(device: str | torch.device) -> torch.dtype:
-    """Return what worlds are played in on `device`: bfloat16 where it multiplies that faster."""
-    return torch.bfloat16 if has_bf16(torch.device(device)) else torch.float32
-
-
-def choose_device(asked: str | torch.device | None = None) -> torch.device:
-    """Return the device that is asked for; else CUDA if there is some, else the CPU.
-
-    Raises:
-        ValueError: If it is not here.
-    """
-    asked = asked or ("cuda" if torch.cuda.is_available() else "cpu")
-    if str(asked).startswith("mps"):
-        raise ValueError(f"`device` must have float64, got {asked}, which has none; try cpu")
-    try:
-        return torch.zeros(1, device=asked).device
-    except (RuntimeError, AssertionError) as error:  # whatever a build of torch lacks
-        raise ValueError(
-            f"`device` must be one that is here, got {asked!r}: {str(error).splitlines()[0]}; "
-            "leave it out to have one chosen"
-        ) from error
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -107,8 +107,9 @@ class GenerateConfig:
 
 def generate(cfg: GenerateConfig) -> None:
     """Imagine a film and write it."""
+    from worldsim.decoding import frame_rate, read_video_at
     from worldsim.images import cut_to, read_image
-    from worldsim.video import frame_rate, read_video_at, write_gif, write_video
+    from worldsim.video import write_gif, write_video
 
     source = read_image(cfg.image) if cfg.image else None
     own = frame_rate(cfg.video) if cfg.video else None  # refuses what is no film

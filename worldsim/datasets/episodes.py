@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from gymnasium import Space
 
-from worldsim.spaces import action_dim, space_from_json, space_to_json
+from worldsim.space_json import space_from_json, space_to_json
+from worldsim.spaces import action_dim
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from worldsim.decoding import read_frames
 from worldsim.images import decode_image
-from worldsim.video import read_frames
 
 VERSION = "v3.0"
 VIDEO_KEY = "observation.image"  # where our own data sets keep the frames

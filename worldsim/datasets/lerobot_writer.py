@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from worldsim.datasets.lerobot import DATA_PATH, EPISODES_PATH, VERSION, VIDEO_KEY, VIDEO_PATH
-from worldsim.video import QUALITIES, import_av, open_input
+from worldsim.decoding import open_input
+from worldsim.video import QUALITIES, import_av
 
 FRAMES_PER_FILE = 4000
 FILES_PER_CHUNK = 1000

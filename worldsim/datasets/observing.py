@@ -79,7 +79,7 @@ def describe_env(
     quality: str = "training",
 ) -> DatasetInfo:
     """Describe what recordings of `env` share; leaves it as it stands."""
-    from worldsim.viewing.keyboard import name_bindings, own_bindings
+    from worldsim.keyboard import name_bindings, own_bindings
 
     env_id, kwargs = _origin(env)
     return DatasetInfo(

@@ -24,8 +24,9 @@ import numpy as np
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.said import Fault, read_captions
 from worldsim.datasets.tables import action_names, columns_of, read_tables, unread_tables
+from worldsim.decoding import open_input, stamp
 from worldsim.files import staging_of
-from worldsim.video import import_av, open_input, stamp
+from worldsim.video import import_av
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 

@@ -16,7 +16,7 @@ from worldsim.doubt import EVERY, Doubt, lost_again, signs
 from worldsim.frames import led_by
 from worldsim.measuring.heldout import HeldOut
 from worldsim.measuring.metrics import auroc, share, squared_error
-from worldsim.measuring.report import Plot
+from worldsim.measuring.plots import Plot
 from worldsim.measuring.study import Skip, Study
 from worldsim.rollout import Rollout
 from worldsim.world import World

@@ -20,7 +20,8 @@ from worldsim.measuring.metrics import (
     squared_error,
     ssim,
 )
-from worldsim.measuring.report import Plot, Strip
+from worldsim.measuring.plots import Plot
+from worldsim.measuring.report import Strip
 from worldsim.measuring.study import Skip, Study
 
 

@@ -20,11 +20,11 @@ from einops import rearrange
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from worldsim.devices import has_bf16
 from worldsim.files import read_tensors, write_tensors
 from worldsim.limits import check_least
 from worldsim.measuring.labels import LOOK, Labelled, look_back
 from worldsim.measuring.metrics import macro_f1, r_squared
-from worldsim.world import has_bf16
 
 CLIP = 16  # frames that a clip is judged by
 

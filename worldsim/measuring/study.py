@@ -14,11 +14,13 @@ from worldsim.measuring.dreaming import WorldPredict
 from worldsim.measuring.heldout import HeldOut, cut_clips, other_actions
 from worldsim.measuring.labels import Labelled, collect
 from worldsim.measuring.metrics import psnr, squared_error
+from worldsim.measuring.plots import Plot
 from worldsim.measuring.probes import LOOK, Probe, ProbeConfig, train_probe
-from worldsim.measuring.report import Plot, Strip
+from worldsim.measuring.report import Strip
 from worldsim.measuring.simulator import Simulator, Skip
 from worldsim.recording import record
-from worldsim.spaces import action_from_json, flatten_action, null_action
+from worldsim.space_json import action_from_json
+from worldsim.spaces import flatten_action, null_action
 from worldsim.world import World
 
 PROBE_SEED = 2_000_000  # first seed of what is recorded for the probe: no other data set uses it

@@ -12,8 +12,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from worldsim.keyboard import ARROWS, read_action
 from worldsim.spaces import null_action
-from worldsim.viewing.keyboard import ARROWS, read_action
 
 STICKS = ("left x", "left y", "right x", "right y")  # up is positive
 TRIGGERS = ("right trigger", "left trigger")

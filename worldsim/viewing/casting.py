@@ -116,8 +116,7 @@ class Casting:
         self._be_alone()
         if count == 1:
             return
-        if self.difference == "prompts" and not self.stage.offers("set_prompt"):
-            self.set_prompt("")  # says why not
+        if self.difference == "prompts" and self.deaf():
             return
         with self._excused("no futures"):
             others = [self._borrow() for _ in range(count - 1)]
@@ -125,6 +124,13 @@ class Casting:
             self.notices.append(f"{count} futures that differ in {self.difference}")
             if not self.scene.alike:
                 self.notices.append(ASTRAY)
+
+    def deaf(self) -> bool:
+        """Return whether no prompt is heard here, and say so."""
+        deaf = not self.stage.offers("set_prompt")
+        if deaf:
+            self.notices.append("prompts change imagined worlds; this is the real simulator")
+        return deaf
 
     def change_difference(self) -> None:
         """Let futures differ in something else: chance, prompts or actions."""

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import pygame
 
+from worldsim.keyboard import ARROWS, WASD
+from worldsim.screen import key_codes
 from worldsim.viewing.analogue import SOURCES
-from worldsim.viewing.keyboard import ARROWS, WASD
 from worldsim.viewing.pad import BUTTONS
-from worldsim.viewing.screen import key_codes
 from worldsim.viewing.stage import Stage
 
 NAMES = {"return": "Enter", "escape": "Esc", "=": "+", "[+]": "+", "[-]": "-"}

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pygame
 
+from worldsim.screen import SIDE
 from worldsim.video import VideoWriter
 from worldsim.viewing.brush import GROUND, INK, SOFT, Brush
 from worldsim.viewing.hud import controls_width, draw_controls
 from worldsim.viewing.scene import View
-from worldsim.viewing.screen import SIDE
 from worldsim.viewing.stage import Moment, Stage
 
 PIXELS = ("sharp", "whole", "smooth")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from worldsim.data import DatasetWriter
 from worldsim.datasets.observing import describe_env
+from worldsim.datasets.writing import DatasetWriter
 from worldsim.viewing.stage import Stage
 
 

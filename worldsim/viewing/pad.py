@@ -10,8 +10,8 @@ import numpy as np
 import pygame
 from pygame._sdl2 import controller
 
+from worldsim.keyboard import ARROWS
 from worldsim.viewing.analogue import MOUSE, STICKS, TRIGGERS
-from worldsim.viewing.keyboard import ARROWS
 
 DEAD = 0.12  # deflection that a stick may have at rest
 AXES = (*STICKS, "left trigger", "right trigger")  # by SDL's numbers

@@ -8,8 +8,8 @@ import numpy as np
 from gymnasium import spaces
 
 from worldsim.data import open_dataset
+from worldsim.screen import read_bindings
 from worldsim.spaces import unflatten_action
-from worldsim.viewing.screen import read_bindings
 
 
 class ReplayEnv(gymnasium.Env):

@@ -7,7 +7,7 @@ Scene ─┬─ Comparison   an imagined world beside the real simulator it lear
 from dataclasses import dataclass, field
 from typing import Any
 
-from worldsim.viewing.keyboard import ARROWS
+from worldsim.keyboard import ARROWS
 from worldsim.viewing.pilots import Hands, Policy
 from worldsim.viewing.stage import Moment, Stage
 

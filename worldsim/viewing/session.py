@@ -195,16 +195,14 @@ class Session(Casting):
 
     def set_prompt(self, prompt: str) -> None:
         """Change the prompt while the episode goes on."""
-        if not self.stage.offers("set_prompt"):
-            self.notices.append("prompts change imagined worlds; this is the real simulator")
+        if self.deaf():
             return
         with self._excused("the prompt was not understood"):
             self.stage.set_prompt(prompt)
 
     def begin(self, prompt: str) -> None:
         """Begin an episode under a prompt; an empty one brings all recorded starts back."""
-        if not self.stage.offers("set_prompt"):
-            self.set_prompt(prompt)
+        if self.deaf():
             return
         self._begin_from(self._wish(prompt), "the prompt was not understood", lasting=True)
 

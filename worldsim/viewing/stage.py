@@ -17,9 +17,9 @@ import numpy as np
 from gymnasium.wrappers import TimeLimit
 
 from worldsim.images import as_frame
+from worldsim.keyboard import Bindings, action_from_keys, key_bindings, keys_from_action
 from worldsim.spaces import flatten_action
 from worldsim.viewing.analogue import add_axes, analogue_bindings, keys_from_axes
-from worldsim.viewing.keyboard import Bindings, action_from_keys, key_bindings, keys_from_action
 from worldsim.viewing.pilots import Hands, Policy
 from worldsim.viewing.tape import Moment, Tape, said
 

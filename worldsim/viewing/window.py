@@ -16,16 +16,8 @@ from worldsim.viewing.controls import Keys, asked, help_rows
 from worldsim.viewing.display import Display
 from worldsim.viewing.film import PIXELS, tile
 from worldsim.viewing.gallery import ENTER, Gallery
-from worldsim.viewing.hud import (
-    FOOT,
-    Status,
-    draw_entry,
-    draw_help,
-    draw_hud,
-    draw_message,
-    draw_notice,
-    unit_of,
-)
+from worldsim.viewing.hud import FOOT, Status, draw_hud, unit_of
+from worldsim.viewing.overlays import draw_entry, draw_help, draw_message, draw_notice
 from worldsim.viewing.pace import Pace
 from worldsim.viewing.pad import SHOWING, Pad
 from worldsim.viewing.panes import count_panes, draw_panes

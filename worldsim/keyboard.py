@@ -13,8 +13,9 @@ import numpy as np
 import pygame
 from gymnasium import spaces
 
-from worldsim.spaces import action_to_json, flatten_action, limits, null_action
-from worldsim.viewing.screen import key_codes
+from worldsim.screen import key_codes
+from worldsim.space_json import action_to_json
+from worldsim.spaces import flatten_action, limits, null_action
 
 Bindings = dict[frozenset[int], Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Space
 
-from worldsim.spaces import action_from_json
+from worldsim.space_json import action_from_json
 
 SIDE = 512  # pixels that the longer side of a frame is enlarged to, by a whole factor
 

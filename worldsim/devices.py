@@ -1,0 +1,33 @@
+"""Where a world runs, and in which dtype."""
+
+import torch
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Say whether `device` multiplies matrices faster in bfloat16 than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def fast_dtype(device: str | torch.device) -> torch.dtype:
+    """Return what worlds are played in on `device`: bfloat16 where it multiplies that faster."""
+    return torch.bfloat16 if has_bf16(torch.device(device)) else torch.float32
+
+
+def choose_device(asked: str | torch.device | None = None) -> torch.device:
+    """Return the device that is asked for; else CUDA if there is some, else the CPU.
+
+    Raises:
+        ValueError: If it is not here.
+    """
+    asked = asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    if str(asked).startswith("mps"):
+        raise ValueError(f"`device` must have float64, got {asked}, which has none; try cpu")
+    try:
+        return torch.zeros(1, device=asked).device
+    except (RuntimeError, AssertionError) as error:  # whatever a build of torch lacks
+        raise ValueError(
+            f"`device` must be one that is here, got {asked!r}: {str(error).splitlines()[0]}; "
+            "leave it out to have one chosen"
+        ) from error
