@@ -577,7 +577,7 @@ def test_a_codec_that_nobody_knows_is_a_fault(tmp_path):
     clip = tmp_path / "in/a.mp4"
     write_foreign(clip, ramp(10), 10)
     clip.write_bytes(clip.read_bytes().replace(b"avc1", b"zzzz"))
-    with pytest.raises(SourceFaults, match="a codec that nobody here knows; encode it again"):
+    with pytest.raises(SourceFaults, match="a codec that PyAV does not know; encode it again"):
         convert(clip.parent, tmp_path / "set", progress=False)
     with pytest.raises(ValueError, match="a.mp4 must have a codec that PyAV knows"):
         worldsim.video.read_video(clip)

@@ -33,7 +33,7 @@ def test_machine_with_everything_is_playable(world_there, capsys):
 def test_machine_without_a_world_is_not_playable(monkeypatch, capsys):
     monkeypatch.setattr("worldsim.loading.list_worlds", lambda: [])
     assert report(QUICK) == 1
-    assert "not playable, for want of: worlds" in capsys.readouterr().out
+    assert "not playable, missing: worlds" in capsys.readouterr().out
 
 
 def test_every_lack_comes_with_one_line_of_advice(monkeypatch, capsys):
@@ -46,7 +46,7 @@ def test_every_lack_comes_with_one_line_of_advice(monkeypatch, capsys):
         "! ears  deaf",
         "        -> knock",
         "",
-        "not playable, for want of: ears",
+        "not playable, missing: ears",
     ]
 
 
@@ -131,4 +131,4 @@ def test_doctor_without_torch_still_reports(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "ImportError: libtorch.so: cannot open" in done.stdout
-    assert "not playable, for want of: torch" in done.stdout
+    assert "not playable, missing: torch" in done.stdout

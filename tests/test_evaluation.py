@@ -607,7 +607,7 @@ def test_what_predicts_no_frames_is_refused_not_measured(drives, predict, says):
     with pytest.raises(ValueError, match=says):
         compare(predict, clips, (1, 4))
     for horizons in ((0,), (1, 5), ()):
-        with pytest.raises(ValueError, match="`horizons` must lie within 1 and 4"):
+        with pytest.raises(ValueError, match="`horizons` must lie between 1 and 4"):
             compare(copy_last, clips, horizons)
 
 

@@ -400,7 +400,7 @@ def test_frames_are_small_and_of_the_envs_shape(native, most, chosen):
         ({"minutes": 0}, "`minutes` must be above 0"),
         ({"size": "50x50"}, "multiples of 16"),
         ({"model_size": "huge"}, "`model` must be one of"),
-        ({"device": "gpu"}, "`device` must be one that is here"),
+        ({"device": "gpu"}, "`device` must be available on this machine"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_recorded(tmp_path, capsys, settings, says):

@@ -195,7 +195,7 @@ def test_loading_chooses_dtype_and_device(tiny_world_path):
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
 def test_a_device_that_is_not_here_is_refused(tiny_world_path, device):
-    with pytest.raises(ValueError, match=f"`device` must be one that is here, got '{device}'"):
+    with pytest.raises(ValueError, match=f"must be available on this machine, got '{device}'"):
         load(tiny_world_path, device)
 
 

@@ -177,7 +177,7 @@ def check_learnable(space: spaces.Space) -> None:
             reach = (space.high.astype(float) - space.low) / 2 if fine else np.ones(1)
             if not ((reach >= 0.1) & (reach <= 10)).all():
                 raise ValueError(
-                    "an agent tries numbers about a third apart, so they must reach from 0.1 to 10 "
+                    "PPO explores in steps of about a third, so actions must reach from 0.1 to 10 "
                     f"either way, got {space}; wrap the env in `gymnasium.wrappers.RescaleAction` "
                     "before it is recorded"
                 )

@@ -5,7 +5,7 @@ random clips from it. Actions are moved from the transition to the frame they le
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -64,6 +64,7 @@ class LatentDataset:
     caption: Tensor
     words: list[Tensor]
     edges: Tensor
+    _windows: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)
 
     def window_starts(self, t: int) -> tuple[Tensor, Tensor]:
         """Return the first frames of all clips of `t` frames, and of those that end an episode.
@@ -71,8 +72,6 @@ class LatentDataset:
         Raises:
             ValueError: If no episode is that long.
         """
-        if not hasattr(self, "_windows"):
-            self._windows = {}
         if t not in self._windows:
             spans = [
                 (a, b) for a, b in zip(self.edges[:-1], self.edges[1:], strict=True) if b - a >= t
@@ -156,8 +155,9 @@ class LatentDataset:
     @classmethod
     def from_file(cls, tensors: dict[str, Tensor]) -> "LatentDataset":
         """Undo `to_file`."""
-        lengths = tensors.pop("lengths").tolist()
-        return cls(**tensors | {"words": list(tensors["words"].split(lengths)) if lengths else []})
+        own = dict(tensors)
+        lengths = own.pop("lengths").tolist()
+        return cls(**own | {"words": list(own["words"].split(lengths)) if lengths else []})
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ KNOWN_TAU = 0.97  # signal level of given frames; training draws it from [0.9, 1
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample: what all functions here take as keyword arguments.
+    """How to sample: what all functions of `generate` take as keyword arguments.
 
     Attributes:
         seed: Same seed, same film.

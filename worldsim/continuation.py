@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from worldsim.completion import Sampling
-from worldsim.openings import Opening, lead
+from worldsim.openings import Opening, begin_rows, lead
 from worldsim.rollout import Rollout
 from worldsim.world import World
 
@@ -45,9 +45,7 @@ def go_on_from(
     Returns the clip's last frame and `count` more, `(1 + count, c, h, w)`.
     """
     rollout = start_rollout(world, sampling, opening.latents.shape[-2:], opening.caption)
-    given = opening.latents, opening.actions, opening.known
-    rollout.prefill([0], *(part[None] for part in given))
-    rollout.set_prompts([0], [opening.prompt])
+    begin_rows(rollout, {0: opening})
     return go_on(rollout, [rollout.latents], count, actions, sampling)
 
 
@@ -79,10 +77,10 @@ def continue_clip(
 
     `inside` are the `t - 1` scaled actions between those, if known.
     """
-    rollout = start_rollout(world, sampling, latents.shape[-2:], prompt)
-    rollout.prefill([0], latents[None], lead(world, inside, len(latents))[None])
-    rollout.age.zero_()  # what is given need not show what the prompt says
-    return film(world, go_on(rollout, [rollout.latents], count, actions, sampling)[1:])
+    t = len(latents)
+    led, known = lead(world, inside, t), torch.full((t,), world.cfg.labelled)
+    opening = Opening(prompt, prompt, latents, led, known, given=True)
+    return film(world, go_on_from(world, opening, count, actions, sampling)[1:])
 
 
 def continue_film(

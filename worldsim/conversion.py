@@ -39,7 +39,7 @@ class SourceFaults(ValueError):
     def __init__(self, root: Path, faults: Sequence[Fault], what: str = "be converted") -> None:
         self.faults = tuple(faults)
         wide = max(len(name) for name, _ in faults)
-        rows = [f"  {name:<{wide}}  {what}" for name, what in faults]
+        rows = [f"  {name:<{wide}}  {fault}" for name, fault in faults]
         many = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
         head = f"{root} cannot {what}, {many}; mend or remove these:"
         super().__init__("\n".join([head, *rows]))

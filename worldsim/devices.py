@@ -28,6 +28,6 @@ def choose_device(asked: str | torch.device | None = None) -> torch.device:
         return torch.zeros(1, device=asked).device
     except (RuntimeError, AssertionError) as error:  # whatever a build of torch lacks
         raise ValueError(
-            f"`device` must be one that is here, got {asked!r}: {str(error).splitlines()[0]}; "
-            "leave it out to have one chosen"
+            f"`device` must be available on this machine, got {asked!r}: "
+            f"{str(error).splitlines()[0]}; leave it out to have one chosen"
         ) from error

@@ -78,7 +78,7 @@ def report(cfg: DoctorConfig) -> int:
         if finding.advice:
             print(f"  {'':<{wide}}-> {finding.advice}")
     faults = [finding.topic for finding in findings if finding.is_fault]
-    print(f"\nnot playable, for want of: {', '.join(faults)}" if faults else "\nplayable")
+    print(f"\nnot playable, missing: {', '.join(faults)}" if faults else "\nplayable")
     return 1 if faults else 0
 
 

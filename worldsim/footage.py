@@ -85,7 +85,7 @@ def look_at(
         filmed = reopen(sizes[0])
     elif isinstance(env, Env) and (len(sizes) > 1 or cfg.workers > 1):
         raise ValueError(
-            "an env that is there already is filmed in one size by one process, got "
+            "an env object can only be filmed in one size, by one process, got "
             f"{len(sizes)} sizes and workers={cfg.workers}; pass a callable that makes it"
         )
     else:

@@ -20,7 +20,7 @@ def check_shares(settings: Any, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if not 0 <= value <= 1:
-            raise ValueError(f"`{name}` is a share, it must lie within 0 and 1, got {value}")
+            raise ValueError(f"`{name}` must be a share between 0 and 1, got {value}")
 
 
 def check_counts(least: int = 1, **counts: Any) -> None:

@@ -73,7 +73,7 @@ def as_world(world: str | Path | World, device: str | torch.device | None = None
         return load(world, device)
     if device and choose_device(device) != world.device:
         raise ValueError(
-            f"`device` must be that of a `World` which is there already, {world.device}, got "
+            f"`device` must be that of the given `World`, {world.device}, got "
             f"{str(device)!r}; load the world there"
         )
     return world

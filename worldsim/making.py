@@ -114,8 +114,8 @@ def make_world(
                 footage.opened.close()
         if np.median(test.lengths) < 2:
             raise ValueError(
-                "most episodes must last for 2 steps or more, else nothing can be foreseen, got "
-                f"a median of {np.median(test.lengths):g}; make a world of an env that goes on"
+                "most episodes must last for 2 steps or more, else there is nothing to predict, "
+                f"got a median of {np.median(test.lengths):g}; make a world of an env that goes on"
             )
         sets += earlier
         folder = train(cfg, notes, sets, model, device)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from worldsim.frames import led_by
+from worldsim.rollout import Rollout
 from worldsim.world import World
 
 OPTIONS = ("prompt", "start", "frames", "actions")
@@ -28,6 +29,7 @@ class Opening:
         latents: `(t, c, h, w)`, frames to go on from; None imagines the first one from nothing.
         actions: `(t, a)`, scaled; `actions[i]` leads to frame `i`, the first is not read.
         known: `(t,)` bool, False where there is no action label.
+        given: Whether somebody gave the frames, which need not show what the prompt says.
     """
 
     prompt: str | None
@@ -35,6 +37,7 @@ class Opening:
     latents: Tensor | None = None
     actions: Tensor | None = None
     known: Tensor | None = None
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,27 @@ def open_row(
     return Opening(wish.prompt or caption, caption, latents, actions, starts.known[start])
 
 
+def begin_rows(rollout: Rollout, openings: dict[int, Opening]) -> None:
+    """Start some rows of a rollout afresh; a clip is read under its own caption."""
+    rows, clips = list(openings), {}
+    for row, opening in openings.items():
+        if opening.latents is not None:
+            clips.setdefault(len(opening.latents), []).append(row)
+    blank = [row for row in rows if openings[row].latents is None]
+    read = [openings[row].prompt if row in blank else openings[row].caption for row in rows]
+    rollout.set_prompts(rows, read)
+    if blank:
+        rollout.begin(blank)
+    for alike in clips.values():  # of one length
+        own = [openings[row] for row in alike]
+        parts = ([getattr(o, name) for o in own] for name in ("latents", "actions", "known"))
+        rollout.prefill(alike, *map(torch.stack, parts))
+    rollout.set_prompts(rows, [opening.prompt for opening in openings.values()])
+    for row in rows:
+        if openings[row].given:
+            rollout.age[row] = 0
+
+
 def has_starts(world: World, frame_size: tuple[int, int]) -> bool:
     """Say whether there are start clips of this size."""
     latents = world.starts.latents
@@ -233,7 +257,7 @@ def _read_clip(world: World, frames: Any, actions: Any, frame_size: tuple[int, i
     kept = min(t, world.dynamics.cfg.context)
     known = torch.full((kept,), world.cfg.labelled)
     latents = world.encode(frames[-kept:]).float().cpu()
-    return Opening(None, None, latents, led[-kept:], known)
+    return Opening(None, None, latents, led[-kept:], known, given=True)
 
 
 def lead(world: World, scaled: Tensor | None, t: int) -> Tensor:

@@ -22,7 +22,7 @@ from worldsim.doubt import EVERY, Doubt, lost_again
 from worldsim.limits import check_choice, check_counts, check_given
 from worldsim.loading import as_world
 from worldsim.moments import EnvSnapshot, check_snapshot
-from worldsim.openings import Opening, Wish, open_row, read_prompts, read_wishes
+from worldsim.openings import Wish, begin_rows, open_row, read_prompts, read_wishes
 from worldsim.rollout import Rollout
 from worldsim.screen import Screen, read_bindings
 from worldsim.space_json import space_from_json
@@ -280,22 +280,7 @@ class WorldVectorEnv(VectorEnv):
             row: open_row(self.world, self._wishes[row], self.rngs[row], self.frame_size)
             for row in rows
         }
-        self.rollout.set_prompts(
-            rows, [o.prompt if o.latents is None else o.caption for o in openings.values()]
-        )
-        blank = [row for row, opening in openings.items() if opening.latents is None]
-        if blank:
-            self.rollout.begin(blank)
-        for alike in _of_one_length(openings):
-            parts = ("latents", "actions", "known")
-            self.rollout.prefill(
-                alike,
-                *(torch.stack([getattr(openings[row], part) for row in alike]) for part in parts),
-            )
-        self.rollout.set_prompts(rows, [opening.prompt for opening in openings.values()])
-        for row in rows:
-            if self._wishes[row].clip:  # it need not show what the prompt says
-                self.rollout.age[row] = 0
+        begin_rows(self.rollout, openings)
         self._steps[rows], self._ended[rows] = 0, False
         if see_all or self._seen is None or len(rows) == self.num_envs:
             self._seen = self._observe()
@@ -353,15 +338,6 @@ class WorldVectorEnv(VectorEnv):
         if self.render_mode == "human":
             self._screen = self._screen or Screen(self.world.cfg.name, self.metadata["render_fps"])
             self._screen.show(self._pixels())
-
-
-def _of_one_length(openings: dict[int, Opening]) -> list[list[int]]:
-    """Group the rows that go on from clips by the clips' length."""
-    groups: dict[int, list[int]] = {}
-    for row, opening in openings.items():
-        if opening.latents is not None:
-            groups.setdefault(len(opening.latents), []).append(row)
-    return list(groups.values())
 
 
 def _copy(observation: np.ndarray | Tensor) -> np.ndarray | Tensor:

@@ -193,7 +193,7 @@ def _aimed(what: Any, cfg: PlayConfig) -> PlayConfig:
         return replace(cfg, world=what.cfg.name)
     if what is not None:
         raise TypeError(
-            f"what is played is a world, its name or folder, or a gymnasium.Env, got {what!r}; "
+            f"`what` must be a world, its name or folder, or a gymnasium.Env, got {what!r}; "
             "make the env first, or record a batch and play it back with `replay`"
         )
     return cfg

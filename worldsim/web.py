@@ -116,7 +116,7 @@ class Broadcast:
             The films that were recorded.
 
         Raises:
-            OSError: If there is no listening on this address and port.
+            OSError: If nobody can listen on this address and port.
             BaseException: What the model raised, if that was how it ended.
         """
         try:
@@ -140,7 +140,7 @@ class Broadcast:
             server = await listen()
         except OSError as error:
             raise OSError(
-                f"there is no listening on {self.host}, port {self.port}: {error}; choose another "
+                f"cannot listen on {self.host}, port {self.port}: {error}; choose another "
                 "`web_port`, or 0 for a free one"
             ) from error
         async with server:

@@ -152,7 +152,7 @@ def _from_words(world: "World", cfg: GenerateConfig, look: dict[str, Any]) -> np
 
 
 # what each task cannot do without, what else not all of them read, and how it is done: world,
-# config, given frames, `Look`
+# config, given frames, what belongs with them
 TASKS = {
     "text": (
         ("prompt",),

@@ -195,7 +195,7 @@ def probe_video(path: Path) -> tuple[np.ndarray, float, tuple[int, int]]:
                 raise ValueError("holds no video stream")
             stream = container.streams.video[0]
             if stream.codec_context is None:
-                raise ValueError("has a codec that nobody here knows; encode it again as H.264")
+                raise ValueError("has a codec that PyAV does not know; encode it again as H.264")
             promised, fps = stream.frames, stream.average_rate
             stream.codec_context.skip_frame = "NONKEY"
             stamps, hidden, turned = [], 0, None

@@ -103,7 +103,7 @@ def check_horizons(horizons: Sequence[int], most: int) -> None:
         ValueError: If there are such.
     """
     if not horizons or min(horizons) < 1 or max(horizons) > most:
-        raise ValueError(f"`horizons` must lie within 1 and {most}, got {tuple(horizons)}")
+        raise ValueError(f"`horizons` must lie between 1 and {most}, got {tuple(horizons)}")
 
 
 def fidelity(

@@ -26,8 +26,6 @@ from worldsim.world import World
 PROBE_SEED = 2_000_000  # first seed of what is recorded for the probe: no other data set uses it
 PROBE_STEPS = 40
 PROBE_FILE = "probe.safetensors"  # in a report's folder: the next evaluation need not train one
-
-
 REPLAYED = 28.0  # dB, to what was recorded; videos lose some
 
 

@@ -26,10 +26,10 @@ def draw_panes(
     """
     frames = [shot.moment.frame for shot in view.shots]
     texts = [_label(shot.label, shot.moment.ended) for shot in view.shots]
-    gap = comparison(view)
-    if gap is not None:
-        texts[1] += " · the same" if gap > 90 else f" · PSNR {gap:.1f} dB"
-    if gap is not None and difference:
+    near = comparison(view)
+    if near is not None:
+        texts[1] += " · the same" if near > 90 else f" · PSNR {near:.1f} dB"
+    if near is not None and difference:
         frames.append(difference_frame(*frames[:2]))
         texts.append(f"difference × {GAIN}")
     surface.fill(GROUND)
