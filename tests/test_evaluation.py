@@ -23,8 +23,9 @@ from worldsim.measuring.metrics import copy_last
 from worldsim.measuring.plots import Plot, draw_plot
 from worldsim.measuring.probes import Probe, ProbeConfig, score_probe, train_probe
 from worldsim.measuring.report import Report, Strip
+from worldsim.measuring.settings import EvaluateConfig
 from worldsim.measuring.simulator import Simulator
-from worldsim.measuring.study import EvaluateConfig, Skip, Study
+from worldsim.measuring.study import Skip, Study
 from worldsim.measuring.texts import _asked
 from worldsim.space_json import action_from_json
 from worldsim.spaces import flatten_action

@@ -36,8 +36,9 @@ from worldsim.viewer import PlayConfig, open_stage
 from worldsim.viewing.controls import COMMANDS
 from worldsim.viewing.session import Session
 from worldsim.viewing.stage import Moment
+from worldsim.viewing.web_door import names
 from worldsim.viewing.web_messages import LONGEST, SUBPROTOCOL, frame_message
-from worldsim.web import IN_FLIGHT, Broadcast, names
+from worldsim.web import IN_FLIGHT, Broadcast
 
 needs_chromium = pytest.mark.skipif(
     bool(MISSING), reason=f"there is no {' and no '.join(MISSING)} here"

@@ -50,7 +50,7 @@ _MODULES = {
     "measuring.dreaming": ("rollout_quality",),
     "measuring.likeness": ("compare",),
     "measuring.report": ("Report",),
-    "measuring.study": ("EvaluateConfig",),
+    "measuring.settings": ("EvaluateConfig",),
     "evaluation": ("evaluate",),
     "benchmark": ("Bench", "BenchConfig", "bench"),
 }

@@ -17,10 +17,11 @@ import torch
 from tqdm import tqdm
 
 from worldsim.compiling import compiled
+from worldsim.devices import FEW
 from worldsim.limits import check_least
 from worldsim.loading import as_world, load
 from worldsim.machine import about_machine, matmul_rate, median_ms, memory_mib
-from worldsim.rollout import FEW, Rollout
+from worldsim.rollout import Rollout
 from worldsim.world import World
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

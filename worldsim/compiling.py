@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.blocks import Block, CellBlock
+from worldsim.devices import FEW
 from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
-from worldsim.rollout import FEW
 from worldsim.text import MAX_TOKENS
 from worldsim.tokenizer import ResidualBlock
 from worldsim.world import World

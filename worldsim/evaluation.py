@@ -34,7 +34,8 @@ from worldsim.measuring.likeness import (
 )
 from worldsim.measuring.readings import measure_probe, measure_state
 from worldsim.measuring.report import Report, check_folder
-from worldsim.measuring.study import EvaluateConfig, Skip, Study
+from worldsim.measuring.settings import EvaluateConfig
+from worldsim.measuring.study import Skip, Study
 from worldsim.rollout import Rollout
 from worldsim.world import World
 

@@ -16,13 +16,13 @@ References:
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from numbers import Real
 
 import torch
 from torch import Tensor
 
+from worldsim.devices import few_threads
 from worldsim.flow import advance, check_steps, noise_latents
 from worldsim.frames import (
     Frames,
@@ -37,22 +37,7 @@ from worldsim.prompting import pad_prompts, read_text
 from worldsim.world import World
 
 GIVEN_TAU = 0.95  # signal level at which recorded frames are fed
-FEW = 4  # fewer worlds than that are faster on one CPU thread than on several
 GUIDED = 24  # frames over which guidance fades: for longer it gathers contrast
-
-
-@contextmanager
-def _threads(rows: int, device: torch.device) -> Iterator[None]:
-    """Let one CPU thread do what is too small for more: one world alone is faster by half."""
-    before = torch.get_num_threads()
-    few = device.type == "cpu" and rows < FEW and before > 1
-    if few:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if few:
-            torch.set_num_threads(before)
 
 
 class Rollout:
@@ -193,7 +178,7 @@ class Rollout:
             actions: `(b, a)`, scaled.
             known: `(b,)` bool, False for "no action label"; None is all, if the world knows labels.
         """
-        with _threads(self.rows, self.device):
+        with few_threads(self.rows, self.device):
             return self._advance(actions, known, self.steps)
 
     @torch.inference_mode()
@@ -210,7 +195,7 @@ class Rollout:
         """
         if not 0 <= done < self.steps:
             raise ValueError(f"`done` must lie within 0..{self.steps - 1} steps, got {done}")
-        with _threads(self.rows, self.device):
+        with few_threads(self.rows, self.device):
             return self._advance(actions, None, self.steps, over=(latents, done))
 
     @torch.inference_mode()

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import json
 import logging
-import socket
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
@@ -40,7 +39,7 @@ try:
     from websockets import ConnectionClosed
     from websockets.asyncio.server import ServerConnection, serve
 
-    from worldsim.viewing.web_door import Door
+    from worldsim.viewing.web_door import Door, names
 except ImportError:
     raise ImportError(
         "playing in a browser needs websockets: `pip install 'worldsim-sdk[web]'`"
@@ -324,14 +323,3 @@ class Broadcast:
         if viewer is self.viewers[0]:
             self.player.release()
         self.viewers.remove(viewer)
-
-
-def names(host: str) -> list[str]:
-    """Return the names under which a browser finds an address that is listened on."""
-    if host not in ("", "0.0.0.0", "::"):
-        return [f"[{host}]" if ":" in host else host]
-    found = [socket.gethostname()]
-    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
-        way_out.connect(("192.0.2.1", 9))  # nothing is sent: it only chooses the way there
-        found.append(way_out.getsockname()[0])
-    return found

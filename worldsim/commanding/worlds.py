@@ -8,7 +8,7 @@ import worldsim  # its public names load what they need when they are used
 if TYPE_CHECKING:
     from worldsim.benchmark import BenchConfig
     from worldsim.make_config import MakeConfig
-    from worldsim.measuring.study import EvaluateConfig
+    from worldsim.measuring.settings import EvaluateConfig
     from worldsim.viewer import PlayConfig
 
 

@@ -8,6 +8,7 @@ import hmac
 import ipaddress
 import secrets
 import socket
+from contextlib import suppress
 from importlib.resources import files
 from urllib.parse import parse_qs, urlsplit
 
@@ -76,3 +77,14 @@ def _response(status: int, reason: str, body: str | bytes, kind: str = "text/pla
     headers["Cache-Control"] = "no-store"
     headers["Connection"] = "close"
     return Response(status, reason, headers, body)
+
+
+def names(host: str) -> list[str]:
+    """Return the names under which a browser finds an address that is listened on."""
+    if host not in ("", "0.0.0.0", "::"):
+        return [f"[{host}]" if ":" in host else host]
+    found = [socket.gethostname()]
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
+        way_out.connect(("192.0.2.1", 9))  # nothing is sent: it only chooses the way there
+        found.append(way_out.getsockname()[0])
+    return found
