@@ -18,7 +18,7 @@ _MODULES = {
     "decoding": ("read_video",),
     "data": ("open_dataset",),
     "datasets.writing": ("DatasetWriter",),
-    "datasets.episodes": ("DatasetInfo", "Episode", "MemoryDataset"),
+    "datasets.episodes": ("DatasetInfo", "Episode", "Episodes", "MemoryDataset"),
     "recording": ("record", "record_episode"),
     "datasets.inspection": ("inspect", "preview"),
     "conversion": ("SourceFaults", "convert"),

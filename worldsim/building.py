@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from worldsim.clips import action_scaling, lead
-from worldsim.datasets.episodes import Episode
+from worldsim.datasets.episodes import Episode, Episodes
 from worldsim.dynamics import Dynamics
 from worldsim.tokenizer import Tokenizer
 from worldsim.world import Starts, World, WorldConfig
@@ -18,7 +18,7 @@ GUIDANCE = 3.0  # of a new world that knows prompts: at 1 one that has changed i
 
 
 def build_world(
-    dataset,
+    dataset: Episodes,
     tokenizer: Tokenizer,
     dynamics: Dynamics,
     *,
@@ -26,7 +26,7 @@ def build_world(
     starts: int = 32,
     frames: int = 16,
     scaling: tuple | None = None,
-    more: Sequence = (),
+    more: Sequence[Episodes] = (),
 ) -> World:
     """Put a world together: start clips are cut from a data set, spread over its captions.
 
@@ -52,13 +52,13 @@ def build_world(
 
 
 def assemble(
-    dataset,
+    dataset: Episodes,
     tokenizer: Tokenizer,
     dynamics: Dynamics,
     *,
     name: str,
     scaling: tuple | None = None,
-    more: Sequence = (),
+    more: Sequence[Episodes] = (),
 ) -> World:
     """Put a world together that has no start clips yet; arguments as for `build_world`."""
     low, high = scaling or action_scaling(dataset)
@@ -91,7 +91,7 @@ class _Clip:
     caption: str
 
 
-def _start_clips(dataset, count: int, frames: int) -> list[_Clip]:
+def _start_clips(dataset: Episodes, count: int, frames: int) -> list[_Clip]:
     """Cut one clip each, with one caption and an episode to come, from `count` episodes.
 
     Every caption gets a clip before one gets a second, and cleanly driven episodes go first; among

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from worldsim.corruption import ObjectiveConfig
+from worldsim.datasets.episodes import Episodes
 from worldsim.frames import Prompts
 from worldsim.processes import together
 from worldsim.spaces import action_bounds, scale_actions
@@ -201,7 +202,7 @@ def draw_set(sizes: list[int], g: torch.Generator) -> int:
     return int(torch.multinomial(torch.tensor(sizes, dtype=torch.float64), 1, generator=g))
 
 
-def action_scaling(dataset) -> tuple[np.ndarray, np.ndarray]:
+def action_scaling(dataset: Episodes) -> tuple[np.ndarray, np.ndarray]:
     """Return the `low` and `high` `(a,)` that scale a data set's actions to [-1, 1].
 
     The space's bounds where they are finite, else the least and largest recorded value.
@@ -217,7 +218,7 @@ def action_scaling(dataset) -> tuple[np.ndarray, np.ndarray]:
 
 @torch.no_grad()
 def encode_dataset(
-    dataset, tokenizer: Tokenizer, encode_words, progress: bool = True, scaling=None
+    dataset: Episodes, tokenizer: Tokenizer, encode_words, progress: bool = True, scaling=None
 ) -> LatentDataset:
     """Tokenise every frame and embed every caption of a data set.
 

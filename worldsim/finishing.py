@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from worldsim.datasets.episodes import Episodes
 from worldsim.datasets.subsets import fingerprint, hold_out, opened
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
@@ -53,11 +54,11 @@ class Dreams:
 
 
 def train_decoder(
-    data,
+    data: str | Path | Episodes,
     init: str | Path,
     out: str | Path,
     *,
-    test=None,
+    test: str | Path | Episodes | None = None,
     device: str | None = None,
     train: TrainConfig | None = None,
     clips: int = 2048,
@@ -142,7 +143,7 @@ def between(one: nn.Module, other: nn.Module, share: float) -> nn.Module:
     return mixed
 
 
-def imagined(world: World, data, count: int, path: Path) -> Dreams:
+def imagined(world: World, data: Episodes, count: int, path: Path) -> Dreams:
     """Let a world go on from `count` clips of a data set; or read what an interrupted run made."""
     parts = f"{checksum(world.dynamics):08x} {checksum(world.tokenizer):08x} {world.cfg.refresh}"
     about = {"world": parts, "clips": str(count), "data": fingerprint(data)}

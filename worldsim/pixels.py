@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldsim.datasets.episodes import Episodes
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -23,7 +25,7 @@ class Film:
     edges: Tensor
 
     @classmethod
-    def of(cls, episodes) -> "Film":
+    def of(cls, episodes: Episodes) -> "Film":
         """Read all frames of some episodes into memory."""
         edges = torch.tensor([0, *np.cumsum(np.array(episodes.lengths) + 1)])
         return cls(torch.from_numpy(np.concatenate([e.frames for e in episodes])), edges)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from worldsim.architecture import DynamicsConfig
 from worldsim.clips import LatentDataset, action_scaling, encode_dataset
+from worldsim.datasets.episodes import Episodes
 from worldsim.datasets.subsets import fingerprint, opened_like
 from worldsim.devices import fast_dtype
 from worldsim.files import read_tensors, write_tensors
@@ -89,7 +90,7 @@ def _config_of(init: str | Path) -> WorldConfig | None:
         return None
 
 
-def scaling_like(dataset, init: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
+def scaling_like(dataset: Episodes, init: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the bounds of actions as the world at `init` knows them, else as a data set has them.
 
     A space without bounds is scaled by what was recorded, which would differ from set to set.
@@ -125,7 +126,13 @@ def weights_of(model: nn.Module) -> str:
     return f"weights {checksum(model):08x}"
 
 
-def with_more(train_on, held_out, more: Sequence, tokenizer: Tokenizer, patch: int = 1) -> list:
+def with_more(
+    train_on: Episodes,
+    held_out: Episodes,
+    more: Sequence[str | Path | Episodes],
+    tokenizer: Tokenizer,
+    patch: int = 1,
+) -> list[Episodes]:
     """Return all data sets to learn from, once patches are known to fill all frames.
 
     Raises:
@@ -137,7 +144,7 @@ def with_more(train_on, held_out, more: Sequence, tokenizer: Tokenizer, patch: i
     return sets
 
 
-def check_text(*sets) -> None:
+def check_text(*sets: Episodes) -> None:
     """Refuse recordings with captions where there is nothing to read them with.
 
     Raises:
@@ -150,7 +157,12 @@ def check_text(*sets) -> None:
 
 
 def tokenised(
-    episodes, tokenizer: Tokenizer, path: Path, device: torch.device, bar: bool, scaling: tuple
+    episodes: Episodes,
+    tokenizer: Tokenizer,
+    path: Path,
+    device: torch.device,
+    bar: bool,
+    scaling: tuple,
 ) -> LatentDataset:
     """Encode a data set, its actions by the `scaling` of a world, or read what was encoded.
 

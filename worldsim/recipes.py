@@ -18,6 +18,7 @@ from torch import Tensor
 from worldsim.building import assemble, build_world
 from worldsim.clips import draw_set, sampler
 from worldsim.corruption import ObjectiveConfig
+from worldsim.datasets.episodes import Episodes
 from worldsim.datasets.subsets import fingerprint, hold_out, opened
 from worldsim.devices import choose_device, fast_dtype
 from worldsim.dynamics import Dynamics
@@ -47,12 +48,12 @@ BATCH = {"tokenizer": 32, "dynamics": 8}
 
 
 def train_tokenizer(
-    data,
+    data: str | Path | Episodes,
     out: str | Path,
     *,
     model: str | ModelConfig = "small",
-    test=None,
-    more: Sequence = (),
+    test: str | Path | Episodes | None = None,
+    more: Sequence[str | Path | Episodes] = (),
     init: str | Path | None = None,
     device: str | None = None,
     train: TrainConfig | None = None,
@@ -128,13 +129,13 @@ def train_tokenizer(
 
 
 def train_dynamics(
-    data,
+    data: str | Path | Episodes,
     tokenizer: str | Path | Tokenizer,
     out: str | Path,
     *,
     model: str | ModelConfig = "small",
-    test=None,
-    more: Sequence = (),
+    test: str | Path | Episodes | None = None,
+    more: Sequence[str | Path | Episodes] = (),
     init: str | Path | None = None,
     device: str | None = None,
     train: TrainConfig | None = None,
@@ -226,7 +227,9 @@ def _loss(dynamics: Dynamics, objective: ObjectiveConfig, eye: Tensor, settled: 
     return loss
 
 
-def judge(train_on, held_out, tokenizer: Tokenizer, about: dict) -> tuple[Callable, Callable]:
+def judge(
+    train_on: Episodes, held_out: Episodes, tokenizer: Tokenizer, about: dict
+) -> tuple[Callable, Callable]:
     """Return functions that score and picture a dynamics model; `about` is for `assemble`.
 
     The score is the gain over copy-the-last-frame, in dB, of rollouts on held-out clips: weights

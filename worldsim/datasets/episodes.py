@@ -7,7 +7,7 @@ An episode of `t` actions holds `t + 1` frames: `actions[i]` leads from `frames[
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import Space
@@ -143,6 +143,27 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"must be JSON-able, got {type(value).__name__}")
+
+
+class Episodes(Protocol):
+    """What a data set is to all who learn from it or judge by it: ours, or one of your own.
+
+    Attributes:
+        info: What the episodes share.
+        lengths: `t`, the number of actions, of each episode.
+    """
+
+    info: DatasetInfo
+    lengths: list[int]
+
+    def __len__(self) -> int:
+        """Return the number of episodes."""
+
+    def __getitem__(self, index: int) -> Episode:
+        """Return an episode; an `IndexError` where there is none."""
+
+    def outline(self, index: int) -> Episode:
+        """Return an episode, perhaps with blank frames: only its labels are wanted."""
 
 
 class MemoryDataset:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from worldsim.datasets.episodes import Episode, Episodes
+
 
 class Subset:
     """Some episodes of a data set, read one by one."""
 
-    def __init__(self, data, index: list[int]) -> None:
+    def __init__(self, data: Episodes, index: list[int]) -> None:
         self.data, self.index, self.info = data, index, data.info
 
     def __len__(self) -> int:
@@ -21,17 +23,17 @@ class Subset:
         lengths = self.data.lengths
         return [lengths[i] for i in self.index]
 
-    def outline(self, i: int):
+    def outline(self, i: int) -> Episode:
         """Return an episode without its frames."""
         return self.data.outline(self.index[i])
 
-    def __getitem__(self, i: int):
+    def __getitem__(self, i: int) -> Episode:
         if i >= len(self.index):
             raise IndexError(i)
         return self.data[self.index[i]]
 
 
-def hold_out(data, test) -> tuple[Subset, Subset]:
+def hold_out(data: Episodes, test: str | Path | Episodes | None) -> tuple[Subset, Subset]:
     """Return the episodes to train on and those held out."""
     every = list(range(len(data)))
     if test is not None:
@@ -43,7 +45,7 @@ def hold_out(data, test) -> tuple[Subset, Subset]:
     return Subset(data, [i for i in every if i not in set(held)]), Subset(data, held)
 
 
-def opened(data):
+def opened(data: str | Path | Episodes) -> Episodes:
     """Open a data set that is given by its path."""
     if not isinstance(data, str | Path):
         return data
@@ -52,7 +54,7 @@ def opened(data):
     return open_dataset(data)
 
 
-def opened_like(data, other, role: str):
+def opened_like(data: Episodes, other: str | Path | Episodes, role: str) -> Episodes:
     """Open a data set that goes with another one.
 
     Raises:
@@ -68,7 +70,7 @@ def opened_like(data, other, role: str):
     return other
 
 
-def fingerprint(episodes) -> str:
+def fingerprint(episodes: Episodes) -> str:
     """Return what tells these recordings from others: the last frames, and all labels."""
     total = zlib.crc32(np.ascontiguousarray(episodes[len(episodes) - 1].frames))
     for i in range(len(episodes)):

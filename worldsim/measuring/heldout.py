@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from worldsim.datasets.episodes import Episodes
+from worldsim.world import World
+
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
@@ -78,7 +81,7 @@ class HeldOut:
 
 
 def cut_clips(
-    dataset,
+    dataset: Episodes,
     count: int = 64,
     *,
     context: int = 16,
@@ -122,14 +125,14 @@ def cut_clips(
     return _stack(parts, context)
 
 
-def cut_short(dataset, count: int) -> HeldOut:
+def cut_short(dataset: Episodes, count: int) -> HeldOut:
     """Cut clips of 16 given frames and 16 to predict; of two halves where most are shorter."""
     usual = usual_frames(dataset)
     part = 16 if usual >= 32 else max(1, usual // 2)
     return cut_clips(dataset, count, context=part, horizon=part)
 
 
-def usual_frames(dataset) -> int:
+def usual_frames(dataset: Episodes) -> int:
     """Return how many frames half of the episodes have, or more."""
     return int(np.median(dataset.lengths)) + 1
 
@@ -145,7 +148,7 @@ def other_actions(clips: HeldOut) -> np.ndarray:
     return np.concatenate([own[:, : c - 1], np.roll(own, len(own) // 2, 0)[:, c - 1 :]], 1)
 
 
-def check_fit(world, data, role: str) -> None:
+def check_fit(world: World, data: Episodes, role: str) -> None:
     """Refuse recordings of another kind than a world's.
 
     Raises:

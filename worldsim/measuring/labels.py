@@ -12,6 +12,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from worldsim.datasets.episodes import Episodes
+
 FADE = 12  # frames that a change of scene may take to show
 LOOK = 3  # frames that a probe looks at
 
@@ -41,7 +43,7 @@ class Labelled:
 
 
 def collect(
-    dataset,
+    dataset: Episodes,
     numbers: Sequence[str],
     attributes: Sequence[str],
     *,
@@ -122,7 +124,7 @@ def true_number(state: dict[str, np.ndarray], name: str) -> np.ndarray | None:
     return (turned + np.pi) % (2 * np.pi) - np.pi
 
 
-def scene_values(dataset, episodes: Sequence[int], name: str) -> dict[int, np.ndarray]:
+def scene_values(dataset: Episodes, episodes: Sequence[int], name: str) -> dict[int, np.ndarray]:
     """Return an attribute of the scene at each frame, `(t + 1,)` strings, "" where not known.
 
     `episode.scene` holds names at reset, `state[name]` a number per frame where the attribute can
