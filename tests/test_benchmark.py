@@ -25,7 +25,8 @@ def found(tiny_world):
 def test_bf16_is_said_of_the_device_that_was_timed(tiny_world, monkeypatch):
     """Of a GPU it was said what the CPU beside it can do."""
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    card = SimpleNamespace(major=8)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
     parts = {name: getattr(tiny_world, name) for name in ("cfg", "dynamics", "tokenizer")}
     about = about_machine(SimpleNamespace(device=torch.device("cuda"), **parts))

@@ -50,6 +50,19 @@ def test_every_lack_comes_with_one_line_of_advice(monkeypatch, capsys):
     ]
 
 
+def test_a_card_that_cannot_be_used_is_a_line(monkeypatch):
+    """It ended the whole table."""
+
+    def broken(_):
+        raise RuntimeError("CUDA error: out of memory\nmore of it")
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_properties", broken)
+    found = look(doctor.check_devices)
+    assert found["cuda:0"].state == "cannot be used: CUDA error: out of memory"
+    assert found["cuda:0"].advice and "bf16 on cpu" in found
+
+
 def test_missing_extra_is_a_lack_and_missing_requirement_a_fault(monkeypatch):
     def no_version(name):
         raise PackageNotFoundError(name)

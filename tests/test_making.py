@@ -6,6 +6,7 @@ import shutil
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import cv2
@@ -301,6 +302,24 @@ def test_a_make_goes_on_with_the_model_it_was_begun_with_on_any_machine(tmp_path
             worldsim.make_world(Lamp, tmp_path / "lamp", **settings)
     first, second = (call.kwargs["model"] for call in train.call_args_list)
     assert first == second
+
+
+def test_a_gpu_learns_from_as_many_clips_at_once_as_it_has_room_for(monkeypatch):
+    """Of 16 at once `base` ran out of memory, on most cards and after half of the time."""
+    for room, pixels, clips in ((140, 64**2, 16), (24, 64**2, 8), (24, 128 * 96, 2), (6, 64**2, 2)):
+        monkeypatch.setattr(
+            "torch.cuda.mem_get_info", lambda _, room=room: (room * 2**30, 200 * 2**30)
+        )
+        assert making.clips_at_once("cuda", pixels) == clips
+
+
+@pytest.mark.parametrize(
+    "minutes, major, size", [(30, 8, "base"), (10, 8, "small"), (30, 7, "small"), (3, 8, "tiny")]
+)
+def test_a_gpu_gets_a_model_that_learns_something_in_time(monkeypatch, minutes, major, size):
+    card = SimpleNamespace(major=major)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
+    assert making.choose_model("cuda", minutes) == size
 
 
 def test_processes_record_several_sizes_for_one_world(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worldsim.nn import Conv2d, SpaceAttention, attend, norm, rotate, rotation
+from worldsim.nn import Conv2d, SpaceAttention, attend, fused, norm, rotate, rotation
 
 
 def test_rotated_products_depend_on_distance_alone_even_far_out():
@@ -41,6 +41,18 @@ def test_attention_equals_torch_with_grouped_heads(kv_heads):
     k4, v4 = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
     expected = F.scaled_dot_product_attention(q, k4, v4, mask, scale=1.0)
     torch.testing.assert_close(attend(q, k, v, mask), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [None, (6, 10), (1, 10), (2, 1, 6, 10), (2, 1, 1, 10)])
+@pytest.mark.parametrize("kv_heads", [8, 4, 1])
+def test_a_gpu_attends_as_a_cpu_does(shape, kv_heads):
+    """Heads that share keys ask one after the other there."""
+    q, k, v = torch.randn(2, 8, 6, 16), *torch.randn(2, 2, kv_heads, 10, 16)
+    mask = None if shape is None else torch.rand(shape) < 0.7
+    if mask is not None:
+        mask[..., 0] = True
+    groups = 8 // kv_heads
+    torch.testing.assert_close(fused(q, k, v, mask, groups), attend(q, k, v, mask))
 
 
 def test_temperature_is_learned_and_not_divided_again():

@@ -21,7 +21,7 @@ from conftest import CAPTIONS, DRIVE, make_tiny_world
 import worldsim.world
 from worldsim.building import GUIDANCE, build_world
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
-from worldsim.devices import has_bf16
+from worldsim.devices import choose_device, has_bf16
 from worldsim.env import WorldEnv
 from worldsim.loading import list_worlds, load
 from worldsim.world import FORMAT_VERSION, Starts
@@ -476,6 +476,18 @@ def test_a_card_that_only_emulates_bf16_works_in_fp32(monkeypatch, major, fast):
     ):  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
     assert has_bf16(torch.device("cuda")) is fast
+
+
+def test_a_card_that_cannot_be_used_leaves_the_cpu(monkeypatch):
+    """One without kernels in this build of torch stopped every command, and nobody had named it."""
+
+    def broken(*_, **__):
+        raise torch.AcceleratorError("CUDA error: no kernel image is available\nmore of it")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", broken)
+    with pytest.warns(UserWarning, match="so the CPU is: CUDA error: no kernel image"):
+        assert choose_device() == torch.device("cpu")
 
 
 if __name__ == "__main__":

@@ -261,10 +261,9 @@ def count_gflop(call: Callable[[], Any]) -> float:
     def convolution(x, w, *_, out_shape, **__) -> int:
         return 2 * math.prod(out_shape) * math.prod(w[1:])
 
-    forgotten = {
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
-        torch.ops.mkldnn._convolution_pointwise: convolution,
-    }
+    forgotten = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    if hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        forgotten[torch.ops.mkldnn._convolution_pointwise] = convolution
     with FlopCounterMode(display=False, custom_mapping=forgotten) as counter:
         call()
     return counter.get_total_flops() / 1e9

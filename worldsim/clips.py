@@ -129,15 +129,19 @@ class LatentDataset:
     def _prompts(self, caption: Tensor) -> Prompts | None:
         if not self.words:
             return None
-        own = [row[row >= 0].unique() for row in caption]
-        longest = max(1, max(sum(len(self.words[i]) for i in ids) for ids in own))
+        row, many = torch.arange(len(caption))[:, None].expand_as(caption), len(self.words)
+        pair = (row * many + caption)[caption >= 0].unique()  # each caption of a row, once
+        row, ids = pair // many, pair % many
+        read = [self.words[i] for i in ids.tolist()]
+        lengths = torch.tensor([len(each) for each in read], dtype=torch.int64)
+        row, ids = row.repeat_interleave(lengths), ids.repeat_interleave(lengths)
+        widths = torch.bincount(row, minlength=len(caption))
+        column = torch.arange(len(row)) - (widths.cumsum(0) - widths)[row]
+        longest = max(1, int(widths.max()))
         words = torch.zeros(len(caption), longest, self.words[0].shape[1])
         owner = torch.full((len(caption), longest), -1)
-        for row, ids in enumerate(own):
-            if len(ids):
-                lengths = torch.tensor([len(self.words[i]) for i in ids])
-                words[row, : lengths.sum()] = torch.cat([self.words[i] for i in ids]).float()
-                owner[row, : lengths.sum()] = ids.repeat_interleave(lengths)
+        if read:
+            words[row, column], owner[row, column] = torch.cat(read).float(), ids
         return Prompts(words, owner, caption)
 
     def to_file(self) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Where a world runs, and in which dtype."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ FEW = 4  # fewer worlds than that are faster on one CPU thread than on several
 def has_bf16(device: torch.device) -> bool:
     """Say whether `device` multiplies matrices faster in bfloat16 than in float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_properties(device).major >= 8 or bool(torch.version.hip)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
@@ -26,7 +27,8 @@ def choose_device(asked: str | torch.device | None = None) -> torch.device:
     Raises:
         ValueError: If it is not here.
     """
-    asked = asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    if not asked:
+        return _usual_device()
     if str(asked).startswith("mps"):
         raise ValueError(f"`device` must have float64, got {asked}, which has none; try cpu")
     try:
@@ -36,6 +38,19 @@ def choose_device(asked: str | torch.device | None = None) -> torch.device:
             f"`device` must be available on this machine, got {asked!r}: "
             f"{str(error).splitlines()[0]}; leave it out to have one chosen"
         ) from error
+
+
+def _usual_device() -> torch.device:
+    """Return CUDA where it can be used; a card may be there and too old, too new or too full."""
+    if torch.cuda.is_available():
+        try:
+            tried = torch.ones(1, device="cuda") + 1
+            tried.item()  # waits for the answer
+            return tried.device
+        except RuntimeError as error:
+            why = str(error).splitlines()[0]
+            warnings.warn(f"CUDA is here and cannot be used, so the CPU is: {why}", stacklevel=3)
+    return torch.device("cpu")
 
 
 @contextmanager

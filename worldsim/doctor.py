@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Any
 
 import worldsim
 from worldsim.limits import check_least
@@ -147,28 +148,38 @@ def check_devices(cfg: DoctorConfig) -> Iterator[Finding]:
         yield Finding("memory", f"{ram:.1f} GiB", advice)
     try:
         import torch
-
-        from worldsim.devices import has_bf16
     except Exception:  # `check_packages` has said so
         return
     devices = [torch.device("cpu")]
-    for index in range(torch.cuda.device_count()):
-        devices.append(torch.device("cuda", index))
-        about = torch.cuda.get_device_properties(index)
-        yield Finding(f"cuda:{index}", f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
+    devices += [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     if len(devices) == 1:
         advice = "install a CUDA build of torch" if shutil.which("nvidia-smi") else ""
         yield Finding("cuda", "none, worlds run on the CPU", advice)
     for device in devices:
-        state = "fast, worlds run in it" if has_bf16(device) else "slow, worlds run in fp32"
-        if cfg.measure:
-            rates = [matmul_rate(device, dtype) for dtype in (torch.bfloat16, torch.float32)]
-            state += f"; {rates[0]:,.0f} GFLOP/s, fp32 {rates[1]:,.0f}"
-            state += f" (threads: {torch.get_num_threads()})" * (device.type == "cpu")
-        yield Finding(f"bf16 on {device}", state)
+        try:
+            yield from _check_device(device, cfg.measure)
+        except RuntimeError as error:  # too old, too new or too full
+            why = str(error).splitlines()[0]
+            yield Finding(str(device), f"cannot be used: {why}", "use device=cpu, or mend it")
     found = cpp_compiler()
     advice = "" if found else "long trainings are slower without: install g++ or clang"
     yield Finding("compiler", found or "none", advice)
+
+
+def _check_device(device: Any, measure: bool) -> Iterator[Finding]:
+    import torch
+
+    from worldsim.devices import has_bf16
+
+    if device.type == "cuda":
+        about = torch.cuda.get_device_properties(device)
+        yield Finding(str(device), f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
+    state = "fast, worlds run in it" if has_bf16(device) else "slow, worlds run in fp32"
+    if measure:
+        rates = [matmul_rate(device, dtype) for dtype in (torch.bfloat16, torch.float32)]
+        state += f"; {rates[0]:,.0f} GFLOP/s, fp32 {rates[1]:,.0f}"
+        state += f" (threads: {torch.get_num_threads()})" * (device.type == "cpu")
+    yield Finding(f"bf16 on {device}", state)
 
 
 def check_worlds(cfg: DoctorConfig) -> Iterator[Finding]:

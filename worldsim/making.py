@@ -30,7 +30,7 @@ from worldsim.building import assemble
 from worldsim.clips import action_scaling
 from worldsim.corruption import ObjectiveConfig
 from worldsim.data import DiskDataset, open_dataset
-from worldsim.devices import choose_device
+from worldsim.devices import choose_device, has_bf16
 from worldsim.dynamics import Dynamics
 from worldsim.evaluation import evaluate
 from worldsim.footage import look_at, record_all
@@ -50,6 +50,7 @@ from worldsim.spaces import Policy
 from worldsim.world import World
 
 CLIPS = 64  # to judge by
+CLIPS_ON_GPU = 16  # that a train step learns from there, at once or one part after another
 DREAM = 256  # frames for which a dream is asked to last
 MOTION = 0.5  # half of each loss belongs to what moves, however small it is
 # what a frame earns, and whether it is the last one, has less time than in a long training
@@ -156,15 +157,24 @@ def train(cfg: MakeConfig, notes: Notes, sets: list[DiskDataset], model: str, de
     if not (tokenizer / "tokenizer.safetensors").exists():
         with notes.stage("tokenizer") as (minutes, show):
             train_tokenizer(
-                data, tokenizer, minutes=minutes, motion=MOTION, progress=show, **shared
-            )
+                data, tokenizer, minutes=minutes, motion=MOTION, progress=show,
+                batch_size=32 if device == "cpu" else 128, **shared,
+            )  # fmt: skip
     if not (dynamics / "world/config.json").exists():
         beside = partial(overhead, sets, tokenizer, shared["model"], device)
+        clips = (
+            4
+            if device == "cpu"
+            else clips_at_once(
+                device, max(h * w for h, w in (part.info.frame_size for part in sets))
+            )
+        )
         with notes.stage("dynamics", beside) as (minutes, show):
             train_dynamics(
                 data, tokenizer, dynamics, minutes=minutes, progress=show, objective=OBJECTIVE,
                 init=folder_beside(cfg.init) / "dynamics" if cfg.init else None,
-                evaluate_minutes=minutes, batch_size=4 if device == "cpu" else 16, **shared,
+                evaluate_minutes=minutes, batch_size=clips,
+                accumulate=1 if device == "cpu" else CLIPS_ON_GPU // clips, **shared,
             )  # fmt: skip
     return dynamics / "world"
 
@@ -185,12 +195,21 @@ def overhead(data: list[DiskDataset], tokenizer: Path, model: ModelConfig, devic
     return 1.2 * (frames / CLIPS * encoding + judged * stepping)
 
 
+def clips_at_once(device: str, pixels: int) -> int:
+    """Return how many clips of frames of so many pixels a GPU learns from at once.
+
+    One of 64 frames of 64x64 keeps 2.3 GiB for the way back through `base`.
+    """
+    room = torch.cuda.mem_get_info(device)[0] / 2**30
+    return max(2, min(CLIPS_ON_GPU, int(room / (3 * pixels / 64**2))))
+
+
 def choose_model(device: str, minutes: float) -> str:
     """Choose the size of a model that learns something in the time there is."""
     if minutes < 5:
         return "tiny"
     if device != "cpu":
-        return "base"
+        return "base" if minutes >= 20 and has_bf16(torch.device(device)) else "small"
     return "small" if minutes * cores() >= 480 else "quick"
 
 

@@ -84,13 +84,28 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """
     groups = q.shape[1] // k.shape[1]
     if q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v, mask, scale=1.0, enable_gqa=groups > 1)
+        return fused(q, k, v, mask, groups)
     if groups > 1:
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
     scores = q @ k.mT
     if mask is not None:
         scores = scores.masked_fill(~mask, -1e4)
     return scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Tensor:
+    """Attend in torch's own kernels; heads that share keys ask them one after the other.
+
+    Told of the groups, torch takes a masked attention to its slowest kernel.
+    """
+    if groups == 1:
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=1.0)
+    b, heads, length, dh = q.shape
+    if mask is not None:
+        mask = mask.expand(*mask.shape[:-2], length, -1).repeat(*[1] * (mask.dim() - 2), groups, 1)
+    q = q.reshape(b, k.shape[1], groups * length, dh)
+    mixed = F.scaled_dot_product_attention(q, k, v, mask, scale=1.0)
+    return mixed.reshape(b, heads, length, dh)
 
 
 class Attention(nn.Module):

@@ -36,7 +36,7 @@ from worldsim.corruption import (
     off_balance,
 )
 from worldsim.dynamics import Dynamics
-from worldsim.flow import noise_latents, shortcut_target
+from worldsim.flow import draw_noise, noise_latents, shortcut_target
 from worldsim.frames import (
     Frames,
     Prediction,
@@ -81,7 +81,7 @@ def dynamics_loss(
     x, finest = clips.latents.float(), config_of(model).finest
     c = draw_corruption(cfg, x.shape[:2], finest, causal, progress, g)
     c = Corruption(*(getattr(c, f.name).to(x.device) for f in fields(c)))
-    noise, fog = (torch.randn(x.shape, generator=g).to(x.device) for _ in range(2))
+    noise, fog = draw_noise(x, g), draw_noise(x, g)
     draft = noise_latents(x, noise, c.tau)
     local = progress < cfg.local_until
     drafts = causal and not local and x.shape[1] > 1

@@ -277,7 +277,8 @@ class Rollout:
         asked = torch.tensor([prompt is not None for prompt in self.prompts], device=self.device)
         fresh = (1 - self.age / GUIDED).clamp(min=0) * asked
         strength = (1 + (self.guidance - 1) * fresh)[:, None, None, None, None]
-        guided, single = bool((strength != 1).any()), steps == 1
+        may = self.guidance != 1 and any(self.prompts)  # else a GPU need not be waited for
+        guided, single = may and bool((strength != 1).any()), steps == 1
         for k in range(first, steps):
             tau, final = k * d, k == steps - 1
             draft = self._frame(x, tau, level, actions, known, slice(1, None))
