@@ -19,6 +19,7 @@ from worldsim.data import open_dataset
 from worldsim.datasets.episodes import DatasetInfo
 from worldsim.datasets.lerobot_writer import write_layout
 from worldsim.datasets.splicing import merge, split
+from worldsim.datasets.subsets import by_film, hold_out
 from worldsim.datasets.takes import read_folder
 from worldsim.datasets.writing import DatasetWriter
 from worldsim.filmed import open_env
@@ -234,6 +235,21 @@ def test_long_videos_are_cut_where_one_part_ends_the_next_begins(tmp_path, monke
     assert dataset.lengths == [10, 10, 10, 4]
     joined = np.concatenate([greys(dataset[0]), *(greys(e)[1:] for e in list(dataset)[1:])])
     np.testing.assert_allclose(joined, ramp(35), atol=3)
+
+
+def test_parts_of_one_film_are_not_judged_by_each_other(tmp_path, monkeypatch):
+    """Parts were dealt out one by one: half of a film was learned from, and the rest judged by."""
+    monkeypatch.setattr("worldsim.conversion.MOST_FRAMES", 10)
+    for name, frames in (("a", 35), ("b", 25), ("c", 8)):
+        write_foreign(tmp_path / f"videos/{name}.mp4", ramp(frames), 10)
+    whole = convert(tmp_path / "videos", tmp_path / "set", progress=False)
+    assert by_film(whole) == [[0, 1, 2, 3], [4, 5, 6], [7]]
+    for seed in range(4):
+        parts = split(tmp_path / "set", tmp_path / f"{seed}", test=0.3, seed=seed)
+        films = [{e.scene.get("film", "c.mp4") for e in part} for part in parts]
+        assert not films[0] & films[1] and len(films[0] | films[1]) == 3
+    train, held = hold_out(whole, None)
+    assert (train.index, held.index) == ([0, 1, 2, 3, 4, 5, 6], [7])
 
 
 @pytest.mark.parametrize(
@@ -628,7 +644,9 @@ def test_merging_leaves_a_folder_of_somebody_else_alone(videos, tmp_path):
     letter = tmp_path / "two.part/letter.txt"
     letter.parent.mkdir()
     letter.write_text("precious")
-    with pytest.raises(FileExistsError, match="nothing else, got letter.txt; move it"):
+    with pytest.raises(
+        FileExistsError, match="nothing but unfinished work, got letter.txt; move it"
+    ):
         merge([tmp_path / "one", tmp_path / "one"], tmp_path / "two")
     assert letter.read_text() == "precious" and not (tmp_path / "two").exists()
 

@@ -31,6 +31,7 @@ def test_a_doubt_of_one_is_as_wrong_as_the_worst_real_transitions(kept):
     doubt = Doubt.read(kept).of_signs(torch.from_numpy(real.signs)).numpy()
     assert (doubt > 1).mean() == pytest.approx(0.05, abs=0.005)
     assert np.corrcoef(np.log(doubt).ravel(), np.log(real.error).ravel())[0, 1] > 0.95
+    assert doubt == pytest.approx(real.error / kept["worst"], rel=0.2)  # 0.5 is half as wrong
 
 
 def test_doubt_is_never_below_nothing_nor_without_bound(kept):

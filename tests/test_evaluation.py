@@ -16,6 +16,7 @@ import worldsim
 from worldsim.evaluation import SECTIONS, evaluate
 from worldsim.measuring.card import card_table, write_card
 from worldsim.measuring.dreaming import WorldPredict, dream, rollout_quality
+from worldsim.measuring.drift import RealFrames
 from worldsim.measuring.heldout import cut_clips, cut_short
 from worldsim.measuring.labels import LOOK, Labelled, collect, look_back, true_number
 from worldsim.measuring.likeness import compare
@@ -414,6 +415,28 @@ def test_data_of_another_kind_is_refused_before_any_work(world, drives, no_work,
         evaluate(world, other, **QUICK)
     with pytest.raises(ValueError, match=f"`probe_data` {message}"):
         evaluate(world, drives, **QUICK | {"probe_data": other})
+
+
+def test_a_probe_is_not_tested_on_what_it_has_learned(world, drives, no_work):
+    with pytest.raises(ValueError, match="`probe_data`.*must be other recordings than `data`"):
+        evaluate(world, drives, **QUICK | {"probe_data": drives})
+
+
+def test_flat_and_glowing_pictures_are_unlike_real_ones():
+    """A grey picture lasted for a thousand frames, by the rule that dreams were judged by."""
+    env = gymnasium.make("worldsim/Drive-v0", render_mode="rgb_array")
+    drives = worldsim.record(env, episodes=6, max_steps=60, seed=5, progress=False)
+    real = RealFrames.of(Study(worldsim.load("drive"), drives, EvaluateConfig(**QUICK)))
+    changes = {
+        "grey": lambda frames: np.full_like(frames, 128),
+        "one colour": lambda frames: 0 * frames + frames.mean((1, 2), keepdims=True).astype("u1"),
+        "glowing": lambda frames: (127 + frames // 2).astype("u1"),
+        "torn": lambda frames: np.random.default_rng(0).permuted(frames, axis=2),
+    }
+    assert {name: real.control(change) for name, change in changes.items()} == dict.fromkeys(
+        changes, 0.0
+    )
+    assert real.kept > 0
 
 
 def test_a_folder_of_other_things_is_refused_before_any_work(world, drives, no_work, tmp_path):

@@ -14,8 +14,10 @@ from worldsim.measuring.metrics import (
     first_failure,
     frame_statistics,
     frechet_distance,
+    gain_interval,
     macro_f1,
     moving_half,
+    nearer,
     percentiles,
     psnr,
     r_squared,
@@ -123,6 +125,24 @@ def test_the_moving_half_is_chosen_anew_at_each_horizon():
 def test_clips_that_are_all_alike_have_no_moving_half():
     row = fidelity(np.full((3, 1), 0.1), np.full((3, 1), 0.1), [1])[1]
     assert row["gain"] == 0 and "moving_gain" not in row
+
+
+def test_where_nothing_moves_there_is_no_gain():
+    """Copying is right there: "-80 dB" was averaged with what moved."""
+    row = fidelity(np.full((3, 1), 0.1), np.zeros((3, 1)), [1])[1]
+    assert row["psnr"] == pytest.approx(10) and "gain" not in row
+
+
+def test_the_gain_lies_in_its_interval_which_is_wide_where_episodes_differ(rng):
+    error, episode = rng.uniform(0.01, 0.02, 64), np.arange(64) // 4
+    for copy, width in ((error * 2, 0), (error * rng.uniform(1, 3, 64)[4 * episode], 1)):
+        low, high = gain_interval(error, copy, episode)
+        gain = 10 * np.log10(copy.mean() / error.mean())
+        assert low <= gain + 1e-9 and gain - 1e-9 <= high and (high - low > 0.2) == bool(width)
+
+
+def test_a_tie_is_half_a_win():
+    assert nearer(np.array([1.0, 2, 3]), np.array([2.0, 2, 2])).tolist() == [1, 0.5, 0]
 
 
 def test_horizons_beyond_the_prediction_are_left_out():

@@ -20,6 +20,7 @@ from worldsim.data import DiskDataset
 from worldsim.datasets.episodes import DatasetInfo, Episode
 from worldsim.datasets.lerobot import LeRobotFolder
 from worldsim.datasets.said import Fault
+from worldsim.datasets.subsets import FILM
 from worldsim.datasets.takes import Take, read_folder, read_lerobot
 from worldsim.datasets.writing import DatasetWriter
 from worldsim.decoding import SLACK, frames_at, iterate_video
@@ -181,6 +182,7 @@ def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
         spans[-1] = slice(spans[-1].start, len(take))
     captions, truncated = take.captions, take.truncated
     whole = first == 0 and np.array_equal(at, np.arange(len(at)))  # so that its env can replay it
+    is_part = len(every) > MOST_FRAMES + 1
     return Episode(
         frames=_frames(take, info, at),
         actions=actions,
@@ -191,7 +193,7 @@ def resample(take: Take, info: DatasetInfo, first: int = 0) -> Episode:
         captions=captions,
         caption_index=None if take.caption_index is None else take.caption_index[at],
         state={name: values[at] for name, values in take.state.items()},
-        scene=take.scene,
+        scene=take.scene | ({FILM: take.name} if is_part else {}),
         seed=take.seed if whole else None,
     )
 

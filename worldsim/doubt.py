@@ -7,7 +7,7 @@ signs that predicts the logarithm of a frame's error, kept in the world's `confi
 
 Definition: the error of a frame is the root mean square difference of its pixels from what really
 came. *Real transitions* are frames predicted from real frames, one step ahead. `doubt` is the
-expected error, divided by the expected error that 5 % of real transitions exceed. So 1.0 means "as
+expected error, divided by the error that 5 % of real transitions exceed. So 1.0 means "as
 wrong as the worst 5 % of real transitions", 2.0 twice as wrong. A world without calibration gives
 none. How far the signs can be trusted stands in the report's section `doubt`.
 """

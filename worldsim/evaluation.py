@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from worldsim.datasets.subsets import opened
+from worldsim.datasets.subsets import fingerprint, opened
 from worldsim.files import write_text
 from worldsim.loading import as_world, find_world
 from worldsim.machine import about_machine
-from worldsim.measuring import calibration, control, revisits, texts, trials
+from worldsim.measuring import calibration, control, drift, revisits, texts, trials
 from worldsim.measuring.card import card_table, write_card
 from worldsim.measuring.heldout import check_fit
 from worldsim.measuring.likeness import (
@@ -83,6 +83,12 @@ def evaluate(
     check_fit(world, data, "data")
     if probe_data is not None:
         check_fit(world, probe_data, "probe_data")
+        if fingerprint(probe_data) == fingerprint(data):
+            raise ValueError(
+                "`probe_data` is what the probe learns from and must be other recordings than "
+                f"`data`, which it is tested on, got {cfg.probe_data} for both; record some more "
+                "with another seed"
+            )
     Rollout(world, 1, sampler_steps=cfg.sampler_steps or None, frame_size=data.info.frame_size)
     study = Study(world, data, cfg, probe_data, Path(out) if out else None)
     report = Report(_about(study))
@@ -141,7 +147,7 @@ SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
     "state": measure_state,
     "rewards": trials.measure_rewards,
     "text": texts.measure_text,
-    "drift": trials.measure_drift,
+    "drift": drift.measure_drift,
     "doubt": calibration.measure_doubt,
     "time": trials.measure_time,
     "probe": measure_probe,

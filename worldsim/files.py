@@ -108,7 +108,7 @@ def check_staging(staging: Path, *own: str) -> None:
         strange = next((n for n in names if not any(fnmatch(n, o) for o in own)), None)
     if strange or (staging.exists() and not staging.is_dir()):
         raise FileExistsError(
-            f"{staging} must hold unfinished work of ours alone, got "
+            f"{staging} must hold nothing but unfinished work, got "
             f"{strange or 'a file'}; move it, or choose another `out`"
         )
 

@@ -28,6 +28,7 @@ from worldsim.spaces import Policy
 MOST_FRAMES = 30_000  # for each process that records: more than a short training can look at
 LEAST_EPISODES = 4  # in each data set
 TEST_SHARE, TEST_SEED = 0.1, 1_000_000  # of the recordings, and where their seeds begin
+OTHER_SEEDS = 100_000  # by how much those of another size are others
 OTHER_SIZES = 0.2  # of what is learned from, where frames of several sizes are
 
 
@@ -111,7 +112,10 @@ def record_all(
     rest = OTHER_SIZES / len(others) if others else 0.0
     plan = [("test", TEST_SEED, first, TEST_SHARE)]
     plan += [("data", 0, first, (1 - TEST_SHARE) * (1 - (OTHER_SIZES if others else 0)))]
-    plan += [(f"data-{w}x{h}", 0, (h, w), (1 - TEST_SHARE) * rest) for h, w in others]
+    plan += [
+        (f"data-{w}x{h}", OTHER_SEEDS * i, (h, w), (1 - TEST_SHARE) * rest)
+        for i, (h, w) in enumerate(others, 1)
+    ]
     sets, before = [], 0.0
     for name, seed, size, share in plan:
         tell = lambda x, before=before, share=share: show(before + share * x)  # noqa: E731

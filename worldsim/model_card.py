@@ -67,7 +67,7 @@ def _measures(report: Report, out: Path) -> str:
 
     def row(what: str, table: dict, key: str, sign: str = "+", scale: float = 1.0) -> str:
         values = [f"{scale * r[key]:{sign}.1f}" if key in r else "-" for r in table.values()]
-        return f"| {what} | {' / '.join(values)} |"
+        return f"| {what} | {' / '.join(values)} |" if set(values) - {"-"} else ""
 
     lines = [
         f"| tokenizer, PSNR, dB | {report.figures['tokenizer']['psnr']:.1f} |",
@@ -82,6 +82,8 @@ def _measures(report: Report, out: Path) -> str:
     if drift:
         what = f"dreams of {drift['frames']} frames that last, {' / '.join(drift['way'])}, %"
         lines.append(row(what, drift["way"], "survived", "", 100))
+        what = "sharpness at their end, of the given frames', %"
+        lines.append(row(what, drift["way"], "detail", "", 100))
     sections = ",".join(report.figures)
     command = shlex.join(
         ["worldsim", "evaluate", f"world={out}", f"data={out}.making/test", "replays=0"]
@@ -93,7 +95,7 @@ def _measures(report: Report, out: Path) -> str:
         f"## How true it is\n\n{fidelity['clips']} clips of episodes kept for this, "
         f"{fidelity['given_frames']} real frames given, true actions, figures at {horizons} "
         f"imagined frames; errors pooled over clips. All by\n`{command}`.\n\n"
-        "| measure | value |\n| --- | --- |\n" + "\n".join(lines) + "\n"
+        "| measure | value |\n| --- | --- |\n" + "\n".join(filter(None, lines)) + "\n"
     )
 
 

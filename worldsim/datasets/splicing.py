@@ -10,6 +10,7 @@ import numpy as np
 from worldsim.conversion import SourceFaults
 from worldsim.data import DiskDataset, open_dataset
 from worldsim.datasets.lerobot_writer import write_layout
+from worldsim.datasets.subsets import by_film
 from worldsim.files import renewed
 
 
@@ -65,7 +66,7 @@ def split(
     Args:
         path: The data set; it stays as it is.
         out: The parts become `<out>-train` and `<out>-test`.
-        test: Share of the episodes in the latter; at least one.
+        test: Share of the episodes in the latter; at least one. Parts of one film stay together.
         seed: Chooses them.
 
     Returns:
@@ -76,13 +77,15 @@ def split(
         FileExistsError: If there is something at one of the new folders.
     """
     whole = _open_own(path)
-    count = max(1, round(test * len(whole)))
-    if not 0 < test < 1 or count >= len(whole):
+    films = by_film(whole)
+    count = max(1, round(test * len(films)))
+    if not 0 < test < 1 or count >= len(films):
         raise ValueError(
-            f"`test` must leave an episode for each part of {len(whole)}, got test={test}; "
+            f"`test` must leave an episode for each part of {len(films)}, got test={test}; "
             "record more episodes or try 0.1"
         )
-    held = set(np.random.default_rng(seed).permutation(len(whole))[:count].tolist())
+    chosen = np.random.default_rng(seed).permutation(len(films))[:count]
+    held = {i for number in chosen for i in films[number]}
     places = [Path(f"{Path(out)}-{name}") for name in ("train", "test")]
     for place in places:
         _check_free(place)

@@ -2,10 +2,13 @@
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from worldsim.datasets.episodes import Episode, Episodes
+
+FILM = "film"  # of a scene: the film that an episode is a part of
 
 
 class Subset:
@@ -33,16 +36,28 @@ class Subset:
         return self.data[self.index[i]]
 
 
+def by_film(data: Episodes) -> list[list[int]]:
+    """Return which episodes are parts of one film; one that is whole stands alone.
+
+    Where all are parts of the same film, each of them does.
+    """
+    films: dict[Any, list[int]] = {}
+    for i in range(len(data)):
+        films.setdefault(data.outline(i).scene.get(FILM, i), []).append(i)
+    return list(films.values()) if len(films) > 1 else [[i] for i in range(len(data))]
+
+
 def hold_out(data: Episodes, test: str | Path | Episodes | None) -> tuple[Subset, Subset]:
     """Return the episodes to train on and those held out."""
     every = list(range(len(data)))
     if test is not None:
         test = opened_like(data, test, "test")
         return Subset(data, every), Subset(test, list(range(len(test))))
-    if len(every) < 2:
-        raise ValueError(f"training needs at least 2 episodes, got {len(every)}; record more")
-    held = every[::50] if len(every) > 50 else every[-1:]
-    return Subset(data, [i for i in every if i not in set(held)]), Subset(data, held)
+    films = by_film(data)
+    if len(films) < 2:
+        raise ValueError(f"training needs at least 2 episodes, got {len(films)}; record more")
+    held = {i for film in (films[::50] if len(films) > 50 else films[-1:]) for i in film}
+    return Subset(data, [i for i in every if i not in held]), Subset(data, sorted(held))
 
 
 def opened(data: str | Path | Episodes) -> Episodes:

@@ -77,7 +77,7 @@ def calibrate(imagined: Observed, real: Observed) -> dict:
     """Learn what the signs mean; returns what `config.json` keeps.
 
     A ridge regression of the logarithm of the error on the signs, over rollouts and real
-    transitions together.
+    transitions together, stretched until it is as steep as the errors.
 
     Args:
         imagined: Of rollouts.
@@ -89,9 +89,9 @@ def calibrate(imagined: Observed, real: Observed) -> dict:
     z = (x - mean) / std
     ridge = RIDGE * len(z) * np.eye(z.shape[1])
     slopes = np.linalg.solve(z.T @ z + ridge, z.T @ (y - y.mean()))
-    weights = slopes / std
-    bias = -np.quantile(real.signs @ weights, 1 - WORST)  # so that 5 % are above a doubt of 1
-    worst = float(np.quantile(real.error, 1 - WORST))
+    slopes *= (z @ slopes) @ (y - y.mean()) / np.square(z @ slopes).sum()  # undo the shrinking
+    weights, worst = slopes / std, float(np.quantile(real.error, 1 - WORST))
+    bias = y.mean() - mean @ weights - np.log(worst + 1e-3)
     return {"weights": weights.round(5).tolist(), "bias": round(float(bias), 5), "worst": worst}
 
 

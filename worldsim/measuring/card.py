@@ -1,5 +1,6 @@
 """The table of figures in a world's model card, written from a report: nothing is typed by hand."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from worldsim.files import write_text
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 FRAMES = "fidelity/frame/"
+WAYS = ("idle", "random", "recorded", "autopilot")
 
 ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("tokenizer, PSNR of encoding and decoding", "{:.1f} dB", ("tokenizer/psnr",)),
@@ -18,6 +20,11 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "above copy-the-last-frame at 1 / 4 / 16 frames", "{:+.1f} / {:+.1f} / {:+.1f} dB",
         tuple(f"{FRAMES}{h}/gain" for h in (1, 4, 16)),
+    ),
+    (
+        "of 100 draws of the episodes 95 lie within, at 1 / 4 / 16 frames",
+        "{:+.1f} to {:+.1f} / {:+.1f} to {:+.1f} / {:+.1f} to {:+.1f} dB",
+        tuple(f"{FRAMES}{h}/gain_{end}" for h in (1, 4, 16) for end in ("low", "high")),
     ),
     (
         "the same on the moving half", "{:+.1f} / {:+.1f} / {:+.1f} dB",
@@ -32,8 +39,14 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         tuple(f"{FRAMES}{h}/{name}" for name in ("ssim", "copy_ssim") for h in (1, 16)),
     ),
     (
-        "counterfactual match at 1 / 4 / 16 frames", "{:.0%} / {:.0%} / {:.0%}",
+        "counterfactual match at 1 / 4 / 16 frames, {counterfactual/pairs} pairs",
+        "{:.0%} / {:.0%} / {:.0%}",
         tuple(f"counterfactual/frame/{h}/match" for h in (1, 4, 16)),
+    ),
+    (
+        "of dreams under the recorded actions, under another clip's, at 16 frames",
+        "{:.0%}, {:.0%}",
+        tuple(f"counterfactual/frame/16/{who}" for who in "AB"),
     ),
     (
         "the same, both dreams judged jointly", "{:.0%} / {:.0%} / {:.0%}",
@@ -45,21 +58,30 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         tuple(f"actions/frame/16/{way} dB" for way in ("true", "shuffled", "no-op", "shifted")),
     ),
     (
-        "what shuffled actions cost at frame {actions/frames}: the dream, the simulator",
-        "{:.1f}, {:.1f} dB",
-        ("actions/gap_dB", "actions/simulator_gap_dB"),
+        "what shuffled actions cost the dream at frame {actions/frames}", "{:.1f} dB",
+        ("actions/gap_dB",),
+    ),
+    (
+        "how far the simulator under those lies below the dream", "{:.1f} dB",
+        ("actions/simulator_gap_dB",),
     ),
     (
         "full left and full right part, in the right direction", "{:.0f} of {:.0f} starts",
         ("steering/apart_in_right_direction", "steering/starts"),
     ),
     (
-        "on the road throughout under its own policy", "{:.0f} of {:.0f} starts",
-        ("driving/on_road_throughout", "driving/starts"),
+        "on the road for {driving/frames} frames: its own policy, another recording's actions",
+        "{:.0f} and {:.0f} of {:.0f} starts",
+        ("driving/on_road_throughout", "driving/on_road_under_other_actions", "driving/starts"),
     ),
     (
-        "turned and back / parked and waited: found again", "{:.0%} / {:.0%}",
+        "turned and back / parked and waited: found again, of {revisit/starts} places",
+        "{:.0%} / {:.0%}",
         tuple(f"revisit/way/{way}/found again" for way in ("turn and back", "park and wait")),
+    ),
+    (
+        "the same by copying the frame before", "{:.0%} / {:.0%}",
+        tuple(f"revisit/way/{way}/found by copying" for way in ("turn and back", "park and wait")),
     ),
     *(
         (
@@ -93,17 +115,31 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         tuple(f"text/attribute/{n}/classifier on real clips" for n in ("biome", "time", "weather")),
     ),
     (
-        "rollouts of {drift/frames} frames that last: idle / random / recorded / autopilot",
+        "rollouts of {drift/frames} frames that last, of {drift/starts} each: "
+        "idle / random / recorded / autopilot",
         "{:.0%} / {:.0%} / {:.0%} / {:.0%}",
-        tuple(f"drift/way/{way}/survived" for way in ("idle", "random", "recorded", "autopilot")),
+        tuple(f"drift/way/{way}/survived" for way in WAYS),
     ),
     (
-        "reward, R2; endings 1 / 8 frames ahead, F1", "{:.2f}; {:.2f} / {:.2f}",
-        ("rewards/reward_r2", "rewards/endings_in_1/f1", "rewards/endings_in_8/f1"),
+        "recordings by the same rule: as they are / blurred / all grey", "{:.0%} / {:.0%} / {:.0%}",
+        tuple(f"drift/{what}_in_range" for what in ("real_episodes", "blurred", "grey")),
     ),
     (
-        "alarm: a wrong frame gets more doubt than a right one", "{:.0%}",
-        ("doubt/sign/doubt/auroc",),
+        "sharpness at their end, of the given frames'; of recordings'",
+        "{:.0%} / {:.0%} / {:.0%} / {:.0%}; {:.0%}",
+        (*(f"drift/way/{way}/detail" for way in WAYS), "drift/real_detail"),
+    ),
+    ("reward, R2", "{:.2f}", ("rewards/reward_r2",)),
+    *(
+        (
+            f"endings {frames} imagined frames ahead, F1 (always saying yes: 0.67)", "{:.2f}",
+            (f"rewards/endings_in_{frames}/f1",),
+        )
+        for frames in (1, 8)
+    ),
+    (
+        "alarm: a wrong frame gets more doubt than a right one; of equal age", "{:.0%}; {:.0%}",
+        tuple(f"doubt/sign/doubt/{name}" for name in ("auroc", "at_the_same_age")),
     ),
     (
         "time of a frame, p50 / p95 / p99", "{:.0f} / {:.0f} / {:.0f} ms",
@@ -122,7 +158,7 @@ def card_table(report: dict[str, Any]) -> str:
     lines = ["| measure | value |", "| --- | --- |"]
     for label, form, paths in ROWS:
         values = [_find(figures, path) for path in paths]
-        if all(isinstance(value, int | float) for value in values):
+        if all(isinstance(value, int | float) and math.isfinite(value) for value in values):
             label = re.sub(r"\{(.*?)\}", lambda at: str(_find(figures, at[1])), label)
             lines.append(f"| {label} | {form.format(*values).replace('%', ' %')} |")
     lines += [

@@ -10,7 +10,7 @@ import numpy as np
 
 from worldsim.measuring.dreaming import dream, film_strip
 from worldsim.measuring.heldout import HeldOut, hold, other_actions
-from worldsim.measuring.metrics import distance, psnr, share, squared_error
+from worldsim.measuring.metrics import distance, nearer, psnr, share, squared_error
 from worldsim.measuring.plots import Plot
 from worldsim.measuring.report import Strip
 from worldsim.measuring.study import Skip, Study
@@ -24,9 +24,9 @@ def measure_actions(study: Study) -> dict[str, Any]:
 
     Shuffled actions are another clip's. "nearer" is the share of clips in which the dream under the
     true actions is nearer to the true future than the dream under another clip's. The gap is how
-    many dB the shuffled actions cost at the last frame. The simulator's own gap, on those clips
-    that it replays: how far its frames under another clip's actions stay below what the dream under
-    the true ones reaches.
+    many dB the shuffled actions cost the dream at the last frame. The simulator's, on those clips
+    that it replays: how far its frames under another clip's actions, which are sharp and elsewhere,
+    lie below the dream under the true ones.
     """
     clips = study.short_clips
     if len(clips) < 2:
@@ -69,11 +69,12 @@ def measure_counterfactual(study: Study) -> dict[str, Any]:
     """From one start, run the simulator under actions A (recorded) and B (another clip's).
 
     "match" is the share of dreams that are nearer to the real future of their own actions than to
-    the other's, chance being a half; "A" and "B" are the two kinds by themselves. "visible" counts
-    only pairs in which the real futures differ by more than 4 of 255. "jointly" asks of both dreams
-    at once whether they lie nearer to their own futures than to each other's, which forgives an
-    error that both have in common. The gaps are the PSNR between real A and real B, and between the
-    two dreams. Frames come from replaying each recording by its seed.
+    the other's, chance being a half and a tie, as where both futures look alike, too; "A" and "B"
+    are the two kinds by themselves. "visible" counts only pairs in which the real futures differ by
+    more than 4 of 255. "jointly" asks of both dreams at once whether they lie nearer to their own
+    futures than to each other's, which forgives an error that both have in common. The gaps are the
+    PSNR between real A and real B, and between the two dreams. Frames come from replaying each
+    recording by its seed.
     """
     need_actions(study.clips)
     clips, real_a, real_b = study.rivals
@@ -85,7 +86,7 @@ def measure_counterfactual(study: Study) -> dict[str, Any]:
     aa, ab, ba, bb = (
         squared_error(dreamt, real) for dreamt in (dream_a, dream_b) for real in (real_a, real_b)
     )
-    first, second, joint = aa < ab, bb < ba, aa + bb < ab + ba
+    first, second, joint = nearer(aa, ab), nearer(bb, ba), nearer(aa + bb, ab + ba)
     visible = distance(real_a, real_b) > 4
     apart, dreamt = squared_error(real_a, real_b).mean(0), squared_error(dream_a, dream_b).mean(0)
     both, frames = (first.mean(0) + second.mean(0)) / 2, list(range(1, k + 1))
@@ -194,8 +195,9 @@ def measure_driving(study: Study) -> dict[str, Any]:
     """Let the world's own policy drive from each start; a probe says where the car is.
 
     A drive is on the road when the probe never reads less than half of the car on the road for ten
-    frames in a row (a second). The same rule on recorded frames, read by the probe and by the
-    ground truth, says what the probe's word is worth.
+    frames in a row (a second). So many dreams stay there under another recording's actions, which
+    know nothing of this road: those do not hear the wheel. The same rule on recorded frames, read
+    by the probe and by the ground truth, says what the probe's word is worth.
     """
     probe, n = study.probe, study.cfg.drive_frames
     if "on_road" not in probe.numbers:
@@ -206,6 +208,11 @@ def measure_driving(study: Study) -> dict[str, Any]:
         autopilot=True, sampler_steps=study.steps, seed=study.cfg.seed,
     )  # fmt: skip
     on = probe.read(made.frames).numbers["on_road"] > 0.5
+    blind = np.concatenate(
+        [starts.actions[:, : starts.context - 1], study.astray(len(starts), n)], 1
+    )
+    other = study.predict(starts.given, blind)
+    astray = probe.read(other).numbers["on_road"] > 0.5
     reads, truths = [], []
     known = "on_road" in study.data.state_keys
     for index in study.unseen[:12] if known else ():
@@ -215,6 +222,7 @@ def measure_driving(study: Study) -> dict[str, Any]:
     return {
         "starts": len(starts),
         "on_road_throughout": int(_stays(on).sum()),
+        "on_road_under_other_actions": int(_stays(astray).sum()),
         "share_of_frames_on_road": float(on.mean()),
         "frames": n,
         "imagined_reward_per_frame": float(made.rewards.mean()),

@@ -196,7 +196,7 @@ def rollout_quality(
             if name in row
         }
     gains = [value for name, value in scores.items() if "gain" in name]
-    return scores | {"score": float(np.mean(gains))}
+    return scores | {"score": float(np.mean(gains)) if gains else 0.0}
 
 
 def film_strip(rows: list[np.ndarray], every: int = 1) -> np.ndarray:

@@ -21,8 +21,9 @@ def measure_revisit(study: Study) -> dict:
     last frame against the simulator's under the same actions, on a few starts; "copy" that of the
     last given frame (turning) or of the first parked one (parking) in its place. "found again" is
     the share of starts whose last dreamt frame is nearer to their own real last frame than to any
-    other start's. "change while parked" compares frames in a row, of 255; "after the wait" is the
-    PSNR between the first parked frame and the last.
+    other start's, "found by copying" that of the frame in its place; one guess in as many as there
+    are starts is right by chance. "change while parked" compares frames in a row, of 255; "after
+    the wait" is the PSNR between the first parked frame and the last.
     """
     need_actions(study.starts)
     plans, starts = _turns_and_waits(study), study.starts
@@ -79,4 +80,6 @@ def _revisited(
         row["copy"] = float(psnr(squared_error(before, truth[:, -1]).mean()))
         each = squared_error(made[:few, None, -1], truth[None, :, -1])
         row["found again"] = share(each.argmin(1) == np.arange(few))
+        each = squared_error(before[:, None], truth[None, :, -1])
+        row["found by copying"] = share(each.argmin(1) == np.arange(few))
     return row

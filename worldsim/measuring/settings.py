@@ -40,7 +40,7 @@ class EvaluateConfig:
     drive_frames: int = 200
     """Frames to stay on the road under the world's own policy."""
     drift_frames: int = 1024
-    drift_rows: int = 4
+    drift_rows: int = 8
     """Rollouts per way of acting (idle, random, recorded, autopilot) in the drift section."""
     prompts: int = 32
     """Prompts to ask for in the text section."""

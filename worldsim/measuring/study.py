@@ -235,6 +235,15 @@ class Study:
         order = mixed[np.argsort(~good[mixed], kind="stable")]
         return pool.rows(order[: self.cfg.starts])
 
+    def astray(self, n: int, k: int) -> np.ndarray:
+        """Return recorded actions of episodes in any order, `n` rows of `k` each: `(n, k, a)`."""
+        rng, rows = np.random.default_rng(self.cfg.seed), []
+        for _ in range(n):
+            order = rng.permutation(len(self.data))
+            actions = np.concatenate([self.data.outline(int(i)).actions for i in order])
+            rows.append(np.resize(actions, (k, actions.shape[-1])))
+        return np.stack(rows)
+
     def held(self, *keys: str) -> np.ndarray | None:
         """Return the flat action `(a,)` of holding `keys`; None if the data have no such keys."""
         for names, action in self.data.info.keys:
