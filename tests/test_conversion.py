@@ -644,9 +644,7 @@ def test_merging_leaves_a_folder_of_somebody_else_alone(videos, tmp_path):
     letter = tmp_path / "two.part/letter.txt"
     letter.parent.mkdir()
     letter.write_text("precious")
-    with pytest.raises(
-        FileExistsError, match="nothing but unfinished work, got letter.txt; move it"
-    ):
+    with pytest.raises(FileExistsError, match="nothing but unfinished work, got letter"):
         merge([tmp_path / "one", tmp_path / "one"], tmp_path / "two")
     assert letter.read_text() == "precious" and not (tmp_path / "two").exists()
 

@@ -365,9 +365,9 @@ def test_a_folder_of_somebody_else_is_not_taken_for_an_unfinished_data_set(tmp_p
     letter.parent.mkdir()
     letter.write_text("precious")
     note.write_text("precious")
-    with pytest.raises(FileExistsError, match="nothing else, got letter.txt; move it"):
+    with pytest.raises(FileExistsError, match="nothing but unfinished work, got letter"):
         DatasetWriter(tmp_path / "set", lossless)
-    with pytest.raises(FileExistsError, match="nothing else, got a file; move it"):
+    with pytest.raises(FileExistsError, match="nothing but unfinished work, got a file"):
         DatasetWriter(tmp_path / "other", lossless)
     assert [item.name for item in letter.parent.iterdir()] == ["letter.txt"]
     assert letter.read_text() == note.read_text() == "precious"

@@ -224,5 +224,5 @@ def _open(data: Any) -> Any:
     try:
         return opened(data)
     except FileNotFoundError as error:
-        error.add_note("seed=1000000 starts at episodes that no shipped world has learned from")
+        error.add_note("seed=3000000 starts at episodes that no shipped world has learned from")
         raise
