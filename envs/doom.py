@@ -17,7 +17,7 @@ from worldsim.envs.doom_game import RESOLUTIONS, TICS, VARIABLES, import_vizdoom
 from worldsim.envs.doom_maps import map_name, outline
 from worldsim.envs.doom_rules import air_item
 from worldsim.envs.doom_scenes import AIRS, CHOICES, SCENARIOS, check_scene, draw_scene
-from worldsim.envs.scenes import check_options, read_size
+from worldsim.envs.scenes import check_options, checked_size
 
 from worldsim.captions import caption
 from worldsim.limits import check_choice
@@ -66,7 +66,7 @@ class DoomEnv(gym.Env):
         frame_size: tuple[int, int] = (64, 64),
         change_probability: float = 0.002,
     ) -> None:
-        h, w = read_size(frame_size)
+        h, w = checked_size(frame_size)
         check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
         import_vizdoom()
         self.render_mode, self.frame_size = render_mode, (h, w)

@@ -15,7 +15,14 @@ from worldsim.envs.camera import Ego, draw
 from worldsim.envs.driver import DRAWN, STYLES, Driver
 from worldsim.envs.optics import MOUNTS, Lens, Mood
 from worldsim.envs.scenery import Land
-from worldsim.envs.scenes import CHOICES, TRAFFIC, check_options, check_scene, draw_scene, read_size
+from worldsim.envs.scenes import (
+    CHOICES,
+    TRAFFIC,
+    check_options,
+    check_scene,
+    checked_size,
+    draw_scene,
+)
 from worldsim.envs.traffic import Traffic
 
 from worldsim.captions import caption
@@ -67,7 +74,7 @@ class DriveEnv(gym.Env):
         style: str | None = None,
     ) -> None:
         check_choice("camera", camera, list(MOUNTS))
-        h, w = read_size(frame_size)
+        h, w = checked_size(frame_size)
         check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
         self.render_mode, self.camera, self.frame_size = render_mode, camera, (h, w)
         self.given, self.change_probability = self._check_scene(scene), change_probability

@@ -129,7 +129,7 @@ def draw_scene(rng: np.random.Generator, given: dict[str, str]) -> dict[str, str
     return scene
 
 
-def read_size(frame_size: Any) -> tuple[int, int]:
+def checked_size(frame_size: Any) -> tuple[int, int]:
     """Return `(h, w)` of frames.
 
     Raises:

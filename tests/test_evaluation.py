@@ -17,7 +17,7 @@ from worldsim.evaluation import SECTIONS, evaluate
 from worldsim.measuring.card import card_table, write_card
 from worldsim.measuring.dreaming import WorldPredict, dream, rollout_quality
 from worldsim.measuring.drift import RealFrames
-from worldsim.measuring.heldout import cut_clips, cut_short
+from worldsim.measuring.heldout import cut_clips, cut_usual
 from worldsim.measuring.labels import LOOK, Labelled, collect, look_back, true_number
 from worldsim.measuring.likeness import compare
 from worldsim.measuring.metrics import copy_last
@@ -154,7 +154,7 @@ def test_one_long_episode_does_not_stand_for_all(drives):
     env = gymnasium.make("worldsim/Drive-v0", frame_size=(32, 32), render_mode="rgb_array")
     short = worldsim.record(env, episodes=4, max_steps=11, progress=False)
     data = worldsim.MemoryDataset(drives.info, [*short, drives[0]])
-    clips = cut_short(data, 16)
+    clips = cut_usual(data, 16)
     assert clips.context == clips.horizon == 6 and len(set(clips.place[:, 0])) == 5
 
 

@@ -137,7 +137,7 @@ def test_a_trailing_slash_and_spaces_are_part_of_no_name():
     cfg = MakeConfig(env="Lamp", out="my worlds/lamp/", env_kwargs={"watts": 60}, seed=3)
     assert cfg.folder == Path("my worlds/lamp.making")
     words = "env=Lamp 'out=my worlds/lamp/' minutes=30 seed=3 env_kwargs.watts=60"
-    assert cfg.said(by_name=True) == f"worldsim make {words}"
+    assert cfg.command(by_name=True) == f"worldsim make {words}"
 
 
 @pytest.mark.parametrize("steps", [1, 2])

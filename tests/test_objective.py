@@ -386,7 +386,7 @@ def test_a_past_is_imagined_frame_after_frame_as_the_whole_pass_would(clips, sta
     mode = replace(DRAFTS, drafts=not local, local=local)
     frames = feed(told, single, mode, blank, past, 4)
     prompts = clips.prompts if local else twice(clips.prompts)
-    whole = model(frames, prompts, **mode.told()).latents
+    whole = model(frames, prompts, **mode.flags()).latents
     torch.testing.assert_close(made[:2, start:], whole[:2, start:], atol=1e-4, rtol=1e-4)
 
 

@@ -32,7 +32,7 @@ from worldsim.finishing import between
 from worldsim.launch import LaunchConfig
 from worldsim.logs import WandbConfig
 from worldsim.measuring.dreaming import dream, rollout_quality
-from worldsim.measuring.heldout import cut_short
+from worldsim.measuring.heldout import cut_usual
 from worldsim.optim import MuonAdamW, orthogonalise
 from worldsim.pixels import pixel_weight
 from worldsim.preparing import dynamics_weights, start_from
@@ -575,7 +575,7 @@ def test_a_decoder_learns_from_what_its_world_imagines(trained, tmp_path):
     decoded = [world.decode(before.starts.latents[0]) for world in (before, after)]
     kept = any("stays as it was" in str(each.message) for each in said)
     assert torch.equal(*decoded) is kept
-    judged = cut_short(hold_out(toy_data(), None)[1], 64)
+    judged = cut_usual(hold_out(toy_data(), None)[1], 64)
     worse, better = (rollout_quality(world, judged)["score"] for world in (before, after))
     assert better >= worse - 1e-6
     dreams, _ = read_tensors(out / "dreams.safetensors")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from worldsim.data import DiskDataset
 from worldsim.datasets.episodes import DatasetInfo, Episode
 from worldsim.datasets.lerobot import LeRobotFolder
-from worldsim.datasets.said import Fault
+from worldsim.datasets.sidecars import Fault
 from worldsim.datasets.subsets import FILM
 from worldsim.datasets.takes import Take, read_folder, read_lerobot
 from worldsim.datasets.writing import DatasetWriter

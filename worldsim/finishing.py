@@ -27,7 +27,7 @@ from worldsim.datasets.subsets import fingerprint, hold_out, opened
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
 from worldsim.measuring.dreaming import dream, rollout_quality
-from worldsim.measuring.heldout import check_fit, cut_short
+from worldsim.measuring.heldout import check_fit, cut_usual
 from worldsim.runs import TrainConfig, checksum
 from worldsim.tokenizer import Tokenizer
 from worldsim.training import fit
@@ -96,7 +96,7 @@ def train_decoder(
     check_fit(world, data, "data")
     train_on, held_out = hold_out(data, test)
     dreams = imagined(world, train_on, clips, out / "dreams.safetensors")
-    judged = cut_short(held_out, 64)
+    judged = cut_usual(held_out, 64)
 
     def sample(g: torch.Generator, _progress: float) -> Dreams:
         index = torch.randint(len(dreams.frames), (rows,), generator=g)
@@ -156,7 +156,7 @@ def imagined(world: World, data: Episodes, count: int, path: Path) -> Dreams:
             )
         return Dreams(**tensors)
     parts: dict[str, list[Tensor]] = {"frames": [], "real": [], "imagined": []}
-    clips = cut_short(data, count)
+    clips = cut_usual(data, count)
     for first in range(0, len(clips), CHUNK):
         some = clips.rows(np.arange(first, min(first + CHUNK, len(clips))))
         made = dream(world, some.given, some.actions, some.horizon, known=some.known, seed=first)

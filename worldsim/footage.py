@@ -22,7 +22,7 @@ from worldsim.files import write_text
 from worldsim.filmed import ENV_ID, Filmed, choose_size, open_any, open_filmed
 from worldsim.make_config import MakeConfig
 from worldsim.policies import choose_policy
-from worldsim.recording import Job, open_scene, run_job
+from worldsim.recording import Job, open_setup, run_job
 from worldsim.spaces import Policy
 
 MOST_FRAMES = 30_000  # for each process that records: more than a short training can look at
@@ -155,7 +155,7 @@ def _record(
                 return
             yield index
 
-    stage = partial(open_scene, find=choose_policy, policy=footage.policy)
+    stage = partial(open_setup, find=choose_policy, policy=footage.policy)
     again = partial(stage, partial(footage.reopen, size))
     job = Job(again, seed, recording["max_steps"], (writer.staging, info))
     here = stage(lambda: footage.opened) if size == footage.sizes[0] else None

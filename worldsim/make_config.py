@@ -107,7 +107,7 @@ class MakeConfig:
         """Where lies what leads to the world."""
         return folder_beside(self.out)
 
-    def said(self, by_name: bool) -> str:
+    def command(self, by_name: bool) -> str:
         """Return the command that makes the same, or the call, where env or policy has no name."""
         usual, words = MakeConfig("env"), []
         asked = {k: v for k, v in vars(self).items() if k == "minutes" or v != getattr(usual, k)}

@@ -124,7 +124,7 @@ def make_world(
             world = load(folder, device)
             world.cfg = replace(world.cfg, name=Path(out).name, keys=footage.info.keys)
             report = judge(world, test, cfg.folder / "report")
-    about = notes.data | {"model": model, "command": cfg.said(by_name)}
+    about = notes.data | {"model": model, "command": cfg.command(by_name)}
     save_with_card(world, Path(cfg.out), report, sets, about)
     notes.write(done=True)
     return load(cfg.out, device)

@@ -98,7 +98,7 @@ def dynamics_loss(
     target = x
     if c.move.any():
         target = _with_bootstrap(teacher, frames, prompts, x, c, mode)
-    said = model(frames, prompts, **mode.told(), isolated=c.isolated, agent=mode.drafts)
+    said = model(frames, prompts, **mode.flags(), isolated=c.isolated, agent=mode.drafts)
     loss, metrics = _latent_loss(said.latents - target, x, c, cfg, causal, eye)
     if not mode.drafts:
         return loss, metrics
@@ -138,7 +138,7 @@ class Mode:
     drafts: bool
     local: bool = False
 
-    def told(self) -> dict[str, bool]:
+    def flags(self) -> dict[str, bool]:
         """Return what the model is told of it."""
         return {"causal": self.causal, "drafts": self.drafts, "local": self.local}
 
@@ -148,7 +148,7 @@ class Mode:
     ) -> Tensor:
         """Return a teacher's clean latents."""
         with torch.autocast(frames.x.device.type, enabled=False):
-            said = teacher(frames, prompts, **self.told(), isolated=isolated, agent=False)
+            said = teacher(frames, prompts, **self.flags(), isolated=isolated, agent=False)
         return said.latents
 
 

@@ -236,9 +236,9 @@ def judge(
     are chosen by what they are for, never by loss.
     """
     from worldsim.measuring.dreaming import dream, film_strip, rollout_quality
-    from worldsim.measuring.heldout import cut_short
+    from worldsim.measuring.heldout import cut_usual
 
-    clips = cut_short(held_out, 64)
+    clips = cut_usual(held_out, 64)
     horizon = clips.horizon
 
     def world_of(ema: Dynamics):

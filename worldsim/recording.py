@@ -84,8 +84,8 @@ def record(
         acting = find_policy(policy, probe)
         chooser(probe, acting, seed)  # refuses a policy that does not fit this env
         info = _by_name(env, describe(probe, policy, seed, max_steps, quality))
-        again = None if make is None else partial(open_scene, make, find_policy, policy)
-        job, here = Job(again, seed, max_steps), Scene(probe, acting)
+        again = None if make is None else partial(open_setup, make, find_policy, policy)
+        job, here = Job(again, seed, max_steps), Setup(probe, acting)
         if out is None:
             todo = list(range(episodes))
             done = dict(_run(job, here, todo, workers, episodes, progress))
@@ -145,7 +145,7 @@ def record_episode(
 
 
 @dataclass(frozen=True)
-class Scene:
+class Setup:
     """An env, and who acts in it, as `record_episode` takes them."""
 
     env: Env
@@ -156,29 +156,29 @@ class Scene:
         self.env.close()
 
 
-def open_scene(
+def open_setup(
     make: Callable[[], Env],
     find: Callable[[str | Policy, Env], str | Policy],
     policy: str | Policy,
-) -> Scene:
+) -> Setup:
     """Make an env and find out who acts in it."""
     env = make()
-    return Scene(env, find(policy, env))
+    return Setup(env, find(policy, env))
 
 
 @dataclass(frozen=True)
 class Job:
     """What a process needs to know to record episodes; without `staging` it returns them."""
 
-    open: Callable[[], Scene] | None
+    open: Callable[[], Setup] | None
     seed: int
     max_steps: int | None
     staging: tuple[Path, DatasetInfo] | None = None
 
-    def run(self, scene: Scene, index: int) -> Episode | int:
+    def run(self, setup: Setup, index: int) -> Episode | int:
         """Record episode `index`; return it, or its length if it went to disk."""
         try:
-            episode = record_episode(scene.env, scene.acting, self.seed + index, self.max_steps)
+            episode = record_episode(setup.env, setup.acting, self.seed + index, self.max_steps)
             if self.staging is None:
                 return episode
             stage_episode(*self.staging, index, episode)
@@ -193,7 +193,7 @@ class Job:
 
 
 def run_job(
-    job: Job, pieces: Iterable[int], workers: int, here: Scene | None = None
+    job: Job, pieces: Iterable[int], workers: int, here: Setup | None = None
 ) -> Iterator[tuple[int, Episode | int]]:
     """Yield the index and the result of each episode as it gets done.
 
@@ -216,7 +216,7 @@ def run_job(
 
 
 def _run(
-    job: Job, here: Scene, todo: list[int], workers: int, total: int, progress: bool
+    job: Job, here: Setup, todo: list[int], workers: int, total: int, progress: bool
 ) -> Iterator[tuple[int, Episode | int]]:
     """Do a job with a progress bar."""
     workers, frames = min(workers, len(todo)), 0

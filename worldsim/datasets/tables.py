@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from worldsim.datasets.said import Fault, name_columns, read_csv
+from worldsim.datasets.sidecars import Fault, name_columns, read_csv
 
 TABLES = (".csv", ".parquet")
 TOLD = ("video", "frame", "reward", "terminated", "truncated")  # columns that are no action

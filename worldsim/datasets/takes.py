@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from worldsim.datasets.lerobot import LeRobotFolder
-from worldsim.datasets.said import Fault, read_captions
+from worldsim.datasets.sidecars import Fault, read_captions
 from worldsim.datasets.tables import action_names, columns_of, read_tables, unread_tables
 from worldsim.decoding import open_input, stamp
 from worldsim.files import staging_of

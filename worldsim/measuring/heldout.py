@@ -125,7 +125,7 @@ def cut_clips(
     return _stack(parts, context)
 
 
-def cut_short(dataset: Episodes, count: int) -> HeldOut:
+def cut_usual(dataset: Episodes, count: int) -> HeldOut:
     """Cut clips of 16 given frames and 16 to predict; of two halves where most are shorter."""
     usual = usual_frames(dataset)
     part = 16 if usual >= 32 else max(1, usual // 2)

@@ -55,7 +55,7 @@ class Film:
         canvas = pygame.Surface((w, h + self._strip))
         canvas.fill(GROUND)
         frames = [shot.moment.frame for shot in view.shots] if view else [stage.moment.frame]
-        rects = tile(len(frames), (w, h), frames[0].shape)
+        rects = places(len(frames), (w, h), frames[0].shape)
         for frame, (x, y, *size) in zip(frames, rects, strict=True):
             canvas.blit(fit(frame, size), (x, y))
         if self._strip:
@@ -69,7 +69,7 @@ class Film:
         self._video.close()
 
 
-def tile(
+def places(
     count: int, size: tuple[int, int], shape: tuple[int, ...], gap: int = 2
 ) -> list[tuple[int, int, int, int]]:
     """Divide a surface among panes.

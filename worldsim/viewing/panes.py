@@ -5,7 +5,7 @@ import pygame
 
 from worldsim.measuring.metrics import psnr, squared_error
 from worldsim.viewing.brush import GROUND, Brush
-from worldsim.viewing.film import fit, tile
+from worldsim.viewing.film import fit, places
 from worldsim.viewing.hud import draw_label, unit_of
 from worldsim.viewing.scene import View
 
@@ -35,7 +35,7 @@ def draw_panes(
     surface.fill(GROUND)
     brush = Brush(surface, unit_of(surface))
     gap = brush.px(3) if len(frames) > 1 else 0
-    rects = tile(len(frames), surface.get_size(), frames[0].shape, gap)
+    rects = places(len(frames), surface.get_size(), frames[0].shape, gap)
     for i, (frame, rect) in enumerate(zip(frames, rects, strict=True)):
         surface.blit(fit(frame, rect[2:], pixels), rect[:2])
         if labels and len(frames) > 1:

@@ -14,7 +14,7 @@ from pygame._sdl2 import controller
 from worldsim.viewing.brush import GROUND, RED
 from worldsim.viewing.controls import Keys, asked, help_rows
 from worldsim.viewing.display import Display
-from worldsim.viewing.film import PIXELS, tile
+from worldsim.viewing.film import PIXELS, places
 from worldsim.viewing.gallery import ENTER, Gallery
 from worldsim.viewing.hud import FOOT, Status, draw_hud, unit_of
 from worldsim.viewing.overlays import draw_entry, draw_help, draw_message, draw_notice
@@ -174,7 +174,7 @@ class Window:
         size = pygame.display.get_window_size()
         if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and len(view.shots) > 1:
             shape = view.shots[0].moment.frame.shape
-            rects = tile(self.display.panes, self._room().size, shape)[: len(view.shots)]
+            rects = places(self.display.panes, self._room().size, shape)[: len(view.shots)]
             hits = [i for i, rect in enumerate(rects) if pygame.Rect(rect).collidepoint(event.pos)]
             if hits and hits[0] != view.focus:
                 self.player.send("focus", hits[0])  # and do not steer
