@@ -596,7 +596,7 @@ def test_a_codec_that_nobody_knows_is_a_fault(tmp_path):
     with pytest.raises(SourceFaults, match="a codec that PyAV does not know; encode it again"):
         convert(clip.parent, tmp_path / "set", progress=False)
     with pytest.raises(ValueError, match="a.mp4 must have a codec that PyAV knows"):
-        worldsim.video.read_video(clip)
+        worldsim.read_video(clip)
 
 
 def test_merging_and_splitting_lose_nothing(videos, tmp_path):
@@ -701,7 +701,7 @@ def test_frames_that_an_edit_hides_are_not_counted(tmp_path, monkeypatch):
     data = clip.read_bytes()
     (begin,) = struct.unpack_from(">i", data, data.index(b"elst") + 16)
     patch_mp4(clip, b"elst", 12, [begin + 7 * scale // 10])
-    visible = [round(f.mean()) for f in worldsim.video.read_video(clip)]
+    visible = [round(f.mean()) for f in worldsim.read_video(clip)]
     assert len(visible) == 33
     write_rows(clip.with_suffix(".csv"), {"steer": ramp(33, 20 + 21)})
     parts = convert(tmp_path / "in", tmp_path / "out", progress=False)
@@ -714,7 +714,7 @@ def test_a_video_of_a_turned_camera_stands_upright(tmp_path):
     clip = tmp_path / "in/a.mp4"
     picture = np.zeros((H, W, 3), np.uint8)
     picture[:, : W // 2] = 200  # the left half, which a quarter turn to the right puts on top
-    worldsim.video.write_video(clip, np.stack([picture] * 8), 10)
+    worldsim.write_video(clip, np.stack([picture] * 8), 10)
     patch_mp4(clip, b"tkhd", 40, [0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30])
     made = convert(tmp_path / "in", tmp_path / "out", frame_size=(W, H), progress=False)
     frame = made[0].frames[0].astype(int)

@@ -187,7 +187,8 @@ def test_episodes_after_a_gap_that_nobody_filled_are_left_out(tmp_path, lossless
 HOLD = """
 import os, sys, time
 from gymnasium import spaces
-from worldsim.data import DatasetInfo, DatasetWriter
+from worldsim.datasets.episodes import DatasetInfo
+from worldsim.datasets.writing import DatasetWriter
 
 writer = DatasetWriter(sys.argv[1], DatasetInfo(10, (16, 24), spaces.Discrete(2)))
 if child := os.fork():

@@ -94,7 +94,7 @@ def test_a_data_set_is_whole_when_keeping_fails(session, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("worldsim.data.write_layout", broken)
+    monkeypatch.setattr("worldsim.datasets.writing.write_layout", broken)
     session.keep_episode()
     assert "the disk is full" in session.notices.pop()
     assert len(open_dataset(tmp_path / "point-episodes")) == 1

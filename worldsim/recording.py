@@ -206,13 +206,13 @@ def run_job(
     if workers > 1:
         yield from run_parallel(job, pieces, workers)
         return
-    scene = here or job.open()
+    setup = here or job.open()
     try:
         for index in pieces:
-            yield index, job.run(scene, index)
+            yield index, job.run(setup, index)
     finally:
         if here is None:
-            scene.close()
+            setup.close()
 
 
 def _run(
