@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from worldsim.doubt import lost_again
 from worldsim.measuring.dreaming import film_strip, read_given
-from worldsim.measuring.heldout import hold
+from worldsim.measuring.heldout import HeldOut, hold
 from worldsim.measuring.metrics import (
     first_failure,
     frame_statistics,
@@ -25,6 +25,7 @@ from worldsim.measuring.study import Study
 from worldsim.rollout import Rollout
 from worldsim.spaces import flatten_action
 
+WAYS = ("idle", "random", "recorded", "autopilot")
 EVERY = 4  # one in so many frames is looked at for drift
 WINDOW = 16 // EVERY
 SHARP = 6  # which statistic is the sharpness
@@ -42,34 +43,16 @@ def measure_drift(study: Study) -> dict[str, Any]:
     "detail" is the sharpness at the end as a share of the given frames'. Real recordings stand
     beside, and as a control the same ones in one grey, and blurred over 4 pixels.
     """
-    cfg, world = study.cfg, study.world
-    real = RealFrames.of(study)
-    ways = ("idle", "random", "recorded", "autopilot")
-    n, k = cfg.drift_rows, cfg.drift_frames
-    rows = len(ways) * n
+    real, (n, k) = RealFrames.of(study), (study.cfg.drift_rows, study.cfg.drift_frames)
     some = np.resize(np.arange(len(study.starts)), n)
-    starts = study.starts.rows(np.tile(some, len(ways)))
-    rollout = Rollout(world, rows, sampler_steps=study.steps, frame_size=study.data.info.frame_size)
-    rollout.seed(list(range(rows)), [cfg.seed + i for i in range(rows)])
-    read_given(rollout, starts.given, starts.actions, starts.known)
-    given = torch.from_numpy(world.scale_actions(_ways(study, n, k))).to(world.device)
-    statistics, seen = [], []
-    for i in range(k):
-        now = rollout.step(torch.cat([given[:, i], world.played(rollout.policy[3 * n :])]))
-        if i % EVERY == 0:
-            statistics.append(_statistics(study, now.latents))
-        if i % max(1, k // 12) == 0:
-            seen.append(world.decode(now.latents[::n]).cpu().numpy())  # one row of each way
-    films = np.stack(seen, 1)
-    about = f"{', '.join(ways)}: every {max(1, k // 12)} frames of {k}"
-    study.strips["drift-ways"] = Strip(about, film_strip(list(films)))
-    made = np.stack(statistics, 1)
+    starts = study.starts.rows(np.tile(some, len(WAYS)))
+    made = _dream_on(study, starts, n, k)
     lasted = np.minimum(EVERY * real.first_failure(made), k)
     begun = np.log(frame_statistics(starts.given[:, -1])[:, SHARP] + TINY)
     detail = np.exp(np.median(made[:, -WINDOW:, SHARP], 1) - begun)
-    by_way = [np.split(values, len(ways)) for values in (lasted, detail)]
-    table = {}
-    for name, part, left in zip(ways, *by_way, strict=True):
+    frames, lines, table = list(range(0, k + 1, max(1, k // 64))), {}, {}
+    by_way = [np.split(values, len(WAYS)) for values in (lasted, detail)]
+    for name, part, left in zip(WAYS, *by_way, strict=True):
         failed = part[part < k]
         table[name] = {
             "survived": share(part >= k),
@@ -77,17 +60,12 @@ def measure_drift(study: Study) -> dict[str, Any]:
             "median_frames": float(np.median(part)),
             "detail": float(np.median(left)),
         }
-    frames = list(range(0, k + 1, max(1, k // 64)))
-    study.plots["drift-survival"] = Plot(
-        "Drift", "imagined frame", "share of rollouts still in the range of real frames",
-        {
-            name: (frames, [share((part >= f) | (part >= k)) for f in frames])
-            for name, part in zip(ways, by_way[0], strict=True)
-        },
-    )  # fmt: skip
+        lines[name] = frames, [share((part >= f) | (part >= k)) for f in frames]
+    about = "share of rollouts still in the range of real frames"
+    study.plots["drift-survival"] = Plot("Drift", "imagined frame", about, lines)
     return {
         "frames": k,
-        "rollouts": rows,
+        "rollouts": len(starts),
         "starts": n,
         "survived": share(lasted >= k),
         "real_episodes_in_range": real.kept,
@@ -96,6 +74,29 @@ def measure_drift(study: Study) -> dict[str, Any]:
         "blurred_in_range": real.control(_blurred),
         "way": table,
     }
+
+
+@torch.inference_mode()
+def _dream_on(study: Study, starts: HeldOut, n: int, k: int) -> np.ndarray:
+    """Imagine `k` frames from each start, `n` by each of `WAYS`; every fourth's statistics.
+
+    Those are `(4 n, k / 4, 8)`. A film strip goes to the study.
+    """
+    world, rows = study.world, len(starts)
+    rollout = Rollout(world, rows, sampler_steps=study.steps, frame_size=study.data.info.frame_size)
+    rollout.seed(list(range(rows)), [study.cfg.seed + i for i in range(rows)])
+    read_given(rollout, starts.given, starts.actions, starts.known)
+    given = torch.from_numpy(world.scale_actions(_ways(study, n, k))).to(world.device)
+    statistics, seen, often = [], [], max(1, k // 12)
+    for i in range(k):
+        now = rollout.step(torch.cat([given[:, i], world.played(rollout.policy[3 * n :])]))
+        if i % EVERY == 0:
+            statistics.append(_statistics(study, now.latents))
+        if i % often == 0:
+            seen.append(world.decode(now.latents[::n]).cpu().numpy())  # one row of each way
+    about = f"{', '.join(WAYS)}: every {often} frames of {k}"
+    study.strips["drift-ways"] = Strip(about, film_strip(list(np.stack(seen, 1))))
+    return np.stack(statistics, 1)
 
 
 def _ways(study: Study, n: int, k: int) -> np.ndarray:
