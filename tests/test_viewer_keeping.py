@@ -23,7 +23,7 @@ from worldsim.data import open_dataset
 from worldsim.decoding import read_video
 from worldsim.recording import record_episode
 from worldsim.viewer import PlayConfig, open_stage, play
-from worldsim.viewing.film import grid, tile
+from worldsim.viewing.film import grid, places
 from worldsim.viewing.session import Session
 from worldsim.viewing.splash import draw_splash
 from worldsim.viewing.stage import Stage
@@ -224,7 +224,7 @@ def test_a_film_that_cannot_go_on_is_whole(session, monkeypatch):
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_panes_do_not_overlap_and_stay_inside(count):
     for size in ((704, 704), (1400, 300), (300, 1400)):
-        rects = [pygame.Rect(rect) for rect in tile(count, size, (64, 64, 3))]
+        rects = [pygame.Rect(rect) for rect in places(count, size, (64, 64, 3))]
         assert len(rects) == count
         assert all(pygame.Rect(0, 0, *size).contains(rect) for rect in rects)
         assert all(rect.collidelist(rects[:i]) < 0 for i, rect in enumerate(rects))
