@@ -162,13 +162,8 @@ def train(cfg: MakeConfig, notes: Notes, sets: list[DiskDataset], model: str, de
             )  # fmt: skip
     if not (dynamics / "world/config.json").exists():
         beside = partial(overhead, sets, tokenizer, shared["model"], device)
-        clips = (
-            4
-            if device == "cpu"
-            else clips_at_once(
-                device, max(h * w for h, w in (part.info.frame_size for part in sets))
-            )
-        )
+        pixels = max(h * w for h, w in (part.info.frame_size for part in sets))
+        clips = 4 if device == "cpu" else clips_at_once(device, pixels)
         with notes.stage("dynamics", beside) as (minutes, show):
             train_dynamics(
                 data, tokenizer, dynamics, minutes=minutes, progress=show, objective=OBJECTIVE,

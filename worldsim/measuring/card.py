@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from worldsim.files import write_text
+from worldsim.measuring.drift import WAYS
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 FRAMES = "fidelity/frame/"
-WAYS = ("idle", "random", "recorded", "autopilot")
 
 ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("tokenizer, PSNR of encoding and decoding", "{:.1f} dB", ("tokenizer/psnr",)),

@@ -13,12 +13,7 @@ from gymnasium import spaces
 from worldsim.doubt import lost_again
 from worldsim.measuring.dreaming import film_strip, read_given
 from worldsim.measuring.heldout import HeldOut, hold
-from worldsim.measuring.metrics import (
-    first_failure,
-    frame_statistics,
-    running_median,
-    share,
-)
+from worldsim.measuring.metrics import first_failure, frame_statistics, running_median, share
 from worldsim.measuring.plots import Plot
 from worldsim.measuring.report import Strip
 from worldsim.measuring.study import Study

@@ -106,8 +106,8 @@ def measure_fidelity(study: Study) -> dict[str, Any]:
     episode = clips.place[:, 0]
     for i, row in zip(at, table.values(), strict=True):
         row["gain_low"], row["gain_high"] = gain_interval(error[:, i], copy[:, i], episode)
-    figures = {"clips": len(clips), "episodes": len(np.unique(episode))}
-    figures |= {"given_frames": clips.context}
+    counts = {"clips": len(clips), "episodes": len(np.unique(episode))}
+    figures = counts | {"given_frames": clips.context}
     try:
         some, _, other = study.rivals
         lines["simulator astray"] = squared_error(other, some.future)

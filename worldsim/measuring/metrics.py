@@ -16,6 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
+STILL = 1e-9  # mean squared error below which nothing has moved
+
 
 class Predict(Protocol):
     """Anything that goes on with videos under actions."""
@@ -52,9 +54,6 @@ def squared_error(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
 def distance(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the root mean square difference of pixels in [0, 255], per frame `(...)`."""
     return 255 * np.sqrt(squared_error(frames, others))
-
-
-STILL = 1e-9  # mean squared error below which nothing has moved
 
 
 def nearer(own: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -7,9 +7,7 @@ import numpy as np
 from worldsim.measuring.dreaming import dream, film_strip
 from worldsim.measuring.heldout import HeldOut, cut_clips
 from worldsim.measuring.labels import scene_values
-from worldsim.measuring.metrics import (
-    share,
-)
+from worldsim.measuring.metrics import share
 from worldsim.measuring.report import Strip
 from worldsim.measuring.study import Skip, Study
 
