@@ -7,26 +7,15 @@ import pytest
 import torch
 
 from worldsim.architecture import DynamicsConfig
-from worldsim.clips import LatentDataset, sampler
+from worldsim.clips import Clips, LatentDataset, sampler
 from worldsim.compiling import compile_layers
-from worldsim.corruption import off_balance
+from worldsim.corruption import CLEAN, ObjectiveConfig, draw_corruption, off_balance
 from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents
 from worldsim.frames import Frames, Prediction, action_grid, expected, previous_frames, reward_grid
-from worldsim.objective import (
-    CLEAN,
-    Clips,
-    Mode,
-    ObjectiveConfig,
-    _agent_loss,
-    _with_bootstrap,
-    draw_corruption,
-    dynamics_loss,
-    feed,
-    imagine_past,
-    twice,
-    two_hot,
-)
+from worldsim.imagining import imagine_past
+from worldsim.losses import agent_loss, energy_score, two_hot
+from worldsim.objective import Mode, _with_bootstrap, dynamics_loss, feed, repeated
 
 B, T = 3, 6
 RECENT = 2
@@ -275,13 +264,13 @@ def test_reward_and_ending_belong_to_the_frame_and_the_action_to_the_one_before(
         terminated=torch.cat([20 * (2 * clips.terminated.float() - 1)] * 2, 1),
         policy=torch.cat([two_hot(clips.actions.roll(-1, 1), acted).log().clamp(min=-30)] * 2, 1),
     )
-    _, best = _agent_loss(model.cfg, right, clips, c, ObjectiveConfig())
+    _, best = agent_loss(model.cfg, right, clips, c, ObjectiveConfig())
     for name, loss in (("reward", "reward_loss"), ("terminated", "termination_loss"),
                        ("policy", "policy_loss")):  # fmt: skip
         for by in (-1, 1):
             wrong = replace(right, **{name: getattr(right, name)[:, :T].roll(by, 1).repeat(
                 1, 2, *[1] * (getattr(right, name).ndim - 2))})  # fmt: skip
-            _, worse = _agent_loss(model.cfg, wrong, clips, c, ObjectiveConfig())
+            _, worse = agent_loss(model.cfg, wrong, clips, c, ObjectiveConfig())
             assert worse[loss] > best[loss] + 0.1, (name, by)
 
 
@@ -335,7 +324,7 @@ def test_an_imagined_past_keeps_its_first_frame_and_its_targets(model, clips):
     for own in (1.0, 0.0):
         g = torch.Generator().manual_seed(0)
         loss = replace(cfg, own_past=own)
-        dynamics_loss(Watch(), model, clips, loss, causal=True, progress=1.0, g=g)
+        dynamics_loss(Watch(), model, clips, loss, causal=True, progress=0.6, g=g)
     imagined, true = (frames.x for frames in seen)
     assert imagined.shape[1] == 2 * T
     assert torch.equal(imagined[:, T:], true[:, T:]) and torch.equal(imagined[:, 0], true[:, 0])
@@ -356,7 +345,7 @@ def test_a_past_off_balance_does_not_move_the_targets(model, clips, monkeypatch)
     for share in (1.0, 0.0):
         g = torch.Generator().manual_seed(0)
         cfg = replace(base, sharpened=share)
-        dynamics_loss(model, model, clips, cfg, causal=True, progress=1.0, g=g)
+        dynamics_loss(model, model, clips, cfg, causal=True, progress=0.6, g=g)
     off, true = (frames.x for frames in seen)
     assert torch.equal(off[:, T:], true[:, T:])
     assert (off[:, :T] - true[:, :T]).abs().amax((2, 3, 4)).min() > 1e-3
@@ -385,9 +374,72 @@ def test_a_past_is_imagined_frame_after_frame_as_the_whole_pass_would(clips, sta
     single = replace(c, tau=torch.zeros_like(c.tau), level=torch.zeros_like(c.level))
     mode = replace(DRAFTS, drafts=not local, local=local)
     frames = feed(told, single, mode, blank, past, 4)
-    prompts = clips.prompts if local else twice(clips.prompts)
+    prompts = clips.prompts if local else repeated(clips.prompts, mode.copies)
     whole = model(frames, prompts, **mode.flags()).latents
     torch.testing.assert_close(made[:2, start:], whole[:2, start:], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_two_drafts_of_a_frame_share_its_past_and_nothing_else(clips, local):
+    """Both come out as each alone, whatever the other is."""
+    model = make_model()
+    c = draw(ObjectiveConfig(isolated=0.0, from_noise=1.0, bootstrap=0.0))
+    mode = replace(DRAFTS, drafts=not local, local=local, draws=2)
+    one, other = torch.randn(2, *clips.latents.shape)
+    first, second = (
+        feed(clips, c, mode, draft, clips.latents, finest=4).during(slice(-T, None))
+        for draft in (one, other)
+    )
+    past = feed(clips, c, mode, one, clips.latents, finest=4)
+    both = model(past.then(second), **mode.flags()).latents.unflatten(1, (2, T))
+    for i, draft in enumerate((first, second)):
+        alone = past.during(slice(0, -T)).then(draft) if mode.drafts else draft
+        single = model(alone, **replace(mode, draws=1).flags()).latents
+        torch.testing.assert_close(both[:, i], single, atol=1e-5, rtol=0)
+    assert (both[:, 0] - both[:, 1]).abs().max() > 1e-3  # by chance, which is all that differs
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 1.0, 1.5, 2.0])
+def test_what_is_as_varied_as_what_may_come_scores_best(spread):
+    """Neither the mean alone nor too much of a choice."""
+    g = torch.Generator().manual_seed(0)
+    came, draws = torch.randn(1, 1, 1, 4, 200, 200, generator=g), (1, 2, 1, 4, 200, 200)
+
+    def score(by):
+        return energy_score(by * torch.randn(draws, generator=g) - came).mean()
+
+    assert spread == 1 or score(spread) > score(1.0) + 0.01
+
+
+@pytest.mark.parametrize("local_until", [0.0, 0.9])
+def test_a_model_learns_to_draw_what_it_cannot_know(clips, local_until):
+    """Frames are light or dark by a coin: draws are either, where all that is expected is grey."""
+    torch.manual_seed(0)
+    model = make_model()
+    cfg = ObjectiveConfig(
+        drawn_from=0.0, from_noise=1.0, isolated=0.0, own_past=0.0, bootstrap=0.0, noisy_past=0.0,
+        sharpened=0.0, plain=0.0, local_until=local_until, reward_weight=0.0,
+        termination_weight=0.0, policy_weight=0.0,
+    )  # fmt: skip
+    optimizer = torch.optim.AdamW(model.parameters(), 0.005)
+    for step in range(250):
+        g = torch.Generator().manual_seed(step)
+        coins = 2.0 * torch.randint(2, (B, T, 1, 1, 1), generator=g) - 1
+        batch = replace(clips, latents=coins.expand_as(clips.latents))
+        loss, _ = dynamics_loss(model, model, batch, cfg, causal=True, progress=0.5, g=g)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    c = draw(cfg, progress=0.5)
+    c = replace(c, tau=torch.zeros_like(c.tau), level=torch.zeros_like(c.level))
+    mode = replace(DRAFTS, drafts=not local_until, local=bool(local_until))
+    noise = torch.randn(clips.latents.shape, generator=torch.Generator().manual_seed(7))
+    shades = {}
+    for name, chance in {"drawn": noise, "expected": 0 * noise}.items():
+        frames = feed(batch, c, mode, chance, batch.latents, finest=4)
+        shades[name] = model(frames, **mode.flags()).latents.mean((2, 3, 4)).detach()[:, 1:]
+    assert shades["drawn"].abs().median() > 0.3 > shades["expected"].abs().median()
+    assert shades["drawn"].min() < -0.5 and shades["drawn"].max() > 0.5
 
 
 def test_the_first_frame_has_no_frame_before_it():

@@ -238,6 +238,33 @@ def test_frames_handed_out_share_no_memory(world, actions):
     assert torch.equal(after.latents, kept)
 
 
+def test_without_variety_every_seed_shows_what_is_expected(world, actions):
+    films = {}
+    for variety in (0.0, 1.0):
+        for seed in (0, 50):
+            rollout = start(world, [0, 1, 2], variety=variety, sampler_steps=1)
+            rollout.seed(range(3), range(seed, seed + 3))
+            films[variety, seed] = film(rollout, actions[:3])
+    assert torch.equal(films[0.0, 0], films[0.0, 50])
+    assert not torch.allclose(films[1.0, 0], films[1.0, 50])
+    usual = start(world, [0, 1, 2], sampler_steps=1)
+    assert torch.equal(films[1.0, 0], film(usual, actions[:3]))
+
+
+def test_chance_is_one_for_the_whole_frame(world, actions, monkeypatch):
+    """What the noise is beyond its first numbers changes nothing: no cell has some of its own."""
+    count, noise = world.dynamics.near.chance.in_features, Rollout._noise
+    plain = film(start(world, [0, 1, 2], sampler_steps=1), actions[:3])
+
+    def other(self):
+        x = noise(self).flatten(1)
+        x[:, count:] = 9
+        return x.view(self.rows, 1, *self.latents.shape[1:])
+
+    monkeypatch.setattr(Rollout, "_noise", other)
+    same(film(start(world, [0, 1, 2], sampler_steps=1), actions[:3]), plain)
+
+
 @pytest.mark.parametrize("size", [(32, 48), (48, 32)])
 def test_other_frame_sizes_roll_out_from_nothing(world, actions, size):
     rollout = Rollout(world, 3, frame_size=size)
@@ -249,10 +276,10 @@ def test_other_frame_sizes_roll_out_from_nothing(world, actions, size):
 @pytest.mark.parametrize(
     "settings",
     [{"sampler_steps": n} for n in (0, 2.0, 3, 32)]
-    + [{"guidance": float("nan")}, {"frame_size": (30, 32)}],
+    + [{"guidance": float("nan")}, {"frame_size": (30, 32)}, {"variety": 1.5}, {"variety": "some"}],
 )
 def test_a_setting_that_does_not_fit_is_refused(world, settings):
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="must (be|lie)"):
         Rollout(world, 1, **settings)
 
 

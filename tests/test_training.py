@@ -376,10 +376,10 @@ def test_more_budget_does_not_unsettle_what_has_settled(trained, tmp_path):
     quick = {"minutes": 0.0, "wandb": WandbConfig("disabled"), "batch_size": 2, "warmup": 0}
     model = worldsim.model_config("tiny")
     model.dynamics.context = 8
-    kept = []
+    kept, objective = [], ObjectiveConfig(drawn_from=1.0)
     for steps in (5, 25):
         args = toy_data(), trained / "tok", tmp_path
-        worldsim.train_dynamics(*args, steps=steps, model=model, **quick)
+        worldsim.train_dynamics(*args, steps=steps, model=model, objective=objective, **quick)
         weights, meta = read_tensors(tmp_path / "checkpoint.safetensors")
         kept.append(weights["model.painters.0.head.weight"])
     assert json.loads(meta["facts"])["step"] == 25
@@ -414,22 +414,23 @@ def test_a_world_goes_on_in_its_own_architecture_without_naming_it(trained, tmp_
     assert (world.tokenizer.cfg, world.dynamics.cfg) == (was.tokenizer.cfg, was.dynamics.cfg)
 
 
-@pytest.mark.parametrize("settled", [True, False])
-def test_what_convolutions_have_learned_alone_stays_where_that_is_asked_for(
-    trained, tmp_path, settled
+@pytest.mark.parametrize("settled, drawn_from", [(True, 1.0), (False, 1.0), (True, 0.0)])
+def test_what_convolutions_have_learned_alone_stays_until_frames_are_drawn(
+    trained, tmp_path, settled, drawn_from
 ):
     was = worldsim.load(trained / "dyn/world", dtype=torch.float32).dynamics
     world = worldsim.train_dynamics(
         toy_data(), trained / "tok", tmp_path, init=trained / "dyn/world", steps=3, minutes=0.0,
         batch_size=2, warmup=0, wandb=WandbConfig("disabled"),
-        objective=ObjectiveConfig(local_until=0, settled=settled),
+        objective=ObjectiveConfig(local_until=0, settled=settled, drawn_from=drawn_from),
     )  # fmt: skip
     same = {
         name: p.float().equal(was.get_parameter(name).bfloat16().float())
         for name, p in world.dynamics.bfloat16().named_parameters()
     }
-    assert all(same[f"{name}.weight"] for name in ("stem.0.first", "near.condition")) is settled
-    assert same["painters.0.tail.0.first.weight"] is settled
+    stays = settled and drawn_from == 1
+    assert all(same[f"{name}.weight"] for name in ("stem.0.first", "near.condition")) is stays
+    assert same["painters.0.tail.0.first.weight"] is stays
     assert not (same["painters.1.tail.0.first.weight"] or same["far.condition.weight"])
 
 

@@ -550,7 +550,8 @@ def test_a_prompt_reaches_any_env_that_takes_one_and_others_refuse_it(tmp_path):
     assert env.prompt == "snow"
     with pytest.raises(ValueError, match="`prompt` is for imagined worlds"):
         play(Point(), prompt="snow", **settings)
-    for setting in ({"sampler_steps": 4}, {"guidance": 2.0}, {"device": "cpu"}):
+    for_worlds = ({"sampler_steps": 4}, {"guidance": 2.0}, {"variety": 0.5}, {"device": "cpu"})
+    for setting in for_worlds:
         with pytest.raises(ValueError, match=f"`{next(iter(setting))}` is for a world"):
             play(env, **setting, **settings)
 

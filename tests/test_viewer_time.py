@@ -184,7 +184,14 @@ def test_a_slot_of_another_world_is_refused_and_nothing_changes(dream, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "setting", [{"sampler_steps": 4}, {"guidance": 2.0}, {"horizon": 9}, {"frame_size": (32, 48)}]
+    "setting",
+    [
+        {"sampler_steps": 4},
+        {"guidance": 2.0},
+        {"variety": 0.5},
+        {"horizon": 9},
+        {"frame_size": (32, 48)},
+    ],
 )
 def test_a_slot_is_refused_where_it_would_go_on_otherwise(dream, tmp_path, setting):
     """It was loaded, and the next frames were others, or the next episode raised an error."""

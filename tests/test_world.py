@@ -1,6 +1,6 @@
 """A world as a folder: saved whole, read back as it was, refused with a way out.
 
-`tests/data/world-v6` is a world of format version 6, with what it imagined when it was frozen.
+`tests/data/world-v7` is a world of format version 7, with what it imagined when it was frozen.
 `PYTHONPATH=. python tests/test_world.py` made it, once. A version that was shipped is never made
 again: when the format changes, `FORMAT_VERSION` rises and another frozen world joins this one.
 """
@@ -70,7 +70,7 @@ def folder(tiny_world_path, tmp_path):
     return shutil.copytree(tiny_world_path, tmp_path / "tiny")
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6, 7])
 def test_a_world_of_every_version_ever_shipped_still_imagines_the_same(version):
     folder = FROZEN / f"world-v{version}"
     assert json.loads((folder / "config.json").read_text())["format_version"] == version

@@ -40,6 +40,9 @@ class DynamicsConfig:
     apart: bool = True
     """Whether frames that no single step from noise leads to have a painter of their own: what goes
     on from the past is then disturbed by nothing else."""
+    chance: int = 32
+    """Random numbers that steer a frame which a single step leads to: one of those that may come,
+    as a whole; no more than the smallest frame has. 0: what is expected, always."""
     context: int = 32
     """Frames a frame can see in causal mode, itself included."""
     max_steps: int = 16
@@ -58,7 +61,7 @@ class DynamicsConfig:
         check_least(
             self, cells=1, group=1, recent=1, stem=0, tail=0, context=1, registers=0, text_dim=1
         )
-        check_least(self, bins=3, action_bins=2)
+        check_least(self, chance=0, bins=3, action_bins=2)
         if self.dim % (2 * self.heads) or self.dim // self.heads % 4:
             raise ValueError(
                 "`dim / heads` must be a multiple of 4, "

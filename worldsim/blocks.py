@@ -40,7 +40,15 @@ class Look:
 
 
 class Condition(nn.Module):
-    """What steers a frame: signal levels, step size, action, prompt, way of looking at time."""
+    """What steers a frame: signal levels, step size, action, prompt, mode of time, chance.
+
+    A frame that a single step leads to begins with noise; the first `chance` numbers of it say
+    which of the frames that may come it is. Few, and the same for every place, they change it as a
+    whole, where noise of each cell's own makes specks.
+
+    Reference:
+        FGN (noise through the normalisation), Alet et al. 2025, https://arxiv.org/abs/2506.10772
+    """
 
     def __init__(self, cfg: DynamicsConfig) -> None:
         super().__init__()
@@ -53,7 +61,11 @@ class Condition(nn.Module):
         self.no_action = nn.Parameter(0.02 * torch.randn(d))
         self.gist = nn.Linear(cfg.text_dim, d, bias=False)
         self.condition = nn.Linear(d, d)
+        chance = min(cfg.chance, cfg.channels * cfg.patch**2)
+        self.chance = nn.Linear(chance, d, bias=False) if chance else None
         nn.init.zeros_(self.gist.weight)
+        if self.chance:
+            nn.init.normal_(self.chance.weight, std=0.02)
 
     def forward(self, frames: Frames, causal: bool, gist: Tensor) -> Tensor:
         """Return `(b, t, d)`; `gist` `(b, t, text_dim)` is what the frames' prompts say."""
@@ -68,6 +80,9 @@ class Condition(nn.Module):
             + action
             + self.gist(gist)
         )
+        if self.chance:
+            drawn = frames.x.flatten(2)[..., : self.chance.in_features]
+            total = total + self.chance((drawn * (frames.level == 0)[..., None]).to(dtype))
         return F.silu(self.condition(F.silu(total.to(dtype))))
 
 

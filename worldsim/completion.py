@@ -34,12 +34,15 @@ class Sampling:
         seed: Same seed, same film.
         sampler_steps: Steps per frame; None is the world's default (causal) or the finest (full).
         guidance: How strongly the prompt is followed; 1 is as learned, None the world's own.
+        variety: How much chance has a say in frames of a single step, from 0 to 1; None the world's
+            own.
         progress: Whether to show a bar.
     """
 
     seed: int = 0
     sampler_steps: int | None = None
     guidance: float | None = None
+    variety: float | None = None
     progress: bool = False
 
     def __post_init__(self) -> None:

@@ -47,13 +47,19 @@ class ObjectiveConfig:
     reward_weight: float = 0.02
     termination_weight: float = 0.1
     policy_weight: float = 0.02
+    drawn_from: float = 0.7
+    """Share of the training after which a single step learns to draw one of the frames that may
+    come, and no longer what is expected of them; then everything learns, settled or not."""
+    plain: float = 0.2
+    """Share of rows in which chance has no say in single steps, as in a world of `variety` 0."""
     motion: float = 0.0
     """Share of the loss's weight that goes to cells that change, however few they are."""
 
     def __post_init__(self) -> None:
         check_shares(
             self, "lone", "causal", "local_until", "noisy_past", "own_past", "own_from",
-            "sharpened", "from_noise", "isolated", "bootstrap", "bootstrap_from",
+            "sharpened", "from_noise", "isolated", "bootstrap", "bootstrap_from", "drawn_from",
+            "plain",
         )  # fmt: skip
         check_least(self, reward_weight=0, termination_weight=0, policy_weight=0)
         if not 0 <= self.motion < 1:
@@ -76,6 +82,7 @@ class Corruption:
         own: `(b,)` bool, rows whose past the teacher imagines.
         sharp: `(b,)`, what is added of each past frame's detail; 0 leaves it as recorded.
         gain: `(b,)`, what the past is multiplied with.
+        plain: `(b,)` bool, rows in which chance has no say in single steps.
     """
 
     tau: Tensor
@@ -87,6 +94,7 @@ class Corruption:
     own: Tensor
     sharp: Tensor
     gain: Tensor
+    plain: Tensor
 
 
 def draw_corruption(
@@ -131,7 +139,8 @@ def draw_corruption(
     past = torch.where(noisy, draw(b, t), clean)
     off = (draw(b) < cfg.sharpened) & causal
     sharp, gain = off * (0.8 * draw(b) - 0.3), torch.where(off, 0.9 + 0.25 * draw(b), 1.0)
-    return Corruption(tau, level, imagined, move, isolated, past, own, sharp, gain)
+    plain = draw(b) < cfg.plain
+    return Corruption(tau, level, imagined, move, isolated, past, own, sharp, gain, plain)
 
 
 def off_balance(x: Tensor, sharp: Tensor, gain: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class Dynamics(nn.Module):
         prompts: Prompts | None = None,
         *,
         causal: bool = True,
-        drafts: bool = False,
+        drafts: int = 0,
         local: bool = False,
         isolated: Tensor | None = None,
         fill: tuple[KVCache, Tensor] | None = None,
@@ -100,7 +100,7 @@ class Dynamics(nn.Module):
             frames: `t` frames per row.
             prompts: Their prompts; None is the null prompt everywhere.
             causal: Frames see at most `context` frames, none later; else every frame sees all.
-            drafts: Whether the second half of the frames are drafts of the first half: each sees
+            drafts: How many drafts of the first `t / (1 + drafts)` frames follow those: each sees
                 itself and the frames before the one it is a draft of, and is seen by no other.
             local: Whether the transformer is left out: the convolutions alone, and no agent.
             isolated: `(b,)` bool, rows in which every frame sees only itself.
@@ -114,17 +114,18 @@ class Dynamics(nn.Module):
         t = frames.x.shape[1]
         index = torch.arange(t, device=frames.x.device)
         itself = index[:, None] == index
-        positions = index % (t // 2) if drafts else index
+        n = t // (1 + drafts)
+        positions = index % n
         lag = positions[:, None] - positions
         seen = (lag >= 0) & (lag < self.cfg.context) if causal else torch.ones_like(itself)
         if drafts:
-            draft = index >= t // 2
+            draft = index >= n
             seen = itself | seen & ~draft & (~draft[:, None] | (lag > 0))
         seen = seen[None, None]  # (1, 1, t, t)
         if isolated is not None:
             seen = torch.where(isolated[:, None, None, None], itself, seen)
         memory = {"text": text, "cache": None, "fill": fill}
-        part = slice(t // 2 if drafts else 0, None if latents else 0)
+        part = slice(n if drafts else 0, None if latents else 0)
         moved = frames.level[:, part] == 0 if causal and self.cfg.apart else False
         return self._run(frames, positions[None], seen, memory, causal, agent, part, moved)
 
@@ -282,7 +283,10 @@ class Dynamics(nn.Module):
         moved: Tensor | bool,
     ) -> Tensor:
         """Turn cells and tokens into latents: by the mover, steered by `near`, what is `moved`."""
-        parts = (u, frames.x, frames.previous[:, :, -1], tokens)
+        draft = frames.x
+        if self.cfg.chance:  # no cell takes noise for what it looks like
+            draft = draft * (frames.level > 0)[..., None, None, None]
+        parts = (u, draft, frames.previous[:, :, -1], tokens)
         u, x, last, tokens = (part if part is None else part.flatten(0, 1) for part in parts)
         near, far = (cond.flatten(0, 1) for cond in steer)
         if isinstance(moved, bool):

@@ -32,6 +32,7 @@ class WorldEnv(gymnasium.Env):
         render_mode: str | None = "rgb_array",
         sampler_steps: int | None = None,
         guidance: float | None = None,
+        variety: float | None = None,
         horizon: int | None = None,
         frame_size: tuple[int, int] | None = None,
         device: str | None = None,
@@ -39,8 +40,8 @@ class WorldEnv(gymnasium.Env):
     ) -> None:
         self.envs = WorldVectorEnv(
             world, 1, prompt=prompt, render_mode=render_mode, sampler_steps=sampler_steps,
-            guidance=guidance, horizon=horizon, frame_size=frame_size, device=device, obs=obs,
-            autoreset_mode=AutoresetMode.DISABLED,
+            guidance=guidance, variety=variety, horizon=horizon, frame_size=frame_size,
+            device=device, obs=obs, autoreset_mode=AutoresetMode.DISABLED,
         )  # fmt: skip
         self.world, self.rollout, self.horizon = (
             self.envs.world,

@@ -11,6 +11,7 @@ import json
 import shlex
 from collections.abc import Callable
 from contextlib import closing
+from copy import copy
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from worldsim.loading import as_world, find_world
 from worldsim.machine import about_machine
 from worldsim.measuring import calibration, control, drift, revisits, texts, trials
 from worldsim.measuring.card import card_table, write_card
+from worldsim.measuring.draws import measure_draws
 from worldsim.measuring.heldout import check_fit
 from worldsim.measuring.likeness import (
     measure_fidelity,
@@ -80,6 +82,7 @@ def evaluate(
         raise ValueError("`keep` writes into a world's folder, got a `World`; pass its folder")
     world = as_world(folder or world, cfg.device)
     cfg = replace(cfg, world=str(asked) if folder else world.cfg.name)
+    world = as_played(world, cfg)
     check_fit(world, data, "data")
     if probe_data is not None:
         check_fit(world, probe_data, "probe_data")
@@ -114,9 +117,20 @@ def evaluate(
     return report
 
 
+def as_played(world: World, cfg: EvaluateConfig) -> World:
+    """Return the world at the `variety` that is asked for, if any."""
+    if cfg.variety is None:
+        return world
+    world = copy(world)
+    world.cfg = replace(world.cfg, variety=cfg.variety)
+    return world
+
+
 def _reason_not_to_keep(study: Study, figures: dict[str, Any]) -> str:
     """Say why a world is better off with the alarm that it has."""
     usual = study.world.cfg.sampler_steps
+    if study.cfg.variety is not None:
+        return f"no: it was calibrated at variety={study.cfg.variety}; leave that out"
     if study.cfg.sampler_steps not in (0, usual):
         return f"no: it was calibrated at sampler_steps={study.cfg.sampler_steps}, not {usual}"
     auroc = figures["sign"]["doubt"]["auroc"]
@@ -139,6 +153,7 @@ NOT_ASKED = ("world", "data", "out", "device", "progress", "keep")  # settings t
 SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
     "tokenizer": measure_tokenizer,
     "fidelity": measure_fidelity,
+    "draws": measure_draws,
     "actions": control.measure_actions,
     "counterfactual": control.measure_counterfactual,
     "steering": control.measure_steering,
@@ -188,6 +203,7 @@ def _about(study: Study) -> dict[str, Any]:
         "data": f"{path.name}, {len(data)} episodes of {data.info.frame_size[1]}x"
         f"{data.info.frame_size[0]}",
         "sampler_steps": study.steps or world.cfg.sampler_steps,
+        "variety": world.cfg.variety,
         "dtype": str(world.dtype).removeprefix("torch."),
         **about_machine(world),
         "command": f"worldsim evaluate {shlex.join(given)}",

@@ -1,12 +1,12 @@
 """A decoder that has seen what its world imagines.
 
-A tokenizer learns to decode latents of real frames. What a world imagines in one step is the mean
-of what may come, and no real frame has such latents: decoded, they show stripes and specks that
-nobody recorded. So once the dynamics is trained, the decoder learns from both: from real latents,
-and from imagined ones beside the frames that really came. The encoder and every latent stay. What
-comes out lies between the weights before and after, where rollouts on held-out clips are best:
-fine-tuned weights are better when they are averaged with those they came from. Where nothing is
-gained, the decoder stays as it was.
+A tokenizer learns to decode latents of real frames. What a world imagines in one step, without
+chance, is the mean of what may come, and no real frame has such latents: decoded, they show stripes
+and specks that nobody recorded. So once the dynamics is trained, the decoder learns from both: from
+real latents, and from imagined ones beside the frames that really came. The encoder and every
+latent stay. What comes out lies between the weights before and after, where rollouts on held-out
+clips are best: fine-tuned weights are better when they are averaged with those they came from.
+Where nothing is gained, the decoder stays as it was.
 
 References:
     Robust fine-tuning (WiSE-FT), Wortsman et al. 2022, https://arxiv.org/abs/2109.01903
@@ -159,7 +159,9 @@ def imagined(world: World, data: Episodes, count: int, path: Path) -> Dreams:
     clips = cut_usual(data, count)
     for first in range(0, len(clips), CHUNK):
         some = clips.rows(np.arange(first, min(first + CHUNK, len(clips))))
-        made = dream(world, some.given, some.actions, some.horizon, known=some.known, seed=first)
+        made = dream(
+            world, some.given, some.actions, some.horizon, known=some.known, seed=first, variety=0.0
+        )
         parts["frames"].append(torch.from_numpy(some.future).flatten(0, 1))
         parts["real"].append(world.encode(some.future).flatten(0, 1).bfloat16().cpu())
         parts["imagined"].append(made.latents.flatten(0, 1).bfloat16().cpu())

@@ -163,6 +163,8 @@ def read_config(path: Path) -> WorldConfig:
         dynamics.setdefault("group", dynamics.get("cells", 128) // 8)
     if version < 6 and isinstance(dynamics, dict):
         dynamics.setdefault("apart", False)
+    if version < 7 and isinstance(dynamics, dict):
+        dynamics.setdefault("chance", 0)
     try:
         return WorldConfig(**raw)
     except (ValueError, TypeError) as error:

@@ -10,43 +10,30 @@ frame, which learn what a world begins with from as many scenes as they have fra
 part of the training the transformer is left out, at a fifth of the cost: the convolutions learn
 how things move, and nothing else; then that stays as it is.
 
-A single step from noise to the frame has the recording itself as its target: what comes next in a
-simulator hardly depends on chance, and where it does the mean is nearer to the truth than a sample.
-Steps between that one and the finest are learned from two half steps of the teacher.
+A single step from noise to the frame has the recording itself as its target. First it learns what
+is expected, which is quick, and blurred wherever a model is not sure. In the last part it learns to
+draw: each frame has two drafts, by other noise, and is scored by how far they are from what came,
+less half of how far they are from each other (`losses.energy_score`). On average that is least
+where what is drawn is as varied as what may come. Steps between that one and the finest are learned
+from two half steps of the teacher.
 
 References:
     Diffusion forcing, Chen et al. 2024, https://arxiv.org/abs/2407.01392, algorithm 1
     Shortcut forcing, Hafner et al. 2025, https://arxiv.org/abs/2509.24527, eq. 7
-    Symexp two-hot regression, Hafner et al. 2023, https://arxiv.org/abs/2301.04104
 """
 
 from dataclasses import dataclass, fields, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.architecture import DynamicsConfig
 from worldsim.clips import Clips
-from worldsim.corruption import (
-    CLEAN,
-    Corruption,
-    ObjectiveConfig,
-    draw_corruption,
-    off_balance,
-)
+from worldsim.corruption import Corruption, ObjectiveConfig, draw_corruption, off_balance
 from worldsim.dynamics import Dynamics
-from worldsim.flow import draw_noise, noise_latents, shortcut_target
-from worldsim.frames import (
-    Frames,
-    Prediction,
-    Prompts,
-    action_grid,
-    previous_frames,
-    reward_grid,
-    rows_of,
-)
+from worldsim.flow import draw_noise, noise_latents, per_frame, shortcut_target
+from worldsim.frames import Frames, Prompts, previous_frames, rows_of
 from worldsim.imagining import imagine_past
+from worldsim.losses import agent_loss, latent_loss
 from worldsim.processes import together
 
 
@@ -82,44 +69,28 @@ def dynamics_loss(
     c = draw_corruption(cfg, x.shape[:2], finest, causal, progress, g)
     c = Corruption(*(getattr(c, f.name).to(x.device) for f in fields(c)))
     noise, fog = draw_noise(x, g), draw_noise(x, g)
-    draft = noise_latents(x, noise, c.tau)
-    local = progress < cfg.local_until
-    drafts = causal and not local and x.shape[1] > 1
-    mode = Mode(config_of(model).recent, causal, drafts, local)
-    told = replace(clips, latents=off_balance(x, c.sharp, c.gain)) if causal else clips
-    latest = max(1, min(x.shape[1] // 2, config_of(model).context))
-    start = int(torch.randint(1, latest + 1, (), generator=together(g)))
-    if c.own.any():
-        with torch.autocast(x.device.type, enabled=False):  # the teacher has a dtype of its own
-            told = imagine_past(teacher, told, c, noise, fog, start, local)
+    single, say = per_frame(c.level) == 0, (~c.plain)[:, None, None, None, None]
+    draft = torch.where(single, say * noise, noise_latents(x, noise, c.tau))
+    local, goes_on = progress < cfg.local_until, causal and x.shape[1] > 1
+    mode = Mode(config_of(model).recent, causal, goes_on and not local, local)
+    told = _as_told(teacher, clips, c, say * noise, fog, mode, g)
     past = noise_latents(told.latents, fog, c.past)
     frames = feed(told, c, mode, draft, past, finest)
-    prompts = twice(clips.prompts) if mode.drafts else clips.prompts
-    target = x
+    prompts, target = repeated(clips.prompts, mode.copies), x
     if c.move.any():
         target = _with_bootstrap(teacher, frames, prompts, x, c, mode)
+    if goes_on and progress >= cfg.drawn_from and config_of(model).chance:
+        mode = replace(mode, draws=2)
+        other = torch.where(single, say * draw_noise(x, g), draft)
+        frames = frames.then(replace(frames.during(slice(-x.shape[1], None)), x=other))
+        prompts = repeated(clips.prompts, mode.copies)
     said = model(frames, prompts, **mode.flags(), isolated=c.isolated, agent=mode.drafts)
-    loss, metrics = _latent_loss(said.latents - target, x, c, cfg, causal, eye)
+    missed = said.latents.unflatten(1, (mode.draws, -1)) - target[:, None]
+    loss, metrics = latent_loss(missed, x, c, cfg, causal, eye)
     if not mode.drafts:
         return loss, metrics
-    extra, more = _agent_loss(config_of(model), said, clips, c, cfg)
+    extra, more = agent_loss(config_of(model), said, clips, c, cfg)
     return loss + extra, metrics | more
-
-
-def motion_weight(latents: Tensor, share: float) -> Tensor:
-    """Weigh cells by whether they change, so that a small ball counts as much as a large wall.
-
-    Args:
-        latents: `(b, t, c, h, w)`, clean; what differs from the frame before has changed.
-        share: Of the weight that goes by change; the rest is spread evenly.
-
-    Returns:
-        `(b, t, h, w)` of mean 1.
-    """
-    change = latents.diff(dim=1).square().mean(2)
-    change = torch.cat([change[:, :1], change], 1)
-    moving = change / (change + change.mean()).clamp(min=1e-9)  # near 0 or 1, whatever the scale
-    return 1 - share + share * moving / moving.mean().clamp(min=1e-9)
 
 
 @dataclass(frozen=True)
@@ -131,16 +102,24 @@ class Mode:
         causal: Backwards only, or both ways.
         drafts: Whether the past stands beside its drafts.
         local: Whether the transformer is left out.
+        draws: How often each frame is drawn.
     """
 
     recent: int
     causal: bool
     drafts: bool
     local: bool = False
+    draws: int = 1
 
-    def flags(self) -> dict[str, bool]:
+    @property
+    def copies(self) -> int:
+        """How often each frame of a clip stands there."""
+        return self.drafts + self.draws
+
+    def flags(self) -> dict[str, bool | int]:
         """Return what the model is told of it."""
-        return {"causal": self.causal, "drafts": self.drafts, "local": self.local}
+        drafts = self.draws if self.drafts else 0
+        return {"causal": self.causal, "drafts": drafts, "local": self.local}
 
     @torch.no_grad()
     def predict(
@@ -166,11 +145,11 @@ def feed(
     return seen.then(frames) if mode.drafts else frames
 
 
-def twice(prompts: Prompts | None) -> Prompts | None:
-    """Give the drafts of a clip the prompts of its frames."""
+def repeated(prompts: Prompts | None, copies: int) -> Prompts | None:
+    """Give each copy of a clip's frames the prompts of those."""
     if prompts is None:
         return None
-    return replace(prompts, of_frame=torch.cat([prompts.of_frame] * 2, 1))
+    return replace(prompts, of_frame=prompts.of_frame.repeat(1, copies))
 
 
 def config_of(model):
@@ -178,15 +157,19 @@ def config_of(model):
     return getattr(model, "module", model).cfg
 
 
-def two_hot(x: Tensor, grid: Tensor) -> Tensor:
-    """Spread each number of `x` over its two neighbours in a rising grid, `(..., bins)`.
-
-    Their mean is the number itself, or what is nearest to it in the grid.
-    """
-    x, bins = x.contiguous(), len(grid)
-    below = (torch.bucketize(x, grid, right=True) - 1).clamp(0, bins - 2)
-    share = ((x - grid[below]) / (grid[below + 1] - grid[below])).clamp(0, 1)[..., None]
-    return F.one_hot(below, bins) * (1 - share) + F.one_hot(below + 1, bins) * share
+def _as_told(
+    teacher: Dynamics, clips: Clips, c: Corruption, noise: Tensor, fog: Tensor, mode: Mode, g
+) -> Clips:
+    """Return the clips as their drafts see them: off balance, or imagined by the teacher."""
+    latest = max(1, min(clips.latents.shape[1] // 2, teacher.cfg.context))
+    start = int(torch.randint(1, latest + 1, (), generator=together(g)))
+    if not mode.causal:
+        return clips
+    told = replace(clips, latents=off_balance(clips.latents.float(), c.sharp, c.gain))
+    if not c.own.any():
+        return told
+    with torch.autocast(noise.device.type, enabled=False):  # the teacher has a dtype of its own
+        return imagine_past(teacher, told, c, noise, fog, start, mode.local)
 
 
 def _with_bootstrap(
@@ -215,62 +198,3 @@ def _with_bootstrap(
     target = x.clone()
     target[rows] = torch.where(c.move[rows][..., None, None, None], shortcut, target[rows])
     return target
-
-
-def _latent_loss(
-    missed: Tensor,
-    x: Tensor,
-    c: Corruption,
-    cfg: ObjectiveConfig,
-    causal: bool,
-    eye: Tensor | None,
-) -> tuple[Tensor, dict[str, float]]:
-    """Score by how much the clean latents `x` are missed, `missed` `(b, t, c, h, w)`."""
-    if eye is not None:
-        missed = torch.einsum("btchw,cd->btdhw", missed, eye)
-    square = missed.square().mean(2)  # (b, t, h, w)
-    error = square.mean((2, 3))  # (b, t)
-    moves = cfg.motion > 0 and x.shape[1] > 1  # nothing does in a single frame
-    weighted = (motion_weight(x, cfg.motion) * square).mean((2, 3)) if moves else error
-    loss = _mean((0.5 * c.tau + 0.5) * weighted, c.imagined)
-    metrics = {"x_loss": loss.item()}
-    guessed = (c.tau < 0.25) & ~c.isolated[:, None] & ~c.move & (c.past >= CLEAN)
-    if causal and guessed[:, 1:].any():
-        metrics["x_error"] = _mean(error[:, 1:], guessed[:, 1:]).item()
-    return loss, metrics
-
-
-def _agent_loss(
-    arch: DynamicsConfig, prediction: Prediction, clips: Clips, c: Corruption, cfg: ObjectiveConfig
-) -> tuple[Tensor, dict[str, float]]:
-    """Score reward, termination and next action: at the past's frames, seen, and at the drafts.
-
-    A draft knows the past and its action; what it will look like and what it earns are one guess.
-    """
-    seen = ((c.past >= CLEAN) & ~c.isolated[:, None]).repeat(1, 2)  # (b, 2 t)
-    rewards, ended, known = (
-        part.repeat(1, 2) for part in (clips.rewards, clips.terminated.float(), clips.known)
-    )
-    followed = F.pad(clips.known[:, 1:], (0, 1)).repeat(1, 2)  # whether a next action is known
-    wanted = F.pad(clips.actions[:, 1:], (0, 0, 0, 1)).repeat(1, 2, 1)
-    earned = two_hot(rewards.float(), reward_grid(arch.bins, rewards.device))
-    reward = _cross_entropy(prediction.reward, earned)
-    ending = F.binary_cross_entropy_with_logits(prediction.terminated, ended, reduction="none")
-    acted = two_hot(wanted.float(), action_grid(arch.action_bins, wanted.device))
-    policy = _cross_entropy(prediction.policy, acted).mean(-1)
-    parts = {
-        "reward_loss": _mean(reward, seen & known),
-        "termination_loss": _mean(ending, seen & known),
-        "policy_loss": _mean(policy, seen & followed),
-    }
-    weights = (cfg.reward_weight, cfg.termination_weight, cfg.policy_weight)
-    total = sum(w * part for w, part in zip(weights, parts.values(), strict=True))
-    return total, {name: part.item() for name, part in parts.items()}
-
-
-def _cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
-    return -(shares * logits.log_softmax(-1)).sum(-1)
-
-
-def _mean(x: Tensor, where: Tensor) -> Tensor:
-    return (x * where).sum() / where.sum().clamp(min=1)

@@ -65,7 +65,7 @@ def dynamics_like(asked: DynamicsConfig, init: str | Path) -> DynamicsConfig:
     known = _config_of(init)
     if known is None:
         return replace(asked, apart=asked.apart and "head.weight" not in dynamics_weights(init))
-    was = known.dynamics
+    was = replace(known.dynamics, chance=asked.chance)
     cfg = going_on(asked, was)
     if cfg.context < was.context:
         raise ValueError(
@@ -110,7 +110,8 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], init: str | Path) -
     deeper = {
         k: v
         for k, v in model.state_dict().items()
-        if k.startswith(("stem", "blocks")) or ".tail." in k or ".blend." in k
+        if k.startswith(("stem", "blocks"))
+        or any(part in k for part in (".tail.", ".blend.", ".chance."))
     }
     try:
         model.load_state_dict(deeper | weights)

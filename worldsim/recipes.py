@@ -218,6 +218,8 @@ def _loss(dynamics: Dynamics, objective: ObjectiveConfig, eye: Tensor, settled: 
             joined.append(progress)
             for each in (dynamics, ema):
                 each.join(settled)
+        if progress >= objective.drawn_from and dynamics.cfg.chance:
+            dynamics.requires_grad_(True)
         teacher.load_state_dict(ema.state_dict())
         return dynamics_loss(
             model, teacher, batch.clips, objective,

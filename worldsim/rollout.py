@@ -47,12 +47,14 @@ class Rollout:
         world: What to roll out.
         rows: Number of worlds.
         sampler_steps: Denoising passes per frame, a power of two; the world's own by default.
+        variety: How much chance has a say in frames of a single step: 1 draws one of those that may
+            come, 0 is what is expected. The world's own by default.
         guidance: Classifier-free guidance scale where a prompt is new, which falls to 1 within
             `GUIDED` frames; 1 is off. The world's own by default.
         frame_size: `(h, w)` in pixels; the world's own by default.
 
     Raises:
-        ValueError: If `sampler_steps`, `guidance` or `frame_size` does not fit the world.
+        ValueError: If a setting does not fit the world.
     """
 
     def __init__(
@@ -61,14 +63,18 @@ class Rollout:
         rows: int,
         *,
         sampler_steps: int | None = None,
+        variety: float | None = None,
         guidance: float | None = None,
         frame_size: tuple[int, int] | None = None,
     ) -> None:
         self.world, self.rows = world, rows
         self.guidance = world.cfg.guidance if guidance is None else guidance
+        self.variety = world.cfg.variety if variety is None else variety
         self.model, cfg = world.dynamics, world.dynamics.cfg
         if not isinstance(self.guidance, Real) or not math.isfinite(self.guidance):
             raise ValueError(f"`guidance` must be a number, got {self.guidance!r}; 1 is off")
+        if not isinstance(self.variety, Real) or not 0 <= self.variety <= 1:
+            raise ValueError(f"`variety` must lie within [0, 1], got {self.variety!r}; try 1")
         steps = world.cfg.sampler_steps if sampler_steps is None else sampler_steps
         check_steps(steps, cfg.max_steps)
         self.steps = int(steps)  # NumPy's whole numbers are none of Python's
@@ -271,6 +277,8 @@ class Rollout:
         d = torch.full((self.rows, 1), 1 / steps, device=self.device)
         level = torch.full((self.rows, 1), steps.bit_length() - 1, device=self.device)
         x, first = self._noise(), 0
+        if steps == 1:
+            x = self.variety * x
         if over:
             latents, first = over
             x = noise_latents(latents.to(x)[:, None], x, first * d)

@@ -44,6 +44,8 @@ class WorldVectorEnv(VectorEnv):
         render_mode: "rgb_array", "human" (a window) or None.
         sampler_steps: Denoising passes per frame; the world's own by default.
         guidance: Strength of a new prompt, falling to 1 in 24 frames; the world's own by default.
+        variety: How much chance has a say in frames of a single step, from 0 (what is expected) to
+            1 (one of those that may come); the world's own by default.
         horizon: Imagined steps before truncation; the world's own by default.
         frame_size: `(h, w)` in pixels; the world's own by default.
         device: Where to run; CUDA if there is some, else CPU.
@@ -72,6 +74,7 @@ class WorldVectorEnv(VectorEnv):
         render_mode: str | None = "rgb_array",
         sampler_steps: int | None = None,
         guidance: float | None = None,
+        variety: float | None = None,
         horizon: int | None = None,
         frame_size: tuple[int, int] | None = None,
         device: str | None = None,
@@ -93,7 +96,7 @@ class WorldVectorEnv(VectorEnv):
         self.frame_size = tuple(world.cfg.frame_size if frame_size is None else frame_size)
         self.rollout = Rollout(
             world, self.num_envs, sampler_steps=sampler_steps, guidance=guidance,
-            frame_size=self.frame_size,
+            variety=variety, frame_size=self.frame_size,
         )  # fmt: skip
         self.doubt, self._lost = Doubt.of(world), torch.zeros(self.num_envs, device=world.device)
         self.prompts = read_prompts(world, prompt, self.num_envs)

@@ -29,7 +29,7 @@ from worldsim.viewing.window import Window
 from worldsim.world import World
 
 WORLD_ENV = "worldsim/World-v0"
-WORLD_SETTINGS = ("sampler_steps", "guidance", "device")  # of `PlayConfig`, for that env
+WORLD_SETTINGS = ("sampler_steps", "guidance", "variety", "device")  # of `PlayConfig`, for that env
 
 
 @dataclass
@@ -52,6 +52,8 @@ class PlayConfig:
     """Denoising steps per frame; None takes the world's own."""
     guidance: float | None = None
     """Classifier-free guidance; None takes the env's default."""
+    variety: float | None = None
+    """How much chance has a say, from 0 (what is expected) to 1; None takes the world's own."""
     device: str | None = None
     """Where the model runs, such as `cuda`; None chooses."""
     frames: int = 240

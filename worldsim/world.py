@@ -35,8 +35,8 @@ if hasattr(os, "register_at_fork"):  # OpenMP's threads stay behind, and the chi
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 # 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike;
-# up to 4: latent cells of 8x8 pixels; up to 5: one painter, one condition
-FORMAT_VERSION = 6
+# up to 4: latent cells of 8x8 pixels; up to 5: one painter, one condition; up to 6: no chance
+FORMAT_VERSION = 7
 PART = 64  # pictures that are encoded or decoded at once
 
 
@@ -63,6 +63,9 @@ class WorldConfig:
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     sampler_steps: int = 1
     """Denoising passes per frame, by default."""
+    variety: float = 1.0
+    """How much chance has a say in frames of a single step, by default: 1 draws one of those that
+    may come, 0 is what is expected."""
     guidance: float = 1.0
     """How strongly a new prompt is followed, by default; 1 is as learned."""
     commit_tau: float = 0.9

@@ -48,6 +48,8 @@ class GenerateConfig:
     once."""
     guidance: float | None = None
     """How strongly the prompt is followed; 1 is as learned, null the world's own."""
+    variety: float | None = None
+    """How much chance has a say in frames of a single step, from 0 to 1; null the world's own."""
     seed: int = 0
     """Same seed, same film."""
     device: str | None = None
@@ -128,6 +130,7 @@ def generate(cfg: GenerateConfig) -> None:
         "seed": cfg.seed,
         "sampler_steps": cfg.sampler_steps,
         "guidance": cfg.guidance,
+        "variety": cfg.variety,
         "progress": True,
     }
     out = Path(cfg.out or "out/generated.mp4")

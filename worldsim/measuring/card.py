@@ -39,6 +39,19 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         tuple(f"{FRAMES}{h}/{name}" for name in ("ssim", "copy_ssim") for h in (1, 16)),
     ),
     (
+        "a draw, as it is played, above copy-the-last-frame", "{:+.1f} / {:+.1f} / {:+.1f} dB",
+        tuple(f"draws/frame/{h}/gain" for h in (1, 4, 16)),
+    ),
+    (
+        "two draws apart, of how far one is off (1: as varied as what may come)",
+        "{:.2f} / {:.2f} / {:.2f}", tuple(f"draws/frame/{h}/spread" for h in (1, 4, 16)),
+    ),
+    (
+        "sharpness of draws / of what is expected, of that of real frames, at 16 frames",
+        "{:.0%} / {:.0%}",
+        tuple(f"draws/frame/16/{name}" for name in ("sharpness_of_draws", "sharpness_of_expected")),
+    ),
+    (
         "counterfactual match at 1 / 4 / 16 frames, {counterfactual/pairs} pairs",
         "{:.0%} / {:.0%} / {:.0%}",
         tuple(f"counterfactual/frame/{h}/match" for h in (1, 4, 16)),

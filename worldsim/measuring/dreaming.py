@@ -55,6 +55,7 @@ def dream(
     sampler_steps: int | None = None,
     seed: int = 0,
     guidance: float | None = None,
+    variety: float | None = None,
 ) -> Dream:
     """Go on from given frames, or from nothing, all rows at once.
 
@@ -73,11 +74,14 @@ def dream(
         sampler_steps: Steps per frame; None is the world's default.
         seed: Row `i` draws its noise with `seed + i`.
         guidance: Strength of a new prompt; None is the world's own.
+        variety: How much chance has a say, from 0 to 1; None is the world's own.
     """
     b, t = (len(prompts), 1) if given is None else given.shape[:2]
     size = world.cfg.frame_size if given is None else given.shape[2:4]
     rows = list(range(b))
-    rollout = Rollout(world, b, sampler_steps=sampler_steps, guidance=guidance, frame_size=size)
+    rollout = Rollout(
+        world, b, sampler_steps=sampler_steps, guidance=guidance, variety=variety, frame_size=size
+    )
     rollout.seed(rows, [seed + i for i in rows])
     if prompts:
         rollout.set_prompts(rows, list(prompts))
@@ -136,10 +140,18 @@ class WorldPredict:
         world: The world.
         sampler_steps: Steps per frame; None is the world's default.
         seed: Of the noise.
+        variety: How much chance has a say, from 0 to 1; None is the world's own.
     """
 
-    def __init__(self, world: World, sampler_steps: int | None = None, seed: int = 0) -> None:
-        self.world, self.steps, self.seed = world, sampler_steps, seed
+    def __init__(
+        self,
+        world: World,
+        sampler_steps: int | None = None,
+        seed: int = 0,
+        variety: float | None = None,
+    ) -> None:
+        self.world = world
+        self.settings = {"sampler_steps": sampler_steps, "seed": seed, "variety": variety}
 
     def __call__(
         self, frames: np.ndarray, actions: np.ndarray, known: np.ndarray | None = None
@@ -149,8 +161,7 @@ class WorldPredict:
         `known` `(b, t - 1 + k)` says which of the actions are labels; None is all.
         """
         horizon = actions.shape[1] - frames.shape[1] + 1
-        settings = {"sampler_steps": self.steps, "seed": self.seed}
-        return dream(self.world, frames, actions, horizon, known=known, **settings).frames
+        return dream(self.world, frames, actions, horizon, known=known, **self.settings).frames
 
 
 def rollout_quality(
@@ -162,6 +173,9 @@ def rollout_quality(
     seed: int = 0,
 ) -> dict[str, float]:
     """Measure how much better than copy-the-last-frame a world predicts under the true actions.
+
+    What is judged is the frame that it expects (`variety=0`): one that is drawn is as likely, and
+    further off.
 
     The error is pooled over the clips before PSNR is taken. "Moving" is the half of the clips
     whose copy-last error at that horizon is above the median.
@@ -182,7 +196,8 @@ def rollout_quality(
     horizons = horizons or tuple(h for h in (1, 4, 16) if h <= clips.horizon)
     check_horizons(horizons, clips.horizon)
     clips = clips.first(max(horizons))
-    made = WorldPredict(world, steps, seed)(clips.given, clips.actions, clips.known)
+    predict = WorldPredict(world, steps, seed, variety=0.0)
+    made = predict(clips.given, clips.actions, clips.known)
     error = squared_error(made, clips.future)
     copy = squared_error(copy_last(clips.given, clips.actions), clips.future)
     table = fidelity(error, copy, horizons)

@@ -81,7 +81,7 @@ def measure_tokenizer(study: Study) -> dict[str, Any]:
 
 
 def measure_fidelity(study: Study) -> dict[str, Any]:
-    """Give real frames and the true actions; compare imagined frames with what really came.
+    """Give real frames and the true actions; compare the expected frames with what really came.
 
     The error is pooled over clips before PSNR is taken. "copy" is the last given frame repeated,
     "gain" the difference (95 % of draws of the episodes lie between "gain_low" and "gain_high"),
@@ -150,7 +150,7 @@ def round_trip(study: Study, frames: np.ndarray) -> np.ndarray:
 @torch.inference_mode()
 def measure_lpips(study: Study, network: Any) -> dict[str, Any]:
     """Take the user's perceptual distance at each horizon."""
-    made, real = _signed(study.imagined), _signed(study.clips.future)  # (b, t, h, w, c)
+    made, real = _signed(study.drawn), _signed(study.clips.future)  # (b, t, h, w, c)
     made, real = (rearrange(video, "b t h w c -> t b c h w") for video in (made, real))
     return {f"at_{h}": float(network(made[h - 1], real[h - 1]).mean()) for h in study.cfg.horizons}
 
@@ -161,7 +161,7 @@ def measure_fvd(study: Study, network: Any) -> dict[str, Any]:
     if len(study.clips) < 2:
         raise Skip("needs at least 2 clips")
     features = []
-    for video in (study.clips.future, study.imagined):
+    for video in (study.clips.future, study.drawn):
         parts = rearrange(_signed(video), "b t h w c -> b c t h w").split(8)
         features.append(torch.cat([network(part) for part in parts]).numpy())
     return {"fvd": frechet_distance(*features), "clips": len(study.clips)}

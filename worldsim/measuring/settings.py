@@ -20,8 +20,8 @@ class EvaluateConfig:
     out: str = "report"
     """Folder of the report; empty for none."""
     sections: tuple[str, ...] = ()
-    """Of tokenizer, fidelity, actions, counterfactual, steering, driving, revisit, state, rewards,
-    text, drift, doubt, time and probe; empty for all."""
+    """Of tokenizer, fidelity, draws, actions, counterfactual, steering, driving, revisit, state,
+    rewards, text, drift, doubt, time and probe; empty for all."""
     clips: int = 64
     """Held-out clips."""
     context: int = 16
@@ -30,6 +30,8 @@ class EvaluateConfig:
     """Which imagined frames to judge."""
     sampler_steps: int = 0
     """Steps per imagined frame; 0 is the world's default."""
+    variety: float | None = None
+    """How much chance has a say where frames are not judged one by one; None is the world's own."""
     guidance: float | None = None
     """Strength of prompts in the text section; None is the world's own."""
     replays: int = 40

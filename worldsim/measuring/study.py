@@ -58,6 +58,12 @@ class Study:
         """Sampler steps per frame; None is the world's default."""
         return self.cfg.sampler_steps or None
 
+    @property
+    def draws(self) -> bool:
+        """Whether chance has a say in the frames that are played."""
+        single = (self.steps or self.world.cfg.sampler_steps) == 1
+        return single and self.world.dynamics.cfg.chance > 0 and self.world.cfg.variety > 0
+
     @cached_property
     def clips(self) -> HeldOut:
         """The fixed held-out clips."""
@@ -142,13 +148,23 @@ class Study:
 
     @cached_property
     def predict(self) -> WorldPredict:
-        """The world as a predictor."""
-        return WorldPredict(self.world, self.steps, self.cfg.seed)
+        """The world as a predictor of what is expected."""
+        return WorldPredict(self.world, self.steps, self.cfg.seed, variety=0.0)
 
     @cached_property
     def imagined(self) -> np.ndarray:
-        """What the world makes of the clips: `(b, horizon, h, w, 3)`."""
+        """What the world expects of the clips: `(b, horizon, h, w, 3)`."""
         return self.predict(self.clips.given, self.clips.actions, self.clips.known)
+
+    @cached_property
+    def drawn(self) -> np.ndarray:
+        """The same as it is played: what is expected, or with chance one of those that may come."""
+        return self.redrawn(self.cfg.seed) if self.draws else self.imagined
+
+    def redrawn(self, seed: int) -> np.ndarray:
+        """Imagine the clips' futures as they are played, by other chance."""
+        clips = self.clips
+        return WorldPredict(self.world, self.steps, seed)(clips.given, clips.actions, clips.known)
 
     @property
     def early(self) -> np.ndarray:

@@ -92,7 +92,8 @@ def fingerprint(stage: Stage) -> str:
     digest.update(json.dumps(asdict(world.cfg), sort_keys=True).encode())
     env = stage.env.unwrapped
     if hasattr(env, "rollout"):  # what it was made with may differ from the world's own
-        asked = env.rollout.steps, env.rollout.guidance, env.horizon, *env.rollout.frame_size
+        rollout = env.rollout
+        asked = rollout.steps, rollout.guidance, rollout.variety, env.horizon, *rollout.frame_size
         digest.update(np.array(asked, np.float64).tobytes())
     for model in (world.tokenizer, world.dynamics):
         for tensor in model.state_dict().values():  # a shipped world is the same in any precision
