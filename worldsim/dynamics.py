@@ -40,6 +40,7 @@ from worldsim.blocks import (
     embed_places,
     space_rotation,
 )
+from worldsim.formats import update_weights
 from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
 from worldsim.nn import Conv2d, norm, rotation
@@ -66,7 +67,7 @@ class Dynamics(nn.Module):
         self.far = Condition(cfg) if cfg.apart else None
         self.no_prompt = nn.Parameter(0.02 * torch.randn(cfg.text_dim))
         self.modulation = nn.Linear(d, 9 * d)
-        self.register_load_state_dict_pre_hook(_brought_up_to_date)
+        self.register_load_state_dict_pre_hook(update_weights)
         every = cfg.time_every
         self.blocks = nn.ModuleList(
             Block(d, cfg.heads, cfg.kv_heads, cfg.text_dim, layer)
@@ -300,22 +301,3 @@ class Dynamics(nn.Module):
                 if len(rows):
                     y[rows] = painter(*(part[rows] for part in (u, cond, x, last, tokens)))
         return y.unflatten(0, frames.tau.shape)
-
-
-def _brought_up_to_date(model: Dynamics, state: dict[str, Tensor], prefix: str, *_) -> None:
-    """Read weights of older formats: 1 and 2 know no gist, up to 5 have one of what is now two."""
-    if f"{prefix}near.gist.weight" in state or f"{prefix}embed.weight" not in state:
-        return
-    state.setdefault(f"{prefix}gist.weight", torch.zeros_like(model.near.gist.weight))
-    for name in [name.removeprefix(prefix) for name in state]:
-        first = name.partition(".")[0]
-        if first in ("spread", "tail", "head", "copy"):
-            state[f"{prefix}painters.0.{name}"] = state.pop(prefix + name)
-        elif hasattr(model.near, first):
-            for half in ("near", "far") if model.cfg.apart else ("near",):
-                state[f"{prefix}{half}.{name}"] = state[prefix + name]
-            del state[prefix + name]
-    both = state[f"{prefix}embed.weight"]
-    halves = both.split([both.shape[1] - model.cfg.channels, model.cfg.channels], 1)
-    for name, half in zip(("embed", "embed_itself"), halves, strict=True):
-        state[f"{prefix}{name}.weight"] = half

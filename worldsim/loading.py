@@ -9,9 +9,10 @@ import torch
 from worldsim.devices import choose_device, fast_dtype
 from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors
+from worldsim.formats import FORMAT_VERSION, update_config
 from worldsim.limits import check_choice
 from worldsim.tokenizer import Tokenizer
-from worldsim.world import FORMAT_VERSION, Starts, World, WorldConfig
+from worldsim.world import Starts, World, WorldConfig
 
 SHIPPED = Path(__file__).parent / "worlds"
 DTYPES = torch.float32, torch.bfloat16, torch.float16
@@ -152,19 +153,7 @@ def read_config(path: Path) -> WorldConfig:
             f"this worldsim reads worlds of format 1 to {FORMAT_VERSION}, got {version!r} in "
             f"{path}; upgrade worldsim-sdk"
         )
-    dynamics = raw.get("dynamics")
-    if version == 4 and isinstance(dynamics, dict) and dynamics.pop("carry", 0):
-        raise ValueError(
-            f"worlds that carry frames along were an experiment, got one in {path}; train it anew "
-            "from its recordings"
-        )
-    if version < 5 and isinstance(dynamics, dict) and isinstance(raw.get("tokenizer"), dict):
-        raw["tokenizer"] = {"stride": 8} | raw["tokenizer"]
-        dynamics.setdefault("group", dynamics.get("cells", 128) // 8)
-    if version < 6 and isinstance(dynamics, dict):
-        dynamics.setdefault("apart", False)
-    if version < 7 and isinstance(dynamics, dict):
-        dynamics.setdefault("chance", 0)
+    update_config(raw, version, path)
     try:
         return WorldConfig(**raw)
     except (ValueError, TypeError) as error:

@@ -27,6 +27,7 @@ from torch import Tensor
 from worldsim.architecture import DynamicsConfig
 from worldsim.dynamics import Dynamics
 from worldsim.files import renewed, write_tensors
+from worldsim.formats import FORMAT_VERSION
 from worldsim.space_json import space_from_json
 from worldsim.spaces import flatten_action, scale_actions, unflatten_action
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
@@ -34,9 +35,6 @@ from worldsim.tokenizer import Tokenizer, TokenizerConfig
 if hasattr(os, "register_at_fork"):  # OpenMP's threads stay behind, and the child waits for them
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
-# 1 and 2: no gist, no fresh noise; 1: reward, ending, policy of past frames; 3 and 4 are alike;
-# up to 4: latent cells of 8x8 pixels; up to 5: one painter, one condition; up to 6: no chance
-FORMAT_VERSION = 7
 PART = 64  # pictures that are encoded or decoded at once
 
 
