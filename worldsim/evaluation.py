@@ -203,7 +203,7 @@ def _about(study: Study) -> dict[str, Any]:
         "data": f"{path.name}, {len(data)} episodes of {data.info.frame_size[1]}x"
         f"{data.info.frame_size[0]}",
         "sampler_steps": study.steps or world.cfg.sampler_steps,
-        "variety": world.cfg.variety,
+        "variety": world.cfg.variety if study.draws else 0.0,
         "dtype": str(world.dtype).removeprefix("torch."),
         **about_machine(world),
         "command": f"worldsim evaluate {shlex.join(given)}",
