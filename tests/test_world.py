@@ -19,7 +19,7 @@ import torch
 from conftest import CAPTIONS, DRIVE, make_tiny_world
 
 import worldsim.world
-from worldsim.building import GUIDANCE, build_world
+from worldsim.building import GUIDANCE, VARIETY, build_world
 from worldsim.datasets.episodes import DatasetInfo, Episode, MemoryDataset
 from worldsim.devices import choose_device, has_bf16
 from worldsim.env import WorldEnv
@@ -453,6 +453,7 @@ def test_prompts_weigh_more_while_they_are_new_in_a_world_that_was_taught_some()
         for caption in (CAPTIONS[0], "")
     )
     assert built(told, frames=4).cfg.guidance == GUIDANCE > 1 == built(mute, frames=4).cfg.guidance
+    assert built(mute, frames=4).cfg.variety == VARIETY
 
 
 def test_a_world_of_unlabelled_film_reads_no_actions(tmp_path):

@@ -14,6 +14,7 @@ from worldsim.tokenizer import Tokenizer
 from worldsim.world import Starts, World, WorldConfig
 
 REFRESH = 0.5  # of a new world: less does not keep its dreams among pictures for long
+VARIETY = 0.5  # of a new world: at 1 some numbers lead out of what was learned, and a frame tears
 GUIDANCE = 3.0  # of a new world that knows prompts: at 1 one that has changed is hardly followed
 
 
@@ -74,7 +75,7 @@ def assemble(
         action_low=low.tolist(), action_high=high.tolist(),
         env_id=dataset.info.env_id, env_kwargs=dict(dataset.info.env_kwargs),
         keys=dataset.info.keys, tokenizer=tokenizer.cfg, dynamics=dynamics.cfg,
-        guidance=GUIDANCE if captioned else 1.0, refresh=REFRESH,
+        guidance=GUIDANCE if captioned else 1.0, refresh=REFRESH, variety=VARIETY,
         labelled=any_has(lambda episode: bool(episode.action_known.any())),
     )  # fmt: skip
     none = torch.zeros(0)
