@@ -446,7 +446,7 @@ def test_where_one_episode_ends_and_another_begins_nothing_moves():
 
 
 def test_a_training_goes_from_its_first_part_to_its_second(trained, tmp_path):
-    """The mover learns in the first, and again once frames are drawn; the other begins as it was."""
+    """The mover learns in the first, and again where frames are drawn; the other begins as it."""
     kept, checkpoint = [], tmp_path / "checkpoint.safetensors"
 
     def watch(_):  # before the checkpoint of this step is written
