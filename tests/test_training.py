@@ -479,7 +479,8 @@ def test_a_world_of_one_painter_goes_on_as_a_whole(tmp_path):
         wandb=WandbConfig("disabled"),
     )  # fmt: skip
     was, now = worldsim.load(old).dynamics, world.dynamics
-    assert not now.cfg.apart and not now.gather.weight.equal(was.gather.weight)
+    assert not now.cfg.apart and now.cfg.chance > was.cfg.chance == 0
+    assert not now.gather.weight.equal(was.gather.weight)
 
 
 def test_frames_that_patches_do_not_fill_are_refused_before_work_starts(trained, tmp_path):

@@ -82,7 +82,7 @@ def evaluate(
         raise ValueError("`keep` writes into a world's folder, got a `World`; pass its folder")
     world = as_world(folder or world, cfg.device)
     cfg = replace(cfg, world=str(asked) if folder else world.cfg.name)
-    world = as_played(world, cfg)
+    world = _as_played(world, cfg)
     check_fit(world, data, "data")
     if probe_data is not None:
         check_fit(world, probe_data, "probe_data")
@@ -117,7 +117,7 @@ def evaluate(
     return report
 
 
-def as_played(world: World, cfg: EvaluateConfig) -> World:
+def _as_played(world: World, cfg: EvaluateConfig) -> World:
     """Return the world at the `variety` that is asked for, if any."""
     if cfg.variety is None:
         return world

@@ -1,7 +1,7 @@
 """What a batch is scored by: latents, drawn or expected, rewards, endings, actions.
 
 References:
-    Energy score, Gneiting & Raftery 2007, https://doi.org/10.1198/016214506000001437, eq. 21
+    Energy score, Gneiting & Raftery 2007, https://doi.org/10.1198/016214506000001437, section 4.3
     Training a one-step generator by such a score, Alet et al. 2025, https://arxiv.org/abs/2506.10772
     Symexp two-hot regression, Hafner et al. 2023, https://arxiv.org/abs/2301.04104
 """
