@@ -82,7 +82,7 @@ class Condition(nn.Module):
         )
         if self.chance:
             drawn = frames.x.flatten(2)[..., : self.chance.in_features]
-            total = total + self.chance((drawn * (frames.level == 0)[..., None]).to(dtype))
+            total = total + self.chance((drawn * frames.single[..., None]).to(dtype))
         return F.silu(self.condition(F.silu(total.to(dtype))))
 
 

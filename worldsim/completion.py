@@ -19,7 +19,7 @@ from tqdm import tqdm
 from worldsim.dynamics import Dynamics
 from worldsim.flow import advance, noise_latents, per_frame
 from worldsim.frames import Frames, Prompts, previous_frames
-from worldsim.limits import check_counts
+from worldsim.limits import check_counts, check_share
 from worldsim.prompting import pad_prompts
 from worldsim.world import World
 
@@ -47,6 +47,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_counts(0, seed=self.seed)
+        if self.variety is not None:
+            check_share(variety=self.variety)
         real = self.guidance is None or isinstance(self.guidance, Real)
         if not real or not math.isfinite(self.guidance or 0):
             raise ValueError(

@@ -20,8 +20,7 @@ def start_rollout(
     stride = world.tokenizer.cfg.stride
     rollout = Rollout(
         world, 1, sampler_steps=sampling.sampler_steps, guidance=sampling.guidance,
-        variety=sampling.variety,
-        frame_size=(grid[0] * stride, grid[1] * stride),
+        variety=sampling.variety, frame_size=(grid[0] * stride, grid[1] * stride),
     )  # fmt: skip
     rollout.seed([0], [sampling.seed])
     rollout.set_prompts([0], [prompt])

@@ -44,14 +44,14 @@ class ObjectiveConfig:
     """Share of rows that learn large steps from the teacher's half steps."""
     bootstrap_from: float = 0.55
     """Share of the training after which they do."""
-    reward_weight: float = 0.02
-    termination_weight: float = 0.1
-    policy_weight: float = 0.02
     drawn_from: float = 0.7
     """Share of the training after which a single step learns to draw one of the frames that may
     come, and no longer what is expected of them; then everything learns, settled or not."""
     plain: float = 0.2
     """Share of rows in which chance has no say in single steps, as in a world of `variety` 0."""
+    reward_weight: float = 0.02
+    termination_weight: float = 0.1
+    policy_weight: float = 0.02
     motion: float = 0.0
     """Share of the loss's weight that goes to cells that change, however few they are."""
 
@@ -95,6 +95,11 @@ class Corruption:
     sharp: Tensor
     gain: Tensor
     plain: Tensor
+
+    @property
+    def single(self) -> Tensor:
+        """`(b, t)` bool, frames that a single step from noise leads to."""
+        return self.level == 0
 
 
 def draw_corruption(

@@ -40,6 +40,7 @@ from worldsim.blocks import (
     embed_places,
     space_rotation,
 )
+from worldsim.flow import per_frame
 from worldsim.formats import update_weights
 from worldsim.frames import Frames, Prediction, Prompts, Text
 from worldsim.kv_cache import KVCache
@@ -127,7 +128,7 @@ class Dynamics(nn.Module):
             seen = torch.where(isolated[:, None, None, None], itself, seen)
         memory = {"text": text, "cache": None, "fill": fill}
         part = slice(n if drafts else 0, None if latents else 0)
-        moved = frames.level[:, part] == 0 if causal and self.cfg.apart else False
+        moved = frames.single[:, part] if causal and self.cfg.apart else False
         return self._run(frames, positions[None], seen, memory, causal, agent, part, moved)
 
     def step(
@@ -286,7 +287,7 @@ class Dynamics(nn.Module):
         """Turn cells and tokens into latents: by the mover, steered by `near`, what is `moved`."""
         draft = frames.x
         if self.cfg.chance:  # no cell takes noise for what it looks like
-            draft = draft * (frames.level > 0)[..., None, None, None]
+            draft = draft * ~per_frame(frames.single)
         parts = (u, draft, frames.previous[:, :, -1], tokens)
         u, x, last, tokens = (part if part is None else part.flatten(0, 1) for part in parts)
         near, far = (cond.flatten(0, 1) for cond in steer)

@@ -81,6 +81,11 @@ class Frames:
     actions: Tensor
     known: Tensor
 
+    @property
+    def single(self) -> Tensor:
+        """`(b, t)` bool, frames that a single step from noise leads to."""
+        return self.level == 0
+
     def during(self, part: slice) -> "Frames":
         """Return the frames at some times."""
         return Frames(*(getattr(self, f.name)[:, part] for f in fields(self)))

@@ -1,7 +1,7 @@
 """Settings that are numbers or words, checked before work starts."""
 
 from collections.abc import Collection, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,14 @@ def check_least(settings: Any, **least: float) -> None:
 
 def check_shares(settings: Any, *names: str) -> None:
     """Refuse numbers of `settings` that are no share of a whole."""
-    for name in names:
-        value = getattr(settings, name)
-        if not 0 <= value <= 1:
-            raise ValueError(f"`{name}` must be a share between 0 and 1, got {value}")
+    check_share(**{name: getattr(settings, name) for name in names})
+
+
+def check_share(**shares: Any) -> None:
+    """Refuse what is no share of a whole."""
+    for name, share in shares.items():
+        if not isinstance(share, Real) or not 0 <= share <= 1:
+            raise ValueError(f"`{name}` must be a share between 0 and 1, got {share!r}")
 
 
 def check_counts(least: int = 1, **counts: Any) -> None:

@@ -69,7 +69,7 @@ def dynamics_loss(
     c = draw_corruption(cfg, x.shape[:2], finest, causal, progress, g)
     c = Corruption(*(getattr(c, f.name).to(x.device) for f in fields(c)))
     noise, fog = draw_noise(x, g), draw_noise(x, g)
-    single, say = per_frame(c.level) == 0, (~c.plain)[:, None, None, None, None]
+    single, say = per_frame(c.single), (~c.plain)[:, None, None, None, None]
     draft = torch.where(single, say * noise, noise_latents(x, noise, c.tau))
     local, goes_on = progress < cfg.local_until, causal and x.shape[1] > 1
     mode = Mode(config_of(model).recent, causal, goes_on and not local, local)

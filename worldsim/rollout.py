@@ -32,6 +32,7 @@ from worldsim.frames import (
     previous_frames,
     reward_grid,
 )
+from worldsim.limits import check_share
 from worldsim.moments import STATE, Snapshot, Step
 from worldsim.prompting import pad_prompts, read_text
 from worldsim.world import World
@@ -47,8 +48,8 @@ class Rollout:
         world: What to roll out.
         rows: Number of worlds.
         sampler_steps: Denoising passes per frame, a power of two; the world's own by default.
-        variety: How much chance has a say in frames of a single step: 1 draws one of those that may
-            come, 0 is what is expected. The world's own by default.
+        variety: How much chance has a say in frames of a single step, where a world knows chance: 1
+            draws one of those that may come, 0 is what is expected. The world's own by default.
         guidance: Classifier-free guidance scale where a prompt is new, which falls to 1 within
             `GUIDED` frames; 1 is off. The world's own by default.
         frame_size: `(h, w)` in pixels; the world's own by default.
@@ -73,8 +74,7 @@ class Rollout:
         self.model, cfg = world.dynamics, world.dynamics.cfg
         if not isinstance(self.guidance, Real) or not math.isfinite(self.guidance):
             raise ValueError(f"`guidance` must be a number, got {self.guidance!r}; 1 is off")
-        if not isinstance(self.variety, Real) or not 0 <= self.variety <= 1:
-            raise ValueError(f"`variety` must lie within [0, 1], got {self.variety!r}; try 1")
+        check_share(variety=self.variety)
         steps = world.cfg.sampler_steps if sampler_steps is None else sampler_steps
         check_steps(steps, cfg.max_steps)
         self.steps = int(steps)  # NumPy's whole numbers are none of Python's
@@ -277,7 +277,7 @@ class Rollout:
         d = torch.full((self.rows, 1), 1 / steps, device=self.device)
         level = torch.full((self.rows, 1), steps.bit_length() - 1, device=self.device)
         x, first = self._noise(), 0
-        if steps == 1:
+        if steps == 1 and self.model.cfg.chance:
             x = self.variety * x
         if over:
             latents, first = over
