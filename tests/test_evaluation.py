@@ -13,6 +13,8 @@ from conftest import make_tiny_world
 from gymnasium import spaces
 
 import worldsim
+from worldsim.datasets.subsets import Subset, tags
+from worldsim.datasets.writing import DatasetWriter
 from worldsim.evaluation import SECTIONS, evaluate
 from worldsim.measuring.card import card_table, write_card
 from worldsim.measuring.dreaming import WorldPredict, dream, rollout_quality
@@ -114,6 +116,31 @@ def test_the_report_says_where_it_comes_from_and_how_to_get_it_again(report):
     assert {"world", "data", "device", "versions", "sampler_steps", "dtype"} <= set(about)
     assert "clips=4" in about["command"] and "horizons=[1,4]" in about["command"]
     assert "probe.train_steps=3" in about["command"] and "progress" not in about["command"]
+
+
+def test_recordings_that_a_world_has_learned_from_are_told_from_held_out_ones(drives):
+    world, some = make_tiny_world(), QUICK | {"sections": ("tokenizer",)}
+    assert "learned" not in evaluate(world, drives, **some).about["data"]  # it does not say
+    world.learned_from = frozenset(["00000000"])
+    assert "none of them learned from" in evaluate(world, drives, **some).about["data"]
+    world.learned_from |= set(tags(Subset(drives, [0, 2])))
+    with pytest.warns(UserWarning, match="got 4 of which it has learned from 2"):
+        report = evaluate(world, drives, **some)
+    assert ", 2 of them learned from." in report.card
+
+
+def test_a_recording_has_the_same_tag_wherever_it_lies(drives, tmp_path):
+    """Its frames may be stored with losses; one without a seed is known by its first frame."""
+    assert len(set(tags(drives))) == 4
+    own = [replace(episode, seed=None) for episode in drives]
+    still = np.zeros_like(own[0].actions), np.zeros_like(own[0].rewards)
+    films = [replace(e, actions=still[0], rewards=still[1]) for e in own]
+    assert len(set(tags(worldsim.MemoryDataset(drives.info, films)))) == 4
+    with DatasetWriter(tmp_path / "copy", drives.info) as writer:
+        for episode in drives:
+            writer.append(episode)
+    copy = worldsim.open_dataset(tmp_path / "copy")
+    assert tags(copy) == tags(drives) and tags(Subset(copy, [2])) == tags(drives)[2:3]
 
 
 def test_the_same_seed_gives_the_same_figures(world, drives, report):

@@ -25,7 +25,7 @@ from worldsim.architecture import DynamicsConfig
 from worldsim.clips import Batch, Clips, action_scaling
 from worldsim.corruption import ObjectiveConfig
 from worldsim.datasets.episodes import Episode
-from worldsim.datasets.subsets import hold_out
+from worldsim.datasets.subsets import hold_out, tags
 from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors, write_tensors
 from worldsim.finishing import between
@@ -310,9 +310,9 @@ def test_a_score_that_is_no_number_counts_as_the_worst(tmp_path):
     assert torch.equal(weights(best), seen[2])
 
 
-def toy_data(episodes=4, steps=40):
+def toy_data(episodes=4, steps=40, seed=0):
     """Record grey frames that the action makes lighter or darker."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     data = []
     for _ in range(episodes):
         actions = rng.uniform(-1, 1, (steps, 1)).astype(np.float32)
@@ -412,6 +412,19 @@ def test_a_world_goes_on_in_its_own_architecture_without_naming_it(trained, tmp_
     )
     was = worldsim.load(init)
     assert (world.tokenizer.cfg, world.dynamics.cfg) == (was.tokenizer.cfg, was.dynamics.cfg)
+
+
+def test_a_world_keeps_what_it_and_the_one_before_it_have_learned_from(trained, tmp_path):
+    was = worldsim.load(trained / "dyn/world").learned_from
+    learned, held = hold_out(toy_data(), None)
+    assert was == set(tags(learned)) and not was & set(tags(held))
+    world = worldsim.train_dynamics(
+        toy_data(seed=9), trained / "tok", tmp_path, init=trained / "dyn/world", steps=1,
+        minutes=0.0, batch_size=2, wandb=WandbConfig("disabled"),
+    )  # fmt: skip
+    other, _ = hold_out(toy_data(seed=9), None)
+    assert world.learned_from == worldsim.load(tmp_path).learned_from == was | set(tags(other))
+    assert not was & set(tags(other))
 
 
 @pytest.mark.parametrize("settled, drawn_from", [(True, 1.0), (False, 1.0), (True, 0.0)])

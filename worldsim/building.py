@@ -1,7 +1,7 @@
 """A world put together from a trained tokenizer, trained dynamics and a data set to begin in."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 
 from worldsim.clips import action_scaling, lead
 from worldsim.datasets.episodes import Episode, Episodes
+from worldsim.datasets.subsets import tags
 from worldsim.dynamics import Dynamics
 from worldsim.tokenizer import Tokenizer
 from worldsim.world import Starts, World, WorldConfig
@@ -28,6 +29,7 @@ def build_world(
     frames: int = 16,
     scaling: tuple | None = None,
     more: Sequence[Episodes] = (),
+    before: Iterable[str] = (),
 ) -> World:
     """Put a world together: start clips are cut from a data set, spread over its captions.
 
@@ -40,6 +42,7 @@ def build_world(
         frames: Frames in each.
         scaling: Of the actions, where it is not what `action_scaling` says of `dataset`.
         more: What else the models were trained on.
+        before: Tags of what their weights had learned from before that.
     """
     world = assemble(dataset, tokenizer, dynamics, name=name, scaling=scaling, more=more)
     usual = max(1, int(np.median(dataset.lengths)))
@@ -49,7 +52,9 @@ def build_world(
     known = torch.from_numpy(np.stack([clip.known for clip in clips]))
     captions = tuple(clip.caption for clip in clips)
     words = tuple(world.words(c).cpu() for c in captions) if any(captions) else ()
-    return World(world.cfg, tokenizer, dynamics, Starts(latents, actions, known, captions, words))
+    starts = Starts(latents, actions, known, captions, words)
+    learned_from = {tag for part in (dataset, *more) for tag in tags(part)}.union(before)
+    return World(world.cfg, tokenizer, dynamics, starts, learned_from)
 
 
 def assemble(

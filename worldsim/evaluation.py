@@ -9,6 +9,7 @@ takes every measure in `SECTIONS` and writes a report that opens without a serve
 import inspect
 import json
 import shlex
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from copy import copy
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from worldsim.datasets.subsets import fingerprint, opened
+from worldsim.datasets.subsets import fingerprint, opened, tags
 from worldsim.files import write_text
 from worldsim.loading import as_world, find_world
 from worldsim.machine import about_machine
@@ -197,11 +198,20 @@ def _place(path: Path) -> str:
 def _about(study: Study) -> dict[str, Any]:
     world, data, cfg = study.world, study.data, study.cfg
     path = Path(getattr(data, "path", "data"))
+    learned = sum(tag in world.learned_from for tag in tags(data))
+    if learned:
+        warnings.warn(
+            f"`data` must be recordings that the world has not learned from, got {len(data)} of "
+            f"which it has learned from {learned}: what is measured on those is no foresight; "
+            "record some with another seed",
+            stacklevel=3,
+        )
+    of_them = f", {learned or 'none'} of them learned from" if world.learned_from else ""
     given = [f"world={_place(Path(cfg.world))}", f"data={_place(path)}"]
     given += _overrides(cfg, EvaluateConfig())
     return {
         "data": f"{path.name}, {len(data)} episodes of {data.info.frame_size[1]}x"
-        f"{data.info.frame_size[0]}",
+        f"{data.info.frame_size[0]}{of_them}",
         "sampler_steps": study.steps or world.cfg.sampler_steps,
         "variety": world.cfg.variety if study.draws else 0.0,
         "dtype": str(world.dtype).removeprefix("torch."),

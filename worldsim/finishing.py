@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from worldsim.datasets.episodes import Episodes
-from worldsim.datasets.subsets import fingerprint, hold_out, opened
+from worldsim.datasets.subsets import fingerprint, hold_out, opened, tags
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import load
 from worldsim.measuring.dreaming import dream, rollout_quality
@@ -118,6 +118,7 @@ def train_decoder(
         world.cfg.doubt = {}  # told by what the old decoder painted
     else:
         warnings.warn("nothing was gained: the decoder stays as it was", stacklevel=2)
+    world.learned_from |= set(tags(train_on))
     with_decoder(between(tokenizer.decoder, best, share)).save(out / "world")
     return world
 

@@ -56,7 +56,8 @@ def load(
         _read_weights(model, folder / file)
         model.to(device, dtype).requires_grad_(False)
     tokenizer.to(memory_format=torch.channels_last)
-    world = World(cfg, tokenizer, dynamics, _read_starts(folder / "starts.safetensors"))
+    starts = _read_starts(folder / "starts.safetensors")
+    world = World(cfg, tokenizer, dynamics, starts, recordings_of(folder))
     if compile:
         from worldsim.compiling import compiled
 
@@ -160,6 +161,12 @@ def read_config(path: Path) -> WorldConfig:
         raise ValueError(
             f"{path} must describe a world, got: {error}; copy the world again"
         ) from error
+
+
+def recordings_of(folder: Path) -> list[str]:
+    """Return the tags of the recordings that a world learned from, as far as it says so."""
+    about = read_tensors(folder / "dynamics.safetensors")[1]
+    return about.get("learned_from", "").split()
 
 
 def _read_weights(model: torch.nn.Module, path: Path) -> None:

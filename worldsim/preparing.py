@@ -18,7 +18,7 @@ from worldsim.datasets.episodes import Episodes
 from worldsim.datasets.subsets import fingerprint, opened_like
 from worldsim.devices import fast_dtype
 from worldsim.files import read_tensors, write_tensors
-from worldsim.loading import find_world, load, read_config
+from worldsim.loading import find_world, load, read_config, recordings_of
 from worldsim.processes import rank, wait
 from worldsim.runs import checksum
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
@@ -88,6 +88,14 @@ def _config_of(init: str | Path) -> WorldConfig | None:
         return read_config(find_world(init) / "config.json")
     except FileNotFoundError:
         return None
+
+
+def recordings_before(init: str | Path | None) -> list[str]:
+    """Return the tags of what the world at `init` learned from, as far as it says so."""
+    try:
+        return recordings_of(find_world(init)) if init else []
+    except FileNotFoundError:  # a run that is not through
+        return []
 
 
 def scaling_like(dataset: Episodes, init: str | Path | None) -> tuple[np.ndarray, np.ndarray]:

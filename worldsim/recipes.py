@@ -31,6 +31,7 @@ from worldsim.preparing import (
     dynamics_weights,
     going_on,
     load_tokenizer,
+    recordings_before,
     scaling_like,
     sensitivity_of,
     start_from,
@@ -191,7 +192,7 @@ def train_dynamics(
         tokenised(part, tokenizer, path, device, not progress, scaling)
         for part, path in zip(sets, paths, strict=True)
     ]
-    about = {"scaling": scaling, "more": sets[1:]}
+    about, before = {"scaling": scaling, "more": sets[1:]}, recordings_before(init)
     evaluate, pictures = judge(train_on, held_out, tokenizer, about)
     eye = sensitivity_of(tokenizer, films[0].latents, device)
     settled = objective.settled and arch.apart and (bool(init) or objective.local_until > 0)
@@ -201,7 +202,7 @@ def train_dynamics(
         anew=objective.local_until, evaluate=evaluate, pictures=pictures, name="dynamics",
         progress=progress,
     )  # fmt: skip
-    world = build_world(train_on, *played(tokenizer, best), name=out.name, **about)
+    world = build_world(train_on, *played(tokenizer, best), name=out.name, before=before, **about)
     if rank() == 0:
         world.save(out / "world")
     wait()

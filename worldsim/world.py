@@ -5,7 +5,8 @@ On disk it is
     drive/
       config.json            every architecture number, the spaces, fps, key bindings
       tokenizer.safetensors  frames <-> latents
-      dynamics.safetensors   latents, actions, text -> next latents, reward, termination
+      dynamics.safetensors   latents, actions, text -> next latents, reward, termination; what it
+                             learned from
       starts.safetensors     start clips with their captions and text embeddings
       README.md              model card
 """
@@ -13,7 +14,7 @@ On disk it is
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -116,12 +117,19 @@ class World:
         tokenizer: Its eyes.
         dynamics: Its laws.
         starts: Where it can begin.
+        learned_from: The recordings that its laws were learned from, by their tags (see
+            `worldsim.datasets.subsets.tags`), as far as they are known.
     """
 
     def __init__(
-        self, cfg: WorldConfig, tokenizer: Tokenizer, dynamics: Dynamics, starts: Starts
+        self,
+        cfg: WorldConfig,
+        tokenizer: Tokenizer,
+        dynamics: Dynamics,
+        starts: Starts,
+        learned_from: Iterable[str] = (),
     ) -> None:
-        self.cfg, self.starts = cfg, starts
+        self.cfg, self.starts, self.learned_from = cfg, starts, frozenset(learned_from)
         self.tokenizer, self.dynamics = tokenizer.eval(), dynamics.eval()
         self.action_space = space_from_json(cfg.action_space)
         self._low = np.asarray(cfg.action_low, np.float32)
@@ -283,7 +291,8 @@ class World:
             (folder / "README.md").write_text(card or f"# {self.cfg.name}\n")
         (folder / "config.json").write_text(json.dumps(asdict(self.cfg), indent=2) + "\n")
         write_tensors(folder / "tokenizer.safetensors", _half(self.tokenizer.state_dict()))
-        write_tensors(folder / "dynamics.safetensors", _half(self.dynamics.state_dict()))
+        learned = {"learned_from": " ".join(sorted(self.learned_from))}
+        write_tensors(folder / "dynamics.safetensors", _half(self.dynamics.state_dict()), learned)
         s = self.starts
         tensors = {"latents": s.latents.bfloat16(), "actions": s.actions.float()}
         tensors["known"] = s.known
