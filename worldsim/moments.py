@@ -33,8 +33,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A moment of a rollout, to come back to."""
+    """A moment of a rollout, to come back to; `world` names the world that imagined it."""
 
+    world: str
     cache: KVCache
     latents: Tensor
     fed: Tensor
@@ -89,11 +90,13 @@ def check_snapshot(snapshot: Any, rngs: Sequence, observation: Any, rollout: Any
     """Refuse what was not taken from an env like the one that has these parts.
 
     Raises:
-        ValueError: If rows, frame size, observations or the world's shape, dtype or device differ.
+        ValueError: If world, rows, frame size, observations, dtype or device differ.
     """
     own, theirs = _kind(rngs, observation, rollout), type(snapshot).__name__
+    own["world"] = rollout.world.cfg.name
     if isinstance(snapshot, EnvSnapshot):
         theirs = _kind(snapshot.rngs, snapshot.observation, snapshot.rollout)
+        theirs["world"] = snapshot.rollout.world
     if theirs != own:
         raise ValueError(
             "a snapshot goes back into an env of as many rows, and of a world, frame size and "
