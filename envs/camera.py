@@ -12,7 +12,8 @@ from operator import itemgetter
 
 import cv2
 import numpy as np
-from worldsim.envs.optics import SCALE, Lens, Mood
+from worldsim.envs.bodies import car_faces
+from worldsim.envs.optics import SCALE, Lens, Mood, fixed
 from worldsim.envs.scenery import PIXELS, SHIFT, Land, Props
 from worldsim.envs.traffic import CAR, COLOURS, TRUCK, Traffic
 
@@ -77,7 +78,7 @@ def draw(lens: Lens, mood: Mood, land: Land, traffic: Traffic, ego: Ego) -> np.n
     )
     things += _cars(lens, mood, traffic, ego, eye, forward, right)
     if lens.back:
-        things += _car(
+        things += car_faces(
             lens,
             mood,
             0.0,
@@ -152,7 +153,7 @@ def _grown(lens, mood, props: Props, seen, x, z) -> list:  # noqa: ANN001
             lit = np.float32(TRUNK if whose == "trunk" else props.colour[seen]) * light
         depths = z[some]
         if len(depths):
-            polygons = _fixed(
+            polygons = fixed(
                 lens.project(
                     x[some, None, None] + width[some, None, None] * outlines[..., 0],
                     height[some, None, None] * outlines[..., 1],
@@ -190,7 +191,7 @@ def _panels(lens, mood, ends, heights, colours, eye, forward, right) -> list:  #
     if not seen.any():
         return []
     x, z = x[seen], np.maximum(z[seen], 0.8)
-    polygons = _fixed(
+    polygons = fixed(
         lens.project(x[:, [0, 1, 1, 0]], heights[seen][:, [0, 0, 1, 1]], z[:, [0, 1, 1, 0]])
     )
     middle = z.mean(1)
@@ -211,69 +212,8 @@ def _cars(lens, mood, traffic: Traffic, ego: Ego, eye, forward, right) -> list: 
     for i in np.flatnonzero(seen).tolist():
         size, colour = TRUCK if traffic.truck[i] else CAR, COLOURS[traffic.colour[i]]
         yaw, braking = float(traffic.yaw[i]) - ego.yaw, traffic.braking[i]
-        things += _car(lens, mood, float(x[i]), float(z[i]), yaw, size, colour, braking, False)
+        things += car_faces(lens, mood, float(x[i]), float(z[i]), yaw, size, colour, braking, False)
     return things
-
-
-def _car(lens, mood, x, z, yaw, size, colour, braking, own) -> list:  # noqa: ANN001
-    """Return the visible faces of a car, each a little nearer than the one it covers."""
-    corners, colours, sides = _car_faces(size, colour)
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    hidden = set()
-    for k, (a, b, na, nb) in sides.items():
-        at_x, at_z = x + a * cos - b * sin, z + a * sin + b * cos
-        if at_x * (na * cos - nb * sin) + at_z * (na * sin + nb * cos) >= 0:
-            hidden.add(k)
-    rear = cos > 0
-    shown = [k for k in range(11) if k not in hidden] + ([11, 12] if rear else [13, 14])
-    a, b, y = corners[:, shown]  # (faces, 4) each
-    points = lens.project(x + a * cos - b * sin, y, np.maximum(z + a * sin + b * cos, 0.6))
-    shine = mood.light(x, z)
-    lit = colours[shown] * (np.maximum(shine, 0.3) if own else shine)
-    lit[-2:] = colours[shown[-2:]] * np.float32(
-        1.0 if braking or not rear else 0.75 if mood.time == "night" else 0.5
-    )
-    shades = mood.veil(lit, mood.fog(z)).tolist()
-    return [
-        (z - 1e-2 * k, polygon, shade)
-        for k, (polygon, shade) in enumerate(zip(_fixed(points), shades, strict=True))
-    ]
-
-
-@lru_cache
-def _car_faces(size: tuple, colour: tuple) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Return the faces of a car of some size, from the shadow up, the four lamps last.
-
-    Returns:
-        Corners `(3, faces, 4)` to the right, ahead and up; colours `(faces, 3)`; and of the
-        upright faces, by index, the middle and the normal.
-    """
-    length, width, height = size
-    cabin = (52, 60, 74) if height < 2.2 else colour
-    quads = [_quad(-width / 2, width / 2, -length / 2, length / 2, 0.02)]
-    colours, sides = [np.float32((16, 16, 18))], {}
-    for back, front, half, low, high, paint in (
-        (-length / 2, length / 2, width / 2, 0.3, 0.55 * height, colour),
-        (-0.36 * length, 0.18 * length, 0.42 * width, 0.55 * height, height, cabin),
-    ):
-        ground = [(-half, back), (half, back), (half, front), (-half, front)]
-        for k, normal in enumerate([(0, -1), (1, 0), (0, 1), (-1, 0)]):
-            (a0, b0), (a1, b1) = ground[k], ground[(k + 1) % 4]
-            sides[len(quads)] = ((a0 + a1) / 2, (b0 + b1) / 2, *normal)
-            quads.append([(a0, b0, low), (a1, b1, low), (a1, b1, high), (a0, b0, high)])
-            colours.append(np.float32(paint) * (0.7 if k % 2 else 0.86))
-        quads.append(_quad(-half, half, back, front, high))
-        colours.append(np.float32(paint) * 1.1)
-    for b, lamp in ((-length / 2 - 0.02, (255, 50, 36)), (length / 2 + 0.02, (255, 246, 210))):
-        for a in (-0.36 * width, 0.36 * width):
-            left, right = a - 0.24, a + 0.24
-            quads.append([(left, b, 0.5), (right, b, 0.5), (right, b, 0.88), (left, b, 0.88)])
-            colours.append(np.float32(lamp))
-    return np.moveaxis(np.array(quads), -1, 0), np.array(colours), sides
-
-
-def _quad(left: float, right: float, back: float, front: float, y: float) -> list:
-    return [(left, back, y), (right, back, y), (right, front, y), (left, front, y)]
 
 
 def _particles(canvas, lens, mood, eye, forward, right, seconds) -> None:  # noqa: ANN001
@@ -286,8 +226,8 @@ def _particles(canvas, lens, mood, eye, forward, right, seconds) -> None:  # noq
     x, z, y = drops[:, :2] @ right, drops[:, :2] @ forward, drops[:, 2] + 5
     seen = (z > 2.5) & (np.abs(x) < z)
     x, y, z = x[seen], y[seen], z[seen]
-    tops = _fixed(lens.project(x, y + (0.5 if rain else 0.0), z))
-    ends = _fixed(lens.project(x, y, z))
+    tops = fixed(lens.project(x, y + (0.5 if rain else 0.0), z))
+    ends = fixed(lens.project(x, y, z))
     layer = np.zeros(canvas.shape[:2], np.float32)
     for a, b, depth in zip(tops.tolist(), ends.tolist(), z, strict=True):
         if rain:
@@ -311,10 +251,4 @@ def _bonnet(canvas, lens, mood, ego: Ego) -> None:  # noqa: ANN001
     shape = np.array([[0.24, 1.0], [0.34, 0.9], [0.66, 0.9], [0.76, 1.0]]) * (lens.w, lens.h)
     shape[:, 0] -= 0.01 * ego.steer * lens.w
     colour = np.float32(COLOURS[0]) * np.maximum(mood.ambient, 0.25) * 0.8
-    cv2.fillConvexPoly(canvas, _fixed(shape), colour.tolist(), cv2.LINE_AA, SHIFT)
-
-
-def _fixed(points: np.ndarray) -> np.ndarray:
-    """Return picture coordinates in cv2's fixed point."""
-    points = np.rint(points * 2**SHIFT)
-    return np.minimum(np.maximum(points, -60000), 60000).astype(np.int32)
+    cv2.fillConvexPoly(canvas, fixed(shape), colour.tolist(), cv2.LINE_AA, SHIFT)

@@ -5,7 +5,6 @@ are ours. One action lasts four of Doom's 35 tics a second. What earns or ends a
 health and ammunition are bars below the view, a hit reddens the picture.
 """
 
-import math
 from typing import Any
 
 import cv2
@@ -13,10 +12,11 @@ import gymnasium as gym
 import numpy as np
 from worldsim.envs.doom_captions import event
 from worldsim.envs.doom_drivers import MOVES, NAMES, SHOOT, TURN, Player, Sight
-from worldsim.envs.doom_game import RESOLUTIONS, TICS, VARIABLES, import_vizdoom, start_game
+from worldsim.envs.doom_game import RESOLUTIONS, TICS, import_vizdoom, start_game
 from worldsim.envs.doom_maps import map_name, outline
 from worldsim.envs.doom_rules import air_item
 from worldsim.envs.doom_scenes import AIRS, CHOICES, SCENARIOS, check_scene, draw_scene
+from worldsim.envs.doom_truth import in_view, is_coming, numbers, read_sight, read_truth
 from worldsim.envs.scenes import check_options, checked_size
 
 from worldsim.captions import caption
@@ -208,17 +208,7 @@ class DoomEnv(gym.Env):
     def _look(self) -> None:
         """Take the engine's state: the picture, and the truth that it shows."""
         self.state = self.game.get_state()
-        before, values = self.truth, self.state.game_variables.tolist()
-        self.truth = truth = dict(zip(VARIABLES, values, strict=True))
-        old = before or truth
-        truth["dead"] = float(truth["HEALTH"] <= 1)
-        truth["goal"] = float(truth["ARMOR"] > 0)
-        truth["HEALTH"] *= 1 - truth["dead"]  # the engine keeps one point
-        truth["health_change"] = truth["HEALTH"] - old["HEALTH"]
-        truth["killed"] = truth["KILLCOUNT"] - old["KILLCOUNT"]
-        found = truth["SELECTED_WEAPON_AMMO"] > old["SELECTED_WEAPON_AMMO"]
-        truth["pickup"] = float(truth["health_change"] > 0 or found or truth["goal"])
-        truth["hit"] = float(truth["health_change"] < 0)
+        self.truth = truth = read_truth(self.state, self.truth)
         x, y, width, height = self.crop
         h, w = self.frame_size
         view = self.state.screen_buffer[y : y + height, x : x + width]
@@ -236,84 +226,17 @@ class DoomEnv(gym.Env):
             self.screen.show(self.picture[None])
 
     def _sight(self) -> Sight:
-        at = lambda things: np.array([(o.position_x, o.position_y) for o in things]).reshape(-1, 2)  # noqa: E731
-        kind = lambda *names: [o for o in self.state.objects if o.name.startswith(names)]  # noqa: E731
-        balls = kind("Ball_")
-        wanted = ["WorldKit"] if self.truth["HEALTH"] < 100 else []  # else they stay where they are
-        speeds = np.array([(o.velocity_x, o.velocity_y) for o in balls]).reshape(-1, 2)
-        foes = [
-            (label.object_position_x, label.object_position_y)
-            for label in self.state.labels
-            if label.object_name.startswith("Foe_")
-        ]
-        return Sight(
-            place=np.array((self.truth["POSITION_X"], self.truth["POSITION_Y"])),
-            angle=self.truth["ANGLE"],
-            foes=np.array(foes).reshape(-1, 2),
-            balls=np.concatenate([at(balls), speeds], 1),
-            pickups=at(kind("WorldGoal", "WorldRounds", *wanted)),
-            walls=self.walls,
-            spots=self.spots,
-        )
+        return read_sight(self.state, self.truth, self.walls, self.spots)
 
-    def _labels(self) -> list[dict[str, Any]]:
-        """Return what is in view and where, in pixels of the frame."""
-        x, y, width, height = self.crop
+    def _info(self) -> dict[str, Any]:
         h, w = self.frame_size
-        across, down = w / width, (h - self.bar) / height
-        boxes = []
-        for label in self.state.labels:
-            name = label.object_name
-            if not name.startswith(("Foe_", "Ball_", "World")) or name == "WorldPlayer":
-                continue
-            box = ((label.x - x) * across, (label.y - y) * down)
-            box += (label.width * across, label.height * down)
-            if box[0] < w and box[0] + box[2] > 0:
-                boxes.append({"name": name, "box": box})
-        return boxes
-
-    def _state(self, labels: list[dict[str, Any]]) -> dict[str, float]:
-        """Return the ground truth of this moment."""
-        truth, sight = self.truth, self._sight()
-        near = lambda places: float(  # noqa: E731
-            np.linalg.norm(places - sight.place, axis=1).min(initial=2000.0)
-        )
-        return {
-            "x": truth["POSITION_X"],
-            "y": truth["POSITION_Y"],
-            "yaw": math.radians(truth["ANGLE"]),
-            "speed": math.hypot(truth["VELOCITY_X"], truth["VELOCITY_Y"]),
-            "health": truth["HEALTH"],
-            "ammo": truth["SELECTED_WEAPON_AMMO"],
-            "kills": truth["KILLCOUNT"],
-            "hit": truth["hit"],
-            "pickup": truth["pickup"],
-            "killed": truth["killed"],
-            "goal": truth["goal"],
-            "foes": float(sum(label["name"].startswith("Foe_") for label in labels)),
-            "balls": float(sum(label["name"].startswith("Ball_") for label in labels)),
-            "bolts": float(sum(label["name"] == "WorldBolt" for label in labels)),
-            "nearest_foe": near(sight.foes),
-            "nearest_ball": near(sight.balls[:, :2]),
-            "nearest_pickup": near(sight.pickups),
+        labels, sight = in_view(self.state, self.crop, (h - self.bar, w)), self._sight()
+        state = numbers(self.truth, sight, labels) | {
             "action": float(self.action),
             "whim": float(NAMES.index(self.player.whim)),
             **{key: float(values.index(self.scene[key])) for key, values in CHOICES.items()},
         }
-
-    def _coming(self, labels: list[dict[str, Any]]) -> bool:
-        """Say whether a fireball in view is near and comes nearer."""
-        if not any(label["name"].startswith("Ball_") for label in labels):
-            return False
-        sight = self._sight()
-        way = sight.place - sight.balls[:, :2]
-        near = np.linalg.norm(way, axis=1) < 350
-        return bool((near & ((way * sight.balls[:, 2:]).sum(1) > 0)).any())
-
-    def _info(self) -> dict[str, Any]:
-        labels = self._labels()
-        state = self._state(labels)
-        told = state | {"coming": self._coming(labels)}
+        told = state | {"coming": is_coming(sight, labels)}
         happens = event(told)
         self.caption_left -= 1
         fresh = happens not in ("", self.told) and self.caption_left < self.caption_span - 8

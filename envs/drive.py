@@ -5,7 +5,6 @@ are ours. One action lasts five physics steps, so there are ten a second. The re
 the eye can see: progress along the road, time, and bumping into cars.
 """
 
-import math
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +13,7 @@ from gymnasium.envs.box2d import car_racing
 from worldsim.envs.camera import Ego, draw
 from worldsim.envs.driver import DRAWN, STYLES, Driver
 from worldsim.envs.optics import MOUNTS, Lens, Mood
+from worldsim.envs.ride import Ride
 from worldsim.envs.scenery import Land
 from worldsim.envs.scenes import (
     CHOICES,
@@ -33,13 +33,6 @@ PHYSICS_STEPS = 5
 LAP_REWARD = 1000.0
 COLLISION = 20.0
 BLEND = 10  # steps over which a change of time or weather comes
-
-
-class _Physics(car_racing.CarRacing):
-    """CarRacing without its drawing."""
-
-    def _render(self, mode: str) -> np.ndarray:
-        return np.zeros((1, 1, 3), np.uint8)
 
 
 class DriveEnv(gym.Env):
@@ -84,7 +77,7 @@ class DriveEnv(gym.Env):
         low = np.array([-1, 0, 0], np.float32)
         self.action_space = gym.spaces.Box(low, np.ones(3, np.float32), dtype=np.float32)
         self.lens = Lens((h, w), camera)
-        self.physics: _Physics | None = None
+        self.ride: Ride | None = None
         self.screen: Screen | None = None
 
     def reset(
@@ -106,20 +99,16 @@ class DriveEnv(gym.Env):
         super().reset(seed=seed)
         rng = self.np_random
         self.scene = draw_scene(rng, given) | {"camera": self.camera, "simulator": "drive"}
-        if self.physics is None:
-            self.physics = _Physics(lap_complete_percent=0.99)
+        self.ride = self.ride or Ride()
         track_seed = int(rng.integers(2**31))
-        self.physics.reset(seed=track_seed)
-        track = np.array(self.physics.track)[:, 2:4]
-        kerb = lambda c: tuple(np.array(c).astype(int)) in ((255, 255, 255), (255, 0, 0))  # noqa: E731
-        kerbs = [(quad, colour) for quad, colour in self.physics.road_poly if kerb(colour)]
+        track, kerbs = self.ride.lay_track(track_seed)
         self.land = Land(track, car_racing.TRACK_WIDTH, kerbs, self.scene, track_seed)
         self.moods: dict[tuple[str, str], Mood] = {}
         self.mood_seed, self.steps = track_seed, 0
         self.mood = self.fading = self._mood()
         self.fade = 0
-        self._place_car(rng)
-        self.traffic = Traffic(self.land, TRAFFIC[self.scene["traffic"]], rng, self.arc)
+        self.ride.begin(self.land, rng)
+        self.traffic = Traffic(self.land, TRAFFIC[self.scene["traffic"]], rng, self.ride.arc)
         self.driver = Driver(style or self.style or DRAWN[int(rng.integers(len(DRAWN)))], rng)
         self.driver.rng = np.random.default_rng((track_seed, 4))  # asking it moves nothing else
         self.action = np.zeros(3, np.float32)
@@ -144,22 +133,18 @@ class DriveEnv(gym.Env):
             )
         self.action = np.clip(action, self.action_space.low, self.action_space.high)
         self._change_scene()
-        original, bumped, before, at = 0.0, False, self.arc, self.xy
+        original, bumped, before = 0.0, False, (self.ride.arc, self.ride.xy)
         lapped = terminated = False
         for _ in range(PHYSICS_STEPS):
-            _, r, _, _, _ = self.physics.step(self.action.astype(np.float64))
-            original += r
+            original += self.ride.step(self.action)
             bumped |= self._move_traffic()
-            lapped |= self._track_progress()
-            terminated = lapped or bool(np.abs(self.xy).max() > self.land.extent - 3.5)
+            lapped |= self.ride.follow()
+            terminated = lapped or bool(np.abs(self.ride.xy).max() > self.land.extent - 3.5)
             if terminated:
                 break
         self.steps += 1
-        lap = self.land.arc[-1]
-        gained = (self.arc - before + lap / 2) % lap - lap / 2
-        most = 2 * np.hypot(*(self.xy - at)) + 1  # across the infield another stretch is nearest
-        gained = np.clip(gained, -most, most)
-        reward = LAP_REWARD * gained / lap - 0.1 * PHYSICS_STEPS - COLLISION * bumped
+        progress = LAP_REWARD * self.ride.gained(*before) / self.land.arc[-1]
+        reward = progress - 0.1 * PHYSICS_STEPS - COLLISION * bumped
         return self._observe(), float(reward), terminated, False, self._info(original, bumped)
 
     def set_scene(self, scene: dict[str, str]) -> None:
@@ -186,7 +171,7 @@ class DriveEnv(gym.Env):
         self._need_reset("scripted_action")
         if rng is not None:
             self.driver.rng = rng
-        return self.driver.act(self.land, self.traffic, self._pose(), self.index)
+        return self.driver.act(self.land, self.traffic, self.ride.pose, self.ride.index)
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], np.ndarray]:
         """Return pressed keys (arrows or WASD) and the actions they stand for."""
@@ -210,21 +195,15 @@ class DriveEnv(gym.Env):
 
     def close(self) -> None:
         """Free physics and window; a second call does nothing."""
-        if self.physics is not None:
-            self.physics.close()
-            self.physics = None
+        if self.ride is not None:
+            self.ride.close()
+            self.ride = None
         if self.screen is not None:
             self.screen.close()
             self.screen = None
 
-    @property
-    def xy(self) -> np.ndarray:
-        """Where the car is, `(2,)` metres."""
-        at = self.physics.car.hull.position
-        return np.array((at.x, at.y))
-
     def _need_reset(self, name: str) -> None:
-        if self.physics is None:
+        if self.ride is None:
             raise gym.error.ResetNeeded(f"`{name}` needs a `reset` first; call env.reset()")
 
     def _check_scene(self, scene: dict[str, str] | None) -> dict[str, str]:
@@ -236,43 +215,17 @@ class DriveEnv(gym.Env):
             )
         return scene
 
-    def _place_car(self, rng: np.random.Generator) -> None:
-        """Put the car somewhere on the first three quarters of the lap, sometimes at speed."""
-        land = self.land
-        self.index = int(rng.uniform(0.04, 0.75) * len(land.track))
-        lateral, yaw = rng.uniform(-1, 5), land.heading(self.index) + rng.normal(0, 0.05)
-        at = land.track[self.index] + land.right[self.index] * lateral
-        world = self.physics.world
-        self.physics.car.destroy()
-        self.physics.car = car_racing.Car(world, float(yaw), float(at[0]), float(at[1]))
-        speed = float(rng.uniform(8, 22)) if rng.random() < 0.7 else 0.0
-        velocity = (-math.sin(yaw) * speed, math.cos(yaw) * speed)
-        for body in (self.physics.car.hull, *self.physics.car.wheels):
-            body.linearVelocity = velocity
-        for wheel in self.physics.car.wheels:
-            wheel.omega = speed / wheel.wheel_rad
-        self.arc, self.lateral = land.offset(self.xy, self.index)
-
     def _move_traffic(self) -> bool:
         """Move the other cars; return whether the player has just bumped into one."""
-        hull = self.physics.car.hull
-        speed = float(np.hypot(*hull.linearVelocity))
-        self.traffic.step(1 / car_racing.FPS, self.arc, self.lateral, speed)
-        hit = self.traffic.hit(self.xy, hull.angle)
+        ride = self.ride
+        self.traffic.step(1 / car_racing.FPS, ride.arc, ride.lateral, ride.speed)
+        hit = self.traffic.hit(ride.xy, ride.yaw)
         fresh = hit is not None and hit != self.contact
         if hit is not None:
-            hull.linearVelocity = tuple(0.8 * v for v in hull.linearVelocity)
+            ride.hull.linearVelocity = tuple(0.8 * v for v in ride.hull.linearVelocity)
             self.traffic.speed[hit] *= 0.9
         self.contact = hit
         return fresh
-
-    def _track_progress(self) -> bool:
-        """Follow the car along the track; return whether it has just passed the gantry."""
-        before = self.arc
-        self.index = self.land.locate(self.xy, self.index)
-        self.arc, self.lateral = self.land.offset(self.xy, self.index)
-        lap = self.land.arc[-1]
-        return bool(before > 0.9 * lap and self.arc < 0.1 * lap and abs(self.lateral) < 15)
 
     def _change_scene(self) -> None:
         self.fade = max(0, self.fade - 1)
@@ -288,9 +241,8 @@ class DriveEnv(gym.Env):
         return self.moods[key]
 
     def _observe(self) -> np.ndarray:
-        hull = self.physics.car.hull
         steer, _, brake = map(float, self.action)
-        ego = Ego(self.xy, hull.angle, steer, brake, 0.1 * self.steps)
+        ego = Ego(self.ride.xy, self.ride.yaw, steer, brake, 0.1 * self.steps)
         picture = draw(self.lens, self.mood, self.land, self.traffic, ego)
         if self.fade:
             old = draw(self.lens, self.fading, self.land, self.traffic, ego).astype(np.float32)
@@ -302,52 +254,38 @@ class DriveEnv(gym.Env):
             self.screen.show(picture[None])
         return picture.copy()
 
-    def _pose(self) -> dict[str, float]:
-        hull = self.physics.car.hull
-        x, y = self.xy
-        speed = float(np.hypot(*hull.linearVelocity))
-        return {"x": x, "y": y, "yaw": hull.angle, "speed": speed, "arc": self.arc}
-
     def _state(self) -> dict[str, float]:
         """Return the ground truth of this moment."""
-        land, pose = self.land, self._pose()
-        heading = (pose["yaw"] - land.heading(self.index) + math.pi) % (2 * math.pi) - math.pi
-        near = 100.0
+        ride, (x, y), near = self.ride, self.ride.xy, 100.0
         if len(self.traffic):
-            near = min(near, float(np.linalg.norm(self.traffic.xy - self.xy, axis=1).min()))
-        wheels = self.physics.car.wheels
-        styles = {style: float(i) for i, style in enumerate(STYLES)}
+            near = min(near, float(np.linalg.norm(self.traffic.xy - ride.xy, axis=1).min()))
         return {
-            "speed": pose["speed"],
-            "offset": self.lateral,
-            "heading": heading,
-            "on_road": sum(self._wheel_on_road(w) for w in wheels) / len(wheels),
-            "curvature": land.curvature(self.index),
+            "speed": ride.speed,
+            "offset": ride.lateral,
+            "heading": ride.heading,
+            "on_road": ride.on_road,
+            "curvature": self.land.curvature(ride.index),
             "nearest_car": near,
-            "x": float(pose["x"]),
-            "y": float(pose["y"]),
-            "yaw": float(pose["yaw"]),
-            "progress": self.arc / float(land.arc[-1]),
+            "x": float(x),
+            "y": float(y),
+            "yaw": float(ride.yaw),
+            "progress": ride.arc / float(self.land.arc[-1]),
             "steer": float(self.action[0]),
             "gas": float(self.action[1]),
             "brake": float(self.action[2]),
-            "style": styles[self.driver.style],
+            "style": float(STYLES.index(self.driver.style)),
             "biome": float(list(CHOICES["biome"]).index(self._biome())),
             "time": float(list(CHOICES["time"]).index(self.scene["time"])),
             "weather": float(list(CHOICES["weather"]).index(self.scene["weather"])),
         }
 
-    def _wheel_on_road(self, wheel: Any) -> bool:
-        gap = (wheel.position.x, wheel.position.y) - self.land.track[self.index]
-        return abs(float(gap @ self.land.right[self.index])) < self.land.half_width
-
     def _biome(self) -> str:
-        return self.land.biomes[int(self.land.side(self.xy) > 0.5)]
+        return self.land.biomes[int(self.land.side(self.ride.xy) > 0.5)]
 
     def _info(self, original: float, bumped: bool) -> dict[str, Any]:
         state = self._state()
         scene = self.scene | {"biome": self._biome()}
-        other = self.land.biomes[int(self.land.side(self.xy) <= 0.5)]
+        other = self.land.biomes[int(self.land.side(self.ride.xy) <= 0.5)]
         scene.pop("next_biome", None)
         if other != scene["biome"]:
             scene["next_biome"] = other

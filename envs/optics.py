@@ -9,7 +9,7 @@ import math
 
 import cv2
 import numpy as np
-from worldsim.envs.scenery import PIXELS, Land
+from worldsim.envs.scenery import PIXELS, SHIFT, Land
 from worldsim.envs.scenes import TIMES, WEATHERS
 
 SCALE = 2  # supersampling
@@ -139,3 +139,9 @@ class Mood:
             cv2.circle(
                 sky, (at, int(rows * place)), int(radius * self.lens.h), colour, -1, cv2.LINE_AA
             )
+
+
+def fixed(points: np.ndarray) -> np.ndarray:
+    """Return picture coordinates in cv2's fixed point."""
+    points = np.rint(points * 2**SHIFT)
+    return np.minimum(np.maximum(points, -60000), 60000).astype(np.int32)

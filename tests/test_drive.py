@@ -13,7 +13,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import simulators
-from gymnasium.envs.box2d import car_racing
 from worldsim.envs.drive import DriveEnv
 from worldsim.envs.driver import DRAWN, STYLES
 from worldsim.envs.scenes import BIOMES, CHOICES, TIMES
@@ -75,14 +74,10 @@ def make(seed: int = 0, **kwargs) -> DriveEnv:
 
 def place(env: DriveEnv, xy, yaw: float, speed: float) -> None:
     """Put the car somewhere."""
-    env.physics.car.destroy()
-    env.physics.car = car_racing.Car(env.physics.world, float(yaw), *map(float, xy))
-    for body in (env.physics.car.hull, *env.physics.car.wheels):
-        body.linearVelocity = (-math.sin(yaw) * speed, math.cos(yaw) * speed)
-    for wheel in env.physics.car.wheels:
-        wheel.omega = speed / wheel.wheel_rad
-    env.index = env.land.locate(env.xy)
-    env.arc, env.lateral = env.land.offset(env.xy, env.index)
+    ride = env.ride
+    ride.put(xy, yaw, speed)
+    ride.index = env.land.locate(ride.xy)
+    ride.arc, ride.lateral = env.land.offset(ride.xy, ride.index)
 
 
 def play_golden(name: str) -> tuple[np.ndarray, dict]:
@@ -276,15 +271,15 @@ def test_progress_is_about_a_point_a_metre():
     env = make(3, scene=PLAIN | {"traffic": "empty"}, style="clean")
     assert env.land.arc[-1] == pytest.approx(1000, rel=0.2)
     place(env, env.land.track[30], env.land.heading(30), 15.0)
-    before, total = env.xy, 0.0
+    before, total = env.ride.xy, 0.0
     for _ in range(10):
         total += env.step(env.scripted_action())[1] + 0.5
-    assert total == pytest.approx(np.linalg.norm(env.xy - before), rel=0.25)
+    assert total == pytest.approx(np.linalg.norm(env.ride.xy - before), rel=0.25)
 
 
 def test_standing_and_driving_backwards_cost():
     env = make(3, scene=PLAIN | {"traffic": "empty"})
-    i = env.index
+    i = env.ride.index
     place(env, env.land.track[i], env.land.heading(i), 0.0)
     assert env.step(STRAIGHT * 0)[1] == pytest.approx(-0.5, abs=0.05)
     place(env, env.land.track[i], env.land.heading(i) + math.pi, 15.0)
@@ -293,12 +288,12 @@ def test_standing_and_driving_backwards_cost():
 
 def test_bumping_into_a_car_costs_once():
     env = make(1, scene=PLAIN | {"traffic": "busy"})
-    i = env.index
+    i = env.ride.index
     at = env.land.track[i] + env.land.right[i] * 3.2
     place(env, at, env.land.heading(i), 12.0)
     traffic = env.traffic
     traffic.direction[0], traffic.lateral[0], traffic.speed[0] = 1, 3.2, 4.0
-    traffic.arc[0] = env.arc + 8.0
+    traffic.arc[0] = env.ride.arc + 8.0
     traffic._place()
     rewards, bumps = [], []
     for _ in range(6):
@@ -320,7 +315,7 @@ def test_an_episode_ends_under_the_gantry():
         if terminated:
             break
     assert terminated and not truncated and abs(info["state"]["offset"]) < 7
-    assert reward > -1 and np.linalg.norm(env.xy - env.land.track[0]) < 8
+    assert reward > -1 and np.linalg.norm(env.ride.xy - env.land.track[0]) < 8
 
 
 def test_starting_behind_the_gantry_does_not_end_the_episode():
@@ -336,7 +331,7 @@ def test_an_episode_ends_at_the_barrier():
         if terminated:
             break
     assert terminated and not truncated
-    gap = env.land.extent - np.abs(env.xy).max()
+    gap = env.land.extent - np.abs(env.ride.xy).max()
     assert 0 < gap < 3.5  # the barrier stands at 1.5, half a car is before it
 
 
@@ -365,11 +360,11 @@ def test_info_holds_the_truth():
         json.dumps(one, default=float)
     state = info["state"]
     assert [state[key] for key in ("steer", "gas", "brake")] == action.tolist()
-    hull = env.physics.car.hull
+    hull = env.ride.physics.car.hull
     assert (state["x"], state["y"]) == tuple(hull.position)
     assert state["speed"] == pytest.approx(math.hypot(*hull.linearVelocity))
     assert state["nearest_car"] == pytest.approx(
-        min(100, *np.linalg.norm(env.traffic.xy - env.xy, axis=1))
+        min(100, *np.linalg.norm(env.traffic.xy - env.ride.xy, axis=1))
     )
     assert [list(CHOICES[key])[int(state[key])] for key in ("biome", "time", "weather")] == [
         info["scene"][key] for key in ("biome", "time", "weather")
@@ -379,7 +374,7 @@ def test_info_holds_the_truth():
 
 def test_offset_heading_and_road_are_measured_from_the_centre_line():
     env = make(0, scene=PLAIN | {"traffic": "empty"})
-    i, land = env.index, env.land
+    i, land = env.ride.index, env.land
     for lateral, yaw, road in ((2.0, 0.0, 1.0), (-3.0, 0.2, 1.0), (12.0, -0.2, 0.0)):
         place(env, land.track[i] + land.right[i] * lateral, land.heading(i) + yaw, 0.0)
         state = env._state()
@@ -396,15 +391,15 @@ def test_carracing_reward_is_the_original_one():
     for _ in range(20):
         total += env.step(STRAIGHT)[-1]["carracing_reward"]
     assert total == pytest.approx(
-        env.physics.tile_visited_count * 1000 / len(env.physics.track) - 0.1 * 100
+        env.ride.physics.tile_visited_count * 1000 / len(env.ride.physics.track) - 0.1 * 100
     )
 
 
 def test_an_action_lasts_five_physics_steps_of_a_fiftieth():
     env = make(0)
-    before = env.physics.t
+    before = env.ride.physics.t
     env.step(STRAIGHT)
-    assert env.physics.t - before == pytest.approx(0.1)
+    assert env.ride.physics.t - before == pytest.approx(0.1)
     assert env.metadata["render_fps"] == 10 and type(env.metadata["render_fps"]) is int
 
 
