@@ -9,12 +9,13 @@ from conftest import CAPTIONS, DRIVE, make_tiny_world
 from gymnasium import spaces
 
 from worldsim.cli import main
-from worldsim.completion import KNOWN_TAU, PartialClip, Sampling, complete, denoise, windows
+from worldsim.completion import KNOWN_TAU, PartialClip, complete, denoise, windows
 from worldsim.decoding import read_video
 from worldsim.generate import edit, extend, image_to_video, infill, loop, text_to_video
 from worldsim.images import write_image
 from worldsim.loading import load
 from worldsim.rollout import Rollout
+from worldsim.sampling import Sampling
 from worldsim.video import write_video
 
 PROMPT = CAPTIONS[1]  # the tiny world knows its words without an encoder

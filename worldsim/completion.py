@@ -8,9 +8,7 @@ References:
     RePaint (given regions while denoising), Lugmayr et al. 2022, https://arxiv.org/abs/2201.09865
 """
 
-import math
 from dataclasses import dataclass, replace
-from numbers import Real
 
 import torch
 from torch import Tensor
@@ -19,41 +17,11 @@ from tqdm import tqdm
 from worldsim.dynamics import Dynamics
 from worldsim.flow import advance, noise_latents, per_frame
 from worldsim.frames import Frames, Prompts, previous_frames
-from worldsim.limits import check_counts, check_share
 from worldsim.prompting import pad_prompts
+from worldsim.sampling import Sampling
 from worldsim.world import World
 
 KNOWN_TAU = 0.97  # signal level of given frames; training draws it from [0.9, 1]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to sample: what all functions of `generate` take as keyword arguments.
-
-    Attributes:
-        seed: Same seed, same film.
-        sampler_steps: Steps per frame; None is the world's default (causal) or the finest (full).
-        guidance: How strongly the prompt is followed; 1 is as learned, None the world's own.
-        variety: How much chance has a say in frames of a single step, from 0 to 1; None the world's
-            own.
-        progress: Whether to show a bar.
-    """
-
-    seed: int = 0
-    sampler_steps: int | None = None
-    guidance: float | None = None
-    variety: float | None = None
-    progress: bool = False
-
-    def __post_init__(self) -> None:
-        check_counts(0, seed=self.seed)
-        if self.variety is not None:
-            check_share(variety=self.variety)
-        real = self.guidance is None or isinstance(self.guidance, Real)
-        if not real or not math.isfinite(self.guidance or 0):
-            raise ValueError(
-                f"`guidance` must be a finite number, got {self.guidance!r}; try 1 to 4"
-            )
 
 
 @dataclass(frozen=True)

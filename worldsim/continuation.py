@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from worldsim.completion import Sampling
 from worldsim.openings import Opening, begin_rows, lead
 from worldsim.rollout import Rollout
+from worldsim.sampling import Sampling
 from worldsim.world import World
 
 

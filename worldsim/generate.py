@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from einops import reduce
 
-from worldsim.completion import PartialClip, Sampling, complete
+from worldsim.completion import PartialClip, complete
 from worldsim.continuation import (
     continue_clip,
     continue_film,
@@ -28,9 +28,9 @@ from worldsim.continuation import (
     go_on_from,
     start_rollout,
 )
-from worldsim.flow import check_steps
-from worldsim.limits import check_choice, check_counts, check_size
-from worldsim.openings import Wish, lead, open_row, read_prompts, read_starts
+from worldsim.limits import check_choice, check_counts
+from worldsim.openings import Wish, lead, open_row, read_starts
+from worldsim.sampling import checked_video, chosen_size, read_sampling
 from worldsim.world import World
 
 
@@ -62,13 +62,13 @@ def text_to_video(
     Returns:
         `(frames, h, w, 3)` uint8.
     """
-    settings = _sampling(world, sampling, prompt)
+    settings = read_sampling(world, sampling, prompt)
     check_counts(frames=frames)
     check_choice("mode", mode, ("causal", "full"))
     if start is not None and mode == "full":
         raise ValueError(f'`start` is for mode="causal", got start={start!r} with mode="full"')
     acts = world.read_actions(actions, frames - 1)
-    size = _size(world, size)
+    size = chosen_size(world, size)
     if start is not None:
         [number] = read_starts(world, start, [prompt], size, [0])
         recorded = open_row(world, Wish(prompt, number), np.random.default_rng(0), size)
@@ -110,7 +110,7 @@ def image_to_video(
     check_counts(frames=frames)
     if np.ndim(image) != 3:
         raise ValueError(f"`image` must be (h, w, 3), got shape {np.shape(image)}; pass one frame")
-    video = _checked(world, np.asarray(image)[None])
+    video = checked_video(world, np.asarray(image)[None])
     return extend(world, video, after=frames - 1, prompt=prompt, actions=actions, **sampling)
 
 
@@ -140,7 +140,7 @@ def extend(
     Returns:
         `(before + t + after, h, w, 3)` uint8; the given frames are as they were.
     """
-    settings, video = _sampling(world, sampling, prompt), _checked(world, video)
+    settings, video = read_sampling(world, sampling, prompt), checked_video(world, video)
     check_counts(0, before=before, after=after)
     t = len(video)
     inside = world.read_actions(video_actions, t - 1, "video_actions")
@@ -181,7 +181,7 @@ def infill(
     Returns:
         `(t, h, w, 3)` uint8; what was given is as it was.
     """
-    settings, video = _sampling(world, sampling, prompt), _checked(world, video)
+    settings, video = read_sampling(world, sampling, prompt), checked_video(world, video)
     known = np.asarray(known)
     t, h, w = video.shape[:3]
     if known.dtype != bool or known.shape not in ((t,), (t, h, w)):
@@ -225,11 +225,11 @@ def loop(
     Returns:
         `(frames, h, w, 3)` uint8.
     """
-    settings = _sampling(world, sampling, prompt)
+    settings = read_sampling(world, sampling, prompt)
     check_counts(4, frames=frames)
     window = 2 * world.dynamics.cfg.context
     gap = max(1, min(frames // 2, window // 2))
-    rollout = start_rollout(world, settings, world.latent_size(_size(world, size)), prompt)
+    rollout = start_rollout(world, settings, world.latent_size(chosen_size(world, size)), prompt)
     open_end = go_on(rollout, [rollout.begin([0])], frames - gap - 1, None, settings)
     edge = max(1, min(len(open_end), (window - gap) // 2))
     bridge = torch.cat(
@@ -267,7 +267,7 @@ def edit(
     Returns:
         `(t, h, w, 3)` uint8.
     """
-    settings, video = _sampling(world, sampling, prompt), _checked(world, video)
+    settings, video = read_sampling(world, sampling, prompt), checked_video(world, video)
     if not 0 <= strength <= 1:
         raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.8")
     acts = world.read_actions(actions, len(video) - 1)
@@ -279,36 +279,6 @@ def edit(
     settings = replace(settings, sampler_steps=steps)
     rollout = start_rollout(world, settings, latents.shape[-2:], prompt)
     return film(world, draw_over(rollout, latents, done, acts, settings))
-
-
-def _sampling(world: World, sampling: dict[str, Any], prompt: str | None) -> Sampling:
-    """Check what all functions take, before any work."""
-    if not isinstance(prompt, str | None):
-        raise TypeError(f"`prompt` must be a str or None, got {prompt!r}")
-    read_prompts(world, prompt, 1)  # refuses one that the world has no words for
-    settings = Sampling(**sampling)
-    if settings.sampler_steps is not None:
-        check_steps(settings.sampler_steps, world.dynamics.cfg.max_steps)
-    return settings
-
-
-def _size(world: World, size: tuple[int, int] | None) -> tuple[int, int]:
-    size = world.cfg.frame_size if size is None else size
-    check_size("size", size)
-    size = int(size[0]), int(size[1])
-    world.latent_size(size)
-    return size
-
-
-def _checked(world: World, video: np.ndarray) -> np.ndarray:
-    video = np.asarray(video)
-    if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] != 3 or len(video) < 1:
-        raise ValueError(
-            f"frames must be uint8 (t, h, w, 3) with t >= 1, got {video.dtype} {video.shape}; "
-            "convert the pixels to 0..255"
-        )
-    _size(world, video.shape[1:3])
-    return video
 
 
 def _fill_colour(video: np.ndarray, pixels: np.ndarray) -> np.ndarray:

@@ -23,8 +23,9 @@ from worldsim.loading import find_world, name_of
 from worldsim.spaces import Policy
 from worldsim.viewing.controls import read_keys
 from worldsim.viewing.film import PIXELS, Film
+from worldsim.viewing.insides import world_of
 from worldsim.viewing.session import Session
-from worldsim.viewing.stage import Stage, world_of
+from worldsim.viewing.stage import Stage
 from worldsim.viewing.window import Window
 from worldsim.world import World
 

@@ -11,7 +11,6 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -40,33 +39,16 @@ try:
     from websockets.asyncio.server import ServerConnection, serve
 
     from worldsim.viewing.web_door import Door, names
+    from worldsim.viewing.web_viewer import IN_FLIGHT, Viewer
 except ImportError:
     raise ImportError(
         "playing in a browser needs websockets: `pip install 'worldsim-sdk[web]'`"
     ) from None
 
 GLANCE = 0.004  # seconds between two looks for news
-IN_FLIGHT = 4  # frames that a viewer may not have drawn yet
-SILENT = 2.0  # seconds in which a driver must draw some of these, or another one drives
+SILENT = 2.0  # seconds in which a driver must draw some of what it gets, or another one drives
 # what of the window's own commands is done here; the page does others itself
 SESSIONS = {"_record": ("record", ()), "open_gallery": ("_open_gallery", ())}
-
-
-class Viewer:
-    """One page that is open."""
-
-    def __init__(self, number: int, connection: ServerConnection) -> None:
-        self.number, self.connection = number, connection
-        self.mail: dict[str, str] = {}  # the newest of each type, not sent yet
-        self.sent = 0  # number of the latest frame
-        self.flying: list[int] = []  # frames sent and not drawn yet
-        self.heard, self.lost = monotonic(), False  # when it last said something; too long ago
-        self.news = asyncio.Event()
-
-    def post(self, message: dict[str, Any]) -> None:
-        """Have a message sent; it takes the place of one of its type that waits."""
-        self.mail[message["type"]] = json.dumps(message)
-        self.news.set()
 
 
 class Broadcast:
@@ -166,7 +148,7 @@ class Broadcast:
             if message is not None:
                 viewer.post(message)
         self.viewers.append(viewer)
-        sender = asyncio.create_task(self._send(viewer))
+        sender = asyncio.create_task(viewer.send(self._newest))
         try:
             async for data in connection:
                 viewer.heard = monotonic()
@@ -180,17 +162,8 @@ class Broadcast:
             sender.cancel()
             self._let_go(viewer)
 
-    async def _send(self, viewer: Viewer) -> None:
-        """Send what has been posted, then the newest frame, as fast as the viewer takes them."""
-        with suppress(ConnectionClosed):
-            while await viewer.news.wait():
-                viewer.news.clear()
-                while viewer.mail:
-                    await viewer.connection.send(viewer.mail.pop(next(iter(viewer.mail))))
-                if viewer.sent < self._frames and len(viewer.flying) < IN_FLIGHT:
-                    viewer.sent = self._frames
-                    viewer.flying.append(viewer.sent)
-                    await viewer.connection.send(self._frame)
+    def _newest(self) -> tuple[int, bytes]:
+        return self._frames, self._frame
 
     def _look(self) -> None:
         """Tell the viewers what is new."""

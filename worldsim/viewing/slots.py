@@ -18,7 +18,8 @@ from worldsim.files import read_tensors, write_tensors
 from worldsim.kv_cache import KVCache
 from worldsim.moments import EnvSnapshot, Snapshot
 from worldsim.openings import Opening, Wish
-from worldsim.viewing.stage import PAST_STEPS, Mark, Stage, limits_of
+from worldsim.viewing.insides import limits_of
+from worldsim.viewing.stage import PAST_STEPS, Mark, Stage
 from worldsim.viewing.tape import Moment, Tape
 
 FORMAT = 6

@@ -7,19 +7,19 @@ env without snapshots goes back in time by repeating its actions from the seed.
 
 import copy
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.wrappers import TimeLimit
 
 from worldsim.images import as_frame
 from worldsim.keyboard import Bindings, action_from_keys, key_bindings, keys_from_action
 from worldsim.spaces import flatten_action
 from worldsim.viewing.analogue import add_axes, analogue_bindings, keys_from_axes
+from worldsim.viewing.insides import bytes_of, limits_of, remade, world_of
 from worldsim.viewing.pilots import Hands, Policy
 from worldsim.viewing.tape import Moment, Tape, said
 
@@ -235,7 +235,7 @@ class Stage:
 
     def fork(self) -> "Stage":
         """Return a stage of its own at the same moment; a world's weights are shared."""
-        other = Stage(_remake(self.env), self.title, self.imagined, self.given)
+        other = Stage(remade(self.env), self.title, self.imagined, self.given)
         other._rng = copy.deepcopy(self._rng)
         if self.has_snapshots:
             other.env.reset(seed=self.moment.seed)  # nothing is restored before
@@ -276,7 +276,7 @@ class Stage:
 
     def _remember(self, state: Any) -> None:
         self._past.append(state)
-        room = max(8, PAST_BYTES // max(1, sum(_sizes(state))))
+        room = max(8, PAST_BYTES // max(1, bytes_of(state)))
         while len(self._past) > room:
             self._past.popleft()
 
@@ -284,39 +284,3 @@ class Stage:
         """Return the pixels `(h, w, 3)` of this moment, in an array of their own."""
         frame = self.env.render() if self.env.render_mode == "rgb_array" else self.observation
         return as_frame(frame, self.title)
-
-
-def world_of(env: gymnasium.Env) -> Any:
-    """Return the `World` that imagines an env; None for others, whose `world` may be Box2D's."""
-    world = getattr(env.unwrapped, "world", None)
-    return world if hasattr(world, "cfg") else None
-
-
-def limits_of(env: gymnasium.Env) -> list[TimeLimit]:
-    """Return the wrappers that truncate episodes, which an env's own snapshot knows nothing of."""
-    limits = []
-    while isinstance(env, gymnasium.Wrapper):
-        limits += [env] if isinstance(env, TimeLimit) else []
-        env = env.env
-    return limits
-
-
-def _remake(env: gymnasium.Env) -> gymnasium.Env:
-    """Make the same env once more."""
-    if env.spec is None:  # nobody knows how it was made
-        return copy.deepcopy(env)
-    world = world_of(env)
-    if world is None:
-        return gymnasium.make(env.spec, disable_env_checker=True)
-    kwargs = {key: value for key, value in env.spec.kwargs.items() if key != "world"}
-    return gymnasium.make(replace(env.spec, kwargs=kwargs), disable_env_checker=True, world=world)
-
-
-def _sizes(state: Any, depth: int = 6) -> Iterator[int]:
-    """Yield the bytes of the arrays and tensors in a snapshot."""
-    if hasattr(state, "nbytes"):
-        yield int(state.nbytes)
-    elif depth and (isinstance(state, dict | list | tuple) or hasattr(state, "__dict__")):
-        parts = vars(state) if hasattr(state, "__dict__") else state
-        for part in parts.values() if isinstance(parts, dict) else parts:
-            yield from _sizes(part, depth - 1)

@@ -11,24 +11,17 @@ from time import perf_counter
 import pygame
 from pygame._sdl2 import controller
 
-from worldsim.viewing.brush import GROUND, RED
-from worldsim.viewing.controls import Keys, asked, help_rows
-from worldsim.viewing.display import Display
+from worldsim.viewing.controls import Keys, asked
+from worldsim.viewing.face import Face
 from worldsim.viewing.film import PIXELS, places
-from worldsim.viewing.gallery import ENTER, Gallery
-from worldsim.viewing.hud import FOOT, Status, draw_hud, unit_of
-from worldsim.viewing.overlays import draw_entry, draw_help, draw_message, draw_notice
-from worldsim.viewing.pace import Pace
+from worldsim.viewing.gallery import ENTER
 from worldsim.viewing.pad import SHOWING, Pad
-from worldsim.viewing.panes import count_panes, draw_panes
 from worldsim.viewing.player import Player
 from worldsim.viewing.prompt_entry import PromptEntry
 from worldsim.viewing.scene import View
 from worldsim.viewing.session import Session
-from worldsim.viewing.splash import draw_splash
 
 REDRAWS = 60  # a second, at most
-NOTICE = 4.0  # seconds
 SPLASH = 0.1  # seconds between two pictures while a world loads, which needs the processor more
 # what the gallery takes; the rest goes on, else what is let go of meanwhile would stay held
 CHOOSING = (
@@ -38,7 +31,7 @@ CHOOSING = (
 AWAY = (pygame.K_ESCAPE, pygame.K_F7, pygame.K_i)  # keys that close the gallery
 
 
-class Window:
+class Window(Face):
     """Show a session in a pygame window.
 
     Args:
@@ -64,20 +57,14 @@ class Window:
         record: bool = False,
         keys: Keys | None = None,
     ) -> None:
-        self.player, self.title = Player(open_session), title
-        self.scale, self.pixels, self.hud = scale, pixels, hud
-        self.display, self.pace = Display(title, full_screen), Pace()
-        self.record_first = record
-        self.keys = keys or Keys()
+        super().__init__(
+            Player(open_session), title, full_screen, keys=keys or Keys(),
+            scale=scale, pixels=pixels, hud=hud, record=record,
+        )  # fmt: skip
         self.pad = Pad(self.keys.buttons)
-        self.help, self.running, self.difference = False, True, False
-        self.entry: PromptEntry | None = None
-        self.gallery: Gallery | None = None
+        self.running = True
         self.history: list[str] = []
-        self._drawn: View | None = None
-        self._dirty = True
-        self._notice, self._notice_until = "", 0.0
-        self._opened = self._splash_due = 0.0
+        self._dirty, self._splash_due = True, 0.0
 
     def run(self) -> list[Path]:
         """Open the window and play until the player quits.
@@ -227,81 +214,6 @@ class Window:
         self._notify("reading the prompt…", 1.0)
         self.player.send("begin" if anew else "set_prompt", prompt)
 
-    def draw(self) -> None:
-        """Draw the latest view and what lies over it."""
-        surface = pygame.display.get_surface()
-        if self.player.error is not None:
-            self._draw_error(surface)
-            return
-        view, starts = self.player.view, self.player.session.gallery
-        if view is None:
-            draw_splash(surface, self.title, perf_counter() - self._opened)
-            return
-        if self._drawn is None:
-            self._begin(view)
-        self.display.make_room(count_panes(view, self.difference))
-        surface = pygame.display.get_surface()
-        if starts is None:
-            self.gallery = None
-        elif self.gallery is None or self.gallery.starts is not starts:
-            self.gallery = Gallery(starts)
-        shot = view.shots[view.focus]
-        surface.fill(GROUND)
-        room = surface.subsurface(self._room())
-        draw_panes(room, view, self.pixels, self.difference, self.hud)
-        if self.gallery is not None:
-            self.gallery.draw(surface)
-            return
-        if self.hud:
-            draw_hud(surface, shot.stage, shot.moment, self.status(), lower=self.entry is None)
-        if self._notice and self.entry is None:
-            draw_notice(surface, self._notice)
-        if self.entry is not None:
-            draw_entry(surface, self.entry.text, self.entry.suggestions, self.entry.chosen)
-        if self.help:
-            rows = help_rows(shot.stage, self.keys.aliases)
-            draw_help(surface, f"worldsim · {shot.stage.title}", rows)
-
-    def _room(self) -> pygame.Rect:
-        """Return where the panes are: above the lower panels of the HUD, if that is shown."""
-        surface = pygame.display.get_surface()
-        w, h = surface.get_size()
-        foot = round(FOOT * unit_of(surface)) if self.hud and h > 2 * FOOT else 0
-        return pygame.Rect(0, 0, w, h - foot)
-
-    def status(self) -> Status:
-        """Return what the HUD tells of the session."""
-        session, film = self.player.session, self.player.session.film
-        if session.paused:
-            self.pace.pause()
-        return Status(
-            fps=self.pace.fps,
-            jitter_ms=self.pace.jitter_ms,
-            latency_ms=self.pace.latency_ms,
-            speed=session.speed,
-            paused=session.paused,
-            rewinding=session.rewinding,
-            driver=session.driver,
-            recorded=film.seconds if film else None,
-        )
-
-    def _draw_error(self, surface: pygame.Surface) -> None:
-        """Say what happened, what is saved and what to do."""
-        error, session = self.player.error, self.player.session
-        lines = [f"{type(error).__name__}: {error}"]
-        lines += [f"saved: {film}" for film in session.films]
-        draw_message(surface, "the model stopped", lines, "R  start again      Esc  quit", RED)
-
-    def _begin(self, view: View) -> None:
-        """Give the window the shape of the first frame."""
-        self.display.fit(view.shots[0].moment.frame.shape[:2], self.scale, self.hud)
-        if self.record_first:
-            self._record()
-            self.record_first = False
-
-    def _notify(self, text: str, seconds: float = NOTICE) -> None:
-        self._notice, self._notice_until = text, perf_counter() + seconds
-
     def _enter_prompt(self) -> None:
         stage = self.player.latest[0]
         if not stage.offers("set_prompt"):
@@ -310,9 +222,6 @@ class Window:
         self.player.send("expect_prompt")
         self.entry = PromptEntry(self.history, stage.prompts)
         pygame.key.set_repeat(350, 40)
-
-    def _record(self) -> None:
-        self.player.send("record", self.hud)
 
     def _save_picture(self) -> None:
         try:
