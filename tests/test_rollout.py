@@ -9,7 +9,8 @@ from conftest import CAPTIONS, make_tiny_world
 from worldsim.compiling import compiled
 from worldsim.frames import Frames, expected, previous_frames
 from worldsim.loading import load
-from worldsim.rollout import GIVEN_TAU, Rollout
+from worldsim.past import GIVEN_TAU
+from worldsim.rollout import Rollout
 
 T = 20  # frames: past two wraps of a ring of 8
 

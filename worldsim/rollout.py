@@ -1,16 +1,12 @@
 """The walk through time: one frame per action, for a batch of worlds.
 
 The next frame is drafted in `sampler_steps` passes; the last one also yields reward, termination
-and the recorded policy's next action. Then it is committed: fed once more at signal level
-`commit_tau` and the finest step size, which writes its keys and values. That rides along with the
-first pass of the frame after it, so that a step costs no pass of its own for the past. What is fed
-is the frame without the noise that training put there: scaled alone, it is as true and keeps its
-contrast for longer (docs/experiments.md). A first frame from nothing takes `max_steps` passes with
+and the recorded policy's next action. A first frame from nothing takes `max_steps` passes with
 fresh noise after each, which mends what an early pass got wrong. Every row has its own clock,
 prompt and random generator, so a batch of worlds is the same as worlds run singly.
 
 References:
-    Dreamer 4 (noised context, shortcut sampling), Hafner et al. 2025, https://arxiv.org/abs/2509.24527
+    Dreamer 4 (shortcut sampling), Hafner et al. 2025, https://arxiv.org/abs/2509.24527
     Classifier-free guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598
     Fresh noise between steps, Song et al. 2023, https://arxiv.org/abs/2303.01469, algorithm 1
 """
@@ -24,24 +20,17 @@ from torch import Tensor
 
 from worldsim.devices import few_threads
 from worldsim.flow import advance, check_steps, noise_latents
-from worldsim.frames import (
-    Frames,
-    Prediction,
-    action_grid,
-    expected,
-    previous_frames,
-    reward_grid,
-)
+from worldsim.frames import Prediction, action_grid, expected, reward_grid
 from worldsim.limits import check_share
 from worldsim.moments import STATE, Snapshot, Step
+from worldsim.past import Past
 from worldsim.prompting import pad_prompts, read_text
 from worldsim.world import World
 
-GIVEN_TAU = 0.95  # signal level at which recorded frames are fed
 GUIDED = 24  # frames over which guidance fades: for longer it gathers contrast
 
 
-class Rollout:
+class Rollout(Past):
     """A batch of worlds in progress.
 
     Args:
@@ -68,27 +57,18 @@ class Rollout:
         guidance: float | None = None,
         frame_size: tuple[int, int] | None = None,
     ) -> None:
-        self.world, self.rows = world, rows
+        size = world.cfg.frame_size if frame_size is None else frame_size
+        super().__init__(world, rows, size)
         self.guidance = world.cfg.guidance if guidance is None else guidance
         self.variety = world.cfg.variety if variety is None else variety
-        self.model, cfg = world.dynamics, world.dynamics.cfg
+        cfg = world.dynamics.cfg
         if not isinstance(self.guidance, Real) or not math.isfinite(self.guidance):
             raise ValueError(f"`guidance` must be a number, got {self.guidance!r}; 1 is off")
         check_share(variety=self.variety)
         steps = world.cfg.sampler_steps if sampler_steps is None else sampler_steps
         check_steps(steps, cfg.max_steps)
         self.steps = int(steps)  # NumPy's whole numbers are none of Python's
-        self.frame_size = world.cfg.frame_size if frame_size is None else frame_size
-        h, w = world.latent_size(self.frame_size)
-        self.device, self.tau = world.device, world.cfg.commit_tau
-        self.cache = self.model.new_cache(rows, (h, w))
-        self.latents = torch.zeros(rows, cfg.channels, h, w, device=self.device)
-        # the last frame, which may wait to be committed, and those before it that it looks at
-        self.fed = torch.zeros(rows, cfg.recent + 1, *self.latents.shape[1:], device=self.device)
-        self.fed_tau = torch.zeros(rows, cfg.recent + 1, device=self.device)
-        self.action = torch.zeros(rows, cfg.action_dim, device=self.device)
-        self.known = torch.zeros(rows, dtype=torch.bool, device=self.device)
-        self.pending = False
+        self.latents = torch.zeros_like(self.fed[:, 0])
         self.picture: Tensor | None = None  # of the latents, where a step has painted them
         self.policy = torch.zeros(rows, cfg.action_dim, device=self.device)
         self.age = torch.full((rows,), GUIDED, device=self.device)  # frames since a prompt was new
@@ -96,7 +76,6 @@ class Rollout:
         self.action_grid = action_grid(cfg.action_bins, self.device)
         self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
         self.prompts: list[str | None] = [None] * rows
-        self.text = self.null = read_text(world, self.prompts)
 
     def seed(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Seed the random generators of some rows."""
@@ -136,26 +115,11 @@ class Rollout:
         known = all_known if known is None else known[:, -context:].clone()
         known[:, 0] = False
         at = torch.as_tensor(rows, device=self.device)
-        tau, fed = torch.full((r, t), GIVEN_TAU, device=self.device), GIVEN_TAU * latents
-        level = torch.full((r, t), self.model.cfg.finest, device=self.device)
-        frames = Frames(
-            fed,
-            tau,
-            level,
-            *previous_frames(fed, tau, self.model.cfg.recent),
-            actions.to(self.action),
-            known.to(self.device),
-        )
         prompts = pad_prompts(self.world, [self.prompts[row] for row in rows], t)
-        said = self.model(frames, prompts, fill=(self.cache, at), latents=False)
+        said = self._fill(at, latents, actions, known, prompts)
         self.policy[at] = self._next_action(said)
-        self.cache.clock[at], self.age[at] = t, GUIDED  # the frames show what their prompt says
+        self.age[at] = GUIDED  # the frames show what their prompt says
         self.latents[at], self.picture = latents[:, -1], None
-        self.action[at], self.known[at] = frames.actions[:, -1], frames.known[:, -1]
-        for kept, values in ((self.fed, fed), (self.fed_tau, tau)):
-            last = min(t, kept.shape[1])
-            kept[at] = 0
-            kept[at, -last:] = values[:, -last:]
 
     @torch.inference_mode()
     def begin(self, rows: Sequence[int]) -> Tensor:
@@ -245,16 +209,12 @@ class Rollout:
         known = known.to(self.device) & (self.fed_tau[:, -1] > 0)
         actions = actions.to(self.action, copy=True)
         x, said = self._denoise(actions, known, steps, renoise, over)
-        tau = torch.full((self.rows, 1), self.tau, device=self.device)
         self.picture, kept, share = None, x, self.world.cfg.refresh
         if share:
             self.picture = self.world.decode(x[:, 0])
             kept = self.world.tokenizer.refresh(x, self.picture[:, None], share)
-        self.fed = torch.cat([self.fed[:, 1:], self.tau * kept], 1)
-        self.fed_tau = torch.cat([self.fed_tau[:, 1:], tau], 1)
-        self.action, self.known, self.pending = actions, known, True
+        self._append(kept, actions, known)
         self.latents = x[:, 0]
-        self.cache.clock += 1
         self.age += 1
         if self.world.cfg.format_version == 1:
             said = self._commit()
@@ -301,41 +261,6 @@ class Rollout:
             else:
                 x = advance(x, x_hat, tau, d)
         return x, said
-
-    def _frame(
-        self, x: Tensor, tau: Tensor, level: Tensor, actions: Tensor, known: Tensor, before: slice
-    ) -> Frames:
-        previous = self.fed[:, None, before], self.fed_tau[:, None, before]
-        return Frames(x, tau, level, *previous, actions[:, None], known[:, None])
-
-    def _pass(
-        self, draft: Frames, single: bool, agent: bool = False, prompted: bool = True
-    ) -> Prediction:
-        """Run a draft, and before it the last frame if that is not committed yet."""
-        agent = agent or self.pending  # what is committed is read by later frames' agent too
-        text = self.text if prompted else self.text.without(self.null)
-        frames, positions = draft, self.cache.clock[:, None]
-        if self.pending:
-            frames = self._last_frame().then(draft)
-            positions = torch.cat([positions - 1, positions], 1).clamp(min=0)
-            text, self.pending = self.text.then(text), False
-        return self.model.step(frames, positions, self.cache, text, agent=agent, single=single)
-
-    def _last_frame(self) -> Frames:
-        level = torch.full((self.rows, 1), self.model.cfg.finest, device=self.device)
-        last = self.fed[:, -1:], self.fed_tau[:, -1:], level
-        return self._frame(*last, self.action, self.known, slice(-1))
-
-    @torch.inference_mode()
-    def _commit(self) -> Prediction | None:
-        """Commit the last frame now, where something is about to change that it must not see."""
-        if not self.pending:
-            return None
-        self.pending = False
-        positions = (self.cache.clock[:, None] - 1).clamp(min=0)
-        frame = self._last_frame()
-        how = {"single": True, "agent": True, "latents": False}
-        return self.model.step(frame, positions, self.cache, self.text, **how)
 
     def _step(self, said: Prediction) -> Step:
         reward = expected(said.reward[:, -1], self.reward_grid)
