@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
@@ -18,12 +17,12 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from torch import Tensor
 
 from worldsim.asked import check_settings, flatten_batch, read_mask, read_seeds
-from worldsim.doubt import EVERY, Doubt, lost_again
 from worldsim.limits import check_choice, check_counts, check_given
 from worldsim.loading import as_world
 from worldsim.moments import EnvSnapshot, check_snapshot
-from worldsim.openings import Wish, begin_rows, open_row, read_prompts, read_wishes
+from worldsim.openings import read_prompts, read_wishes
 from worldsim.rollout import Rollout
+from worldsim.rows import Rows, copied
 from worldsim.screen import Screen, read_bindings
 from worldsim.space_json import space_from_json
 from worldsim.spaces import unflatten_action
@@ -98,7 +97,7 @@ class WorldVectorEnv(VectorEnv):
             world, self.num_envs, sampler_steps=sampler_steps, guidance=guidance,
             variety=variety, frame_size=self.frame_size,
         )  # fmt: skip
-        self.doubt, self._lost = Doubt.of(world), torch.zeros(self.num_envs, device=world.device)
+        self.rows = Rows(self.rollout, obs)
         self.prompts = read_prompts(world, prompt, self.num_envs)
         if obs == "latents":
             shape = tuple(self.rollout.latents.shape[1:])
@@ -108,11 +107,6 @@ class WorldVectorEnv(VectorEnv):
         self.single_action_space = space_from_json(world.cfg.action_space)  # of its own: it draws
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.rngs: list[np.random.Generator | None] = [None] * self.num_envs
-        self._wishes: list[Wish | None] = [None] * self.num_envs
-        self._steps = np.zeros(self.num_envs, np.int64)
-        self._ended = np.zeros(self.num_envs, bool)
-        self._seen: np.ndarray | Tensor | None = None
         self._screen: Screen | None = None
 
     def reset(
@@ -137,21 +131,21 @@ class WorldVectorEnv(VectorEnv):
         if not isinstance(options, Mapping | None):
             raise TypeError(f"`options` must be a dict such as {{'start': 3}}, got {options!r}")
         options = dict(options or {})
-        rows = read_mask(options.pop("reset_mask", None), self.num_envs)
-        if self._seen is None and len(rows) < self.num_envs:
+        chosen, rows = read_mask(options.pop("reset_mask", None), self.num_envs), self.rows
+        if rows.seen is None and len(chosen) < self.num_envs:
             raise ResetNeeded("the first `reset` begins every row; call it without `reset_mask`")
         rngs = read_seeds(seed, self.num_envs)
-        wishes = read_wishes(self.world, options, self.prompts, self.frame_size, rows)
+        wishes = read_wishes(self.world, options, self.prompts, self.frame_size, chosen)
         super().reset(seed=int(seed) if np.ndim(seed) == 0 and seed is not None else None)
-        for row in rows:
+        for row in chosen:
             if rngs[row] is not None:
-                self.rngs[row] = rngs[row]
-            elif self.rngs[row] is None:
-                self.rngs[row] = seeding.np_random(int(self.np_random.integers(2**31)))[0]
-            self._wishes[row] = wishes[row]
-        self._begin(rows)
+                rows.rngs[row] = rngs[row]
+            elif rows.rngs[row] is None:
+                rows.rngs[row] = seeding.np_random(int(self.np_random.integers(2**31)))[0]
+            rows.wishes[row] = wishes[row]
+        rows.begin(chosen)
         self._show()
-        return _copy(self._seen), self._infos({}, rows)
+        return copied(rows.seen), self._infos({}, chosen)
 
     def step(
         self, actions: Any
@@ -172,39 +166,34 @@ class WorldVectorEnv(VectorEnv):
         """
         self._check_going()
         return self._advance(
-            flatten_batch(self.single_action_space, self.action_space, actions, self._ended)
+            flatten_batch(self.single_action_space, self.action_space, actions, self.rows.ended)
         )
 
     def _advance(
         self, flat: np.ndarray
     ) -> tuple[np.ndarray | Tensor, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Do what `step` promises, by flattened actions `(b, a)`."""
-        before = self.rollout.latents
-        now = self.rollout.step(torch.from_numpy(self.world.scale_actions(flat)))
-        told = {"termination": now.terminated.double().cpu().numpy()}
-        rewards = now.reward.double().cpu().numpy().copy()
-        self._steps += 1
-        if self.doubt is not None:
-            told["doubt"] = self._doubts(now.latents, before)
-        terminated, truncated = told["termination"] > 0.5, self._steps >= self.horizon
-        over, infos = np.flatnonzero(self._ended), {}
+        rows = self.rows
+        rewards, told = rows.step(flat)
+        terminated, truncated = told["termination"] > 0.5, rows.steps >= self.horizon
+        over, infos = np.flatnonzero(rows.ended), {}
         if self.autoreset_mode is AutoresetMode.NEXT_STEP and len(over):
             rewards[over], terminated[over], truncated[over] = 0.0, False, False
-            self._begin(over, see_all=True)
+            rows.begin(over, see_all=True)
         else:
-            self._seen = self._observe()
-        self._ended = terminated | truncated
+            rows.seen = rows.observe()
+        rows.ended = terminated | truncated
         fresh = over
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            fresh = np.flatnonzero(self._ended)
+            fresh = np.flatnonzero(rows.ended)
             for row in fresh:
-                last = {"final_obs": _copy(self._seen[row]), "final_info": self._info(row, told)}
+                last = {"final_obs": copied(rows.seen[row]), "final_info": self._info(row, told)}
                 infos = self._add_info(infos, last, row)
             if len(fresh):
-                self._begin(fresh)
+                rows.begin(fresh)
         infos = self._infos(infos, range(self.num_envs), told, fresh)
         self._show()
-        return _copy(self._seen), rewards, terminated, truncated, infos
+        return copied(rows.seen), rewards, terminated, truncated, infos
 
     def set_prompt(self, prompt: str | Sequence[str | None] | None) -> None:
         """Change the prompt, of all rows or of each its own, from the next frame on."""
@@ -224,11 +213,7 @@ class WorldVectorEnv(VectorEnv):
     def snapshot(self) -> EnvSnapshot:
         """Copy the whole state, for rewinding, branching and planning."""
         self._check_begun("snapshot")
-        rngs = tuple(rng.bit_generator.state for rng in self.rngs)
-        return EnvSnapshot(
-            self.rollout.snapshot(), _copy(self._seen), self._steps.copy(), self._ended.copy(),
-            tuple(self._wishes), rngs, self._lost.clone(),
-        )  # fmt: skip
+        return self.rows.snapshot()
 
     def restore(self, snapshot: EnvSnapshot) -> None:
         """Go back to a snapshot, which stays usable.
@@ -237,18 +222,13 @@ class WorldVectorEnv(VectorEnv):
             ValueError: If it was taken from an env of another kind; all stays as it is.
         """
         self._check_begun("restore")
-        check_snapshot(snapshot, self.rngs, self._seen, self.rollout)
+        check_snapshot(snapshot, self.rows.rngs, self.rows.seen, self.rollout)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and snapshot.ended.any():
             raise ValueError(
                 "a snapshot of episodes that have ended goes back where `reset` or the next step "
                 'begins others, got autoreset_mode="SameStep", in which none are over'
             )
-        self.rollout.restore(snapshot.rollout)
-        self._seen, self._wishes = _copy(snapshot.observation), list(snapshot.wishes)
-        self._steps, self._ended = snapshot.steps.copy(), snapshot.ended.copy()
-        self._lost = snapshot.lost.clone()
-        for rng, state in zip(self.rngs, snapshot.rngs, strict=True):
-            rng.bit_generator.state = state
+        self.rows.restore(snapshot)
         self._show()
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
@@ -261,7 +241,7 @@ class WorldVectorEnv(VectorEnv):
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Return each row's current frame `(h, w, 3)` uint8; None in "human" mode."""
         self._check_begun("render")
-        return tuple(self._pixels().copy()) if self.render_mode == "rgb_array" else None
+        return tuple(self.rows.pixels().copy()) if self.render_mode == "rgb_array" else None
 
     def close(self, **kwargs: Any) -> None:
         """Close the window, if there is one; a step after that opens another."""
@@ -273,42 +253,6 @@ class WorldVectorEnv(VectorEnv):
         if self._screen is not None:
             self._screen.close()
             self._screen = None
-
-    @torch.inference_mode()
-    def _begin(self, rows: Sequence[int], see_all: bool = False) -> None:
-        """Start some rows afresh, as they wish, and look at them (or at every row)."""
-        rows = [int(row) for row in rows]
-        self.rollout.seed(rows, [int(self.rngs[row].integers(2**62)) for row in rows])
-        openings = {
-            row: open_row(self.world, self._wishes[row], self.rngs[row], self.frame_size)
-            for row in rows
-        }
-        begin_rows(self.rollout, openings)
-        self._steps[rows], self._ended[rows] = 0, False
-        if see_all or self._seen is None or len(rows) == self.num_envs:
-            self._seen = self._observe()
-        else:
-            self._seen[rows] = self._observe(rows)
-
-    @torch.inference_mode()
-    def _doubts(self, latents: Tensor, before: Tensor) -> np.ndarray:
-        """Ask the alarm about every row; each frame is encoded again at its row's turn."""
-        due = np.flatnonzero((self._steps - 1) % EVERY == 0)
-        if len(due):
-            self._lost[due] = lost_again(self.world, latents[due])
-        return self.doubt(latents, before, self._lost).double().cpu().numpy()
-
-    def _observe(self, rows: list[int] | None = None) -> np.ndarray | Tensor:
-        rows = slice(None) if rows is None else rows
-        if self.obs == "latents":
-            return self.rollout.latents[rows].clone()
-        frames = self.rollout.frames(rows)
-        return frames.clone() if self.obs == "torch" else frames.cpu().numpy()
-
-    def _pixels(self) -> np.ndarray:
-        if self.obs == "latents":
-            return self.world.decode(self._seen).cpu().numpy()
-        return self._seen.cpu().numpy() if self.obs == "torch" else self._seen
 
     def _info(self, row: int, told: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
         info = {"prompt": self.rollout.prompts[row] or ""}
@@ -327,12 +271,12 @@ class WorldVectorEnv(VectorEnv):
         return infos
 
     def _check_begun(self, what: str) -> None:
-        if self._seen is None:
+        if self.rows.seen is None:
             raise ResetNeeded(f"`{what}` needs a `reset` first; call env.reset()")
 
     def _check_going(self) -> None:
         self._check_begun("step")
-        over = np.flatnonzero(self._ended)
+        over = np.flatnonzero(self.rows.ended)
         if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
             where = f" of rows {over.tolist()}" if self.num_envs > 1 else ""
             raise ResetNeeded(f"the episode{where} has ended; call `reset` before `step`")
@@ -340,8 +284,4 @@ class WorldVectorEnv(VectorEnv):
     def _show(self) -> None:
         if self.render_mode == "human":
             self._screen = self._screen or Screen(self.world.cfg.name, self.metadata["render_fps"])
-            self._screen.show(self._pixels())
-
-
-def _copy(observation: np.ndarray | Tensor) -> np.ndarray | Tensor:
-    return observation.clone() if isinstance(observation, Tensor) else observation.copy()
+            self._screen.show(self.rows.pixels())
