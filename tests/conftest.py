@@ -14,8 +14,9 @@ from gymnasium import spaces
 from worldsim.architecture import DynamicsConfig
 from worldsim.dynamics import Dynamics
 from worldsim.space_json import space_to_json
+from worldsim.starts import Starts
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
-from worldsim.world import Starts, World, WorldConfig
+from worldsim.world import World, WorldConfig
 
 # A shell starts what runs in the background deaf to Ctrl-C, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

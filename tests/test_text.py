@@ -12,8 +12,8 @@ from conftest import make_tiny_world
 
 import worldsim.text
 from worldsim.captions import EXAMPLE_PROMPTS
+from worldsim.starts import Starts
 from worldsim.text import MAX_TOKENS, PACKAGE, TextEncoder, find_weights
-from worldsim.world import Starts
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from worldsim.devices import choose_device, has_bf16
 from worldsim.env import WorldEnv
 from worldsim.formats import FORMAT_VERSION
 from worldsim.loading import list_worlds, load
-from worldsim.world import Starts
+from worldsim.starts import Starts
 
 FROZEN = Path(__file__).parent / "data"
 ACTIONS = np.random.default_rng(0).uniform([-1, 0, 0], 1, (4, 3)).astype(np.float32)

@@ -11,8 +11,9 @@ from worldsim.clips import action_scaling, lead
 from worldsim.datasets.episodes import Episode, Episodes
 from worldsim.datasets.subsets import tags
 from worldsim.dynamics import Dynamics
+from worldsim.starts import Starts
 from worldsim.tokenizer import Tokenizer
-from worldsim.world import Starts, World, WorldConfig
+from worldsim.world import World, WorldConfig
 
 REFRESH = 0.5  # of a new world: less does not keep its dreams among pictures for long
 VARIETY = 0.5  # of a new world: at 1 some numbers lead out of what was learned, and a frame tears

@@ -11,8 +11,9 @@ from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors
 from worldsim.formats import FORMAT_VERSION, update_config
 from worldsim.limits import check_choice
+from worldsim.starts import Starts
 from worldsim.tokenizer import Tokenizer
-from worldsim.world import Starts, World, WorldConfig
+from worldsim.world import World, WorldConfig
 
 SHIPPED = Path(__file__).parent / "worlds"
 DTYPES = torch.float32, torch.bfloat16, torch.float16
@@ -56,7 +57,7 @@ def load(
         _read_weights(model, folder / file)
         model.to(device, dtype).requires_grad_(False)
     tokenizer.to(memory_format=torch.channels_last)
-    starts = _read_starts(folder / "starts.safetensors")
+    starts = Starts.read(folder / "starts.safetensors")
     world = World(cfg, tokenizer, dynamics, starts, recordings_of(folder))
     if compile:
         from worldsim.compiling import compiled
@@ -176,18 +177,4 @@ def _read_weights(model: torch.nn.Module, path: Path) -> None:
         raise ValueError(
             f"{path} must hold the weights that config.json describes, got: "
             f"{' '.join(str(error).split())[:300]}; copy the world again"
-        ) from error
-
-
-def _read_starts(path: Path) -> Starts:
-    tensors, meta = read_tensors(path)
-    try:
-        captions, lengths = (json.loads(meta[key]) for key in ("captions", "lengths"))
-        words = tensors["words"].split(lengths) if lengths else ()
-        latents, actions = tensors["latents"], tensors["actions"]
-        known = tensors.get("known", torch.ones(actions.shape[:2], dtype=torch.bool))
-        return Starts(latents, actions, known, tuple(captions), words)
-    except KeyError as error:
-        raise ValueError(
-            f"{path} must hold start clips, got a file without {error}; copy the world again"
         ) from error

@@ -31,6 +31,7 @@ from worldsim.files import renewed, write_tensors
 from worldsim.formats import FORMAT_VERSION
 from worldsim.space_json import space_from_json
 from worldsim.spaces import flatten_action, scale_actions, unflatten_action
+from worldsim.starts import Starts
 from worldsim.tokenizer import Tokenizer, TokenizerConfig
 
 if hasattr(os, "register_at_fork"):  # OpenMP's threads stay behind, and the child waits for them
@@ -88,25 +89,6 @@ class WorldConfig:
             self.tokenizer = TokenizerConfig(**self.tokenizer)
         if isinstance(self.dynamics, dict):
             self.dynamics = DynamicsConfig(**self.dynamics)
-
-
-@dataclass(frozen=True)
-class Starts:
-    """Clips to start from.
-
-    Attributes:
-        latents: `(s, t, c, h, w)`.
-        actions: `(s, t, a)`, scaled; `actions[:, i]` leads to frame `i`.
-        known: `(s, t)` bool, False where there is no action label.
-        captions: One per clip.
-        words: Token embeddings `(l, text_dim)` of each caption; none if all captions are empty.
-    """
-
-    latents: Tensor
-    actions: Tensor
-    known: Tensor
-    captions: tuple[str, ...]
-    words: tuple[Tensor, ...]
 
 
 class World:
@@ -293,13 +275,7 @@ class World:
         write_tensors(folder / "tokenizer.safetensors", _half(self.tokenizer.state_dict()))
         learned = {"learned_from": " ".join(sorted(self.learned_from))}
         write_tensors(folder / "dynamics.safetensors", _half(self.dynamics.state_dict()), learned)
-        s = self.starts
-        tensors = {"latents": s.latents.bfloat16(), "actions": s.actions.float()}
-        tensors["known"] = s.known
-        tensors["words"] = torch.cat(s.words).bfloat16() if s.words else torch.zeros(0, 0)
-        lengths = [len(w) for w in s.words]
-        meta = {"captions": json.dumps(list(s.captions)), "lengths": json.dumps(lengths)}
-        write_tensors(folder / "starts.safetensors", tensors, meta)
+        self.starts.save(folder / "starts.safetensors")
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
