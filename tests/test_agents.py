@@ -311,6 +311,10 @@ def test_the_command_learns_judges_and_keeps_the_table(world, tmp_path, capsys):
     other = world.save(tmp_path / "other")
     assert main(["agent", f"world={other}", f"out={out}", *words]) != 0
     assert f"learned in the world {folder}" in capsys.readouterr().err
+    kept, words[1] = out.with_suffix(".json").read_text(), "steps=0"
+    assert not main(["agent", f"world={other}", f"out={out}", *words])  # is judged there, no more
+    assert "| agent, imagined |" in capsys.readouterr().out
+    assert out.with_suffix(".json").read_text() == kept
     assert main(["agent", f"world={folder}", f"out={out}", "real=true"]) != 0
     assert "does not know the env" in capsys.readouterr().err
 

@@ -13,7 +13,7 @@ from conftest import make_tiny_world
 from gymnasium import spaces
 
 import worldsim
-from worldsim.datasets.subsets import Subset, tags
+from worldsim.datasets.subsets import UNKNOWN, Subset, tags
 from worldsim.datasets.writing import DatasetWriter
 from worldsim.evaluation import SECTIONS, evaluate
 from worldsim.measuring.card import card_table, write_card
@@ -127,11 +127,15 @@ def test_recordings_that_a_world_has_learned_from_are_told_from_held_out_ones(dr
     with pytest.warns(UserWarning, match="got 4 of which it has learned from 2"):
         report = evaluate(world, drives, **some)
     assert ", 2 of them learned from." in report.card
+    world.learned_from = frozenset([UNKNOWN, "00000000"])  # none that is known, which says little
+    assert "learned" not in evaluate(world, drives, **some).about["data"]
 
 
 def test_a_recording_has_the_same_tag_wherever_it_lies(drives, tmp_path):
     """Its frames may be stored with losses; one without a seed is known by its first frame."""
     assert len(set(tags(drives))) == 4
+    whole = [replace(episode, seed=np.int64(episode.seed)) for episode in drives]
+    assert tags(worldsim.MemoryDataset(drives.info, whole)) == tags(drives)
     own = [replace(episode, seed=None) for episode in drives]
     still = np.zeros_like(own[0].actions), np.zeros_like(own[0].rewards)
     films = [replace(e, actions=still[0], rewards=still[1]) for e in own]

@@ -386,6 +386,20 @@ def test_a_long_film_can_be_edited_and_its_length_stays(world, video):
     assert is_film(edit(world, np.concatenate([video, video]), PROMPT, strength=0.5), 20)
 
 
+def test_chance_has_no_say_in_what_is_imagined_at_once(world, video):
+    """It is learned where frames follow one another, one step each, and read nowhere else."""
+    known = np.zeros(len(video), bool)
+    known[0] = True
+    made = [infill(world, video, known, sampler_steps=1, variety=v, seed=3) for v in (0.0, 1.0)]
+    np.testing.assert_array_equal(*made)
+    was = world.dynamics.near.chance.weight.data.clone()
+    try:
+        world.dynamics.near.chance.weight.data.mul_(100)
+        np.testing.assert_array_equal(made[0], infill(world, video, known, sampler_steps=1, seed=3))
+    finally:
+        world.dynamics.near.chance.weight.data.copy_(was)
+
+
 def test_a_world_of_discrete_actions_makes_films(video):
     world = make_tiny_world(spaces.Discrete(3))
     assert is_film(text_to_video(world, PROMPT, frames=3), 3)

@@ -9,12 +9,18 @@ import torch
 from worldsim.architecture import DynamicsConfig
 from worldsim.clips import Clips, LatentDataset, sampler
 from worldsim.compiling import compile_layers
-from worldsim.corruption import CLEAN, ObjectiveConfig, draw_corruption, off_balance
+from worldsim.corruption import (
+    CLEAN,
+    Corruption,
+    ObjectiveConfig,
+    draw_corruption,
+    off_balance,
+)
 from worldsim.dynamics import Dynamics
 from worldsim.flow import noise_latents
 from worldsim.frames import Frames, Prediction, action_grid, expected, previous_frames, reward_grid
 from worldsim.imagining import imagine_past
-from worldsim.losses import agent_loss, energy_score, two_hot
+from worldsim.losses import agent_loss, energy_score, latent_loss, two_hot
 from worldsim.objective import Mode, _with_bootstrap, dynamics_loss, feed, repeated
 
 B, T = 3, 6
@@ -440,6 +446,23 @@ def test_a_model_learns_to_draw_what_it_cannot_know(clips, local_until):
         shades[name] = model(frames, **mode.flags()).latents.mean((2, 3, 4)).detach()[:, 1:]
     assert shades["drawn"].abs().median() > 0.3 > shades["expected"].abs().median()
     assert shades["drawn"].min() < -0.5 and shades["drawn"].max() > 0.5
+
+
+@pytest.mark.parametrize("plain, slopes", [(True, [-1, 1]), (False, [1, 1])])
+def test_without_chance_a_frame_is_the_mean_of_what_may_come(plain, slopes):
+    """By distances it would be the median, nearest to what comes more often: here 0, not 0.25."""
+    came = torch.tensor([0.0, 0.0, 0.0, 1.0]).view(4, 1, 1, 1, 1)
+    none, every = torch.zeros(4, 1, dtype=torch.bool), torch.ones(4, 1, dtype=torch.bool)
+    c = Corruption(
+        tau=torch.zeros(4, 1), level=torch.zeros(4, 1, dtype=torch.int64), imagined=every,
+        move=none, isolated=none[:, 0], past=torch.ones(4, 1), own=none[:, 0],
+        sharp=torch.zeros(4), gain=torch.ones(4), plain=(every if plain else none)[:, 0],
+    )  # fmt: skip
+    for said, sign in zip((0.1, 0.4), slopes, strict=True):
+        said = torch.tensor(said, requires_grad=True)
+        missed = (said - came)[:, None].expand(-1, 2, -1, -1, -1, -1)  # both draws are alike
+        loss, _ = latent_loss(missed, came, c, ObjectiveConfig(), True, None)
+        assert torch.autograd.grad(loss, said)[0].sign() == sign
 
 
 def test_the_first_frame_has_no_frame_before_it():

@@ -109,7 +109,7 @@ def test_of_a_training_in_two_parts_the_end_is_kept(tmp_path):
         return {"score": -float(len(seen))}
 
     cfg = TrainConfig(steps=8, evaluate_minutes=0.0, warmup=0, wandb=WandbConfig("disabled"))
-    best = fit(small_model(), sample, loss, cfg, tmp_path, anew=0.5, evaluate=evaluate)
+    best = fit(small_model(), sample, loss, cfg, tmp_path, judged_from=0.75, evaluate=evaluate)
     assert len(seen) == 8 and torch.equal(weights(best), seen[5])
 
 
@@ -366,7 +366,15 @@ def test_a_world_can_be_continued_and_only_one_of_its_own_shape(trained, tmp_pat
         go_on("short", context=4)
     with pytest.raises(ValueError, match="`cells` must be that of `init`, 32, got 48"):
         go_on("wide", context=8, cells=48)
-    assert not (tmp_path / "wide").exists()  # refused before anything is tokenised
+    with pytest.raises(ValueError, match="`chance` must be that of `init`, 32, got 0"):
+        go_on("sure", context=8, cells=32, chance=0)
+    assert not any((tmp_path / name).exists() for name in ("wide", "sure"))  # nothing is tokenised
+    vars(model.dynamics).update(chance=16)
+    worldsim.train_dynamics(
+        toy_data(), trained / "tok", tmp_path / "few", steps=1, model=model, **quick
+    )
+    go_on("fewer", tmp_path / "few", chance=32)
+    assert worldsim.load(tmp_path / "fewer").dynamics.cfg.chance == 16
     with pytest.raises(ValueError, match="same architecture.* or fewer"):
         go_on("off", "dyn/world", cells=32, depth=2)
 

@@ -42,9 +42,9 @@ class Look:
 class Condition(nn.Module):
     """What steers a frame: signal levels, step size, action, prompt, mode of time, chance.
 
-    A frame that a single step leads to begins with noise; the first `chance` numbers of it say
-    which of the frames that may come it is. Few, and the same for every place, they change it as a
-    whole, where noise of each cell's own makes specks.
+    A frame that a single step leads to, after those before it alone, begins with noise; the first
+    `chance` numbers of that say which of the frames that may come it is. Few, and the same for
+    every place, they change it as a whole, where noise of each cell's own makes specks.
 
     Reference:
         FGN (noise through the normalisation), Alet et al. 2025, https://arxiv.org/abs/2506.10772
@@ -80,7 +80,7 @@ class Condition(nn.Module):
             + action
             + self.gist(gist)
         )
-        if self.chance:
+        if self.chance and causal:
             drawn = frames.x.flatten(2)[..., : self.chance.in_features]
             total = total + self.chance((drawn * frames.single[..., None]).to(dtype))
         return F.silu(self.condition(F.silu(total.to(dtype))))

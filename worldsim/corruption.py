@@ -67,6 +67,11 @@ class ObjectiveConfig:
                 f"`motion` must lie within [0, 1), got {self.motion}; try 0.5 where little moves"
             )
 
+    def last_part(self, draws: bool) -> float:
+        """Return where a training's last part begins: the transformer's, or that of `draws`."""
+        begin = self.drawn_from if draws and self.drawn_from < 1 else 0.0
+        return max(self.local_until, begin)
+
 
 @dataclass(frozen=True)
 class Corruption:

@@ -165,7 +165,7 @@ class Dynamics(nn.Module):
         """Predict latents `(b, t, c, h, w)` from the last few frames alone, by convolutions."""
         near = self.near(frames, causal, text.gist)
         u = self._read_cells(frames, near)
-        return self._paint(frames, u, (near, near), None, moved=True)
+        return self._paint(frames, u, (near, near), None, moved=True, causal=causal)
 
     def read_prompts(self, prompts: Prompts | None, like: Tensor) -> Text:
         """Read what frames follow, once for many calls of `step`.
@@ -251,7 +251,8 @@ class Dynamics(nn.Module):
         if range(t)[part]:
             tokens = x[:, part, : h * w // p**2]
             steer = near[:, part], far[:, part]
-            latents = self._paint(frames.during(part), u[:, part], steer, tokens, moved)
+            shown = frames.during(part)
+            latents = self._paint(shown, u[:, part], steer, tokens, moved, causal)
         if not agent:
             return Prediction(latents)
         sizes = [self.cfg.bins, 1, self.cfg.action_dim * self.cfg.action_bins]
@@ -283,10 +284,11 @@ class Dynamics(nn.Module):
         steer: tuple[Tensor, Tensor],
         tokens: Tensor | None,
         moved: Tensor | bool,
+        causal: bool,
     ) -> Tensor:
         """Turn cells and tokens into latents: by the mover, steered by `near`, what is `moved`."""
         draft = frames.x
-        if self.cfg.chance:  # no cell takes noise for what it looks like
+        if self.cfg.chance and causal:  # no cell takes noise for what it looks like
             draft = draft * ~per_frame(frames.single)
         parts = (u, draft, frames.previous[:, :, -1], tokens)
         u, x, last, tokens = (part if part is None else part.flatten(0, 1) for part in parts)

@@ -58,11 +58,11 @@ class WorldEnv(gymnasium.Env):
     ) -> tuple[np.ndarray | Tensor, dict[str, Any]]:
         """Begin an episode; see `WorldVectorEnv.reset` for the options (no `reset_mask` here)."""
         check_given(0, seed=seed)
-        self.envs.rows.rngs[0] = self.np_random
+        self.envs.batch.rngs[0] = self.np_random
         observations, infos = self.envs.reset(seed=seed, options=options)
         # not before: a refused reset changes nothing
         super().reset(seed=None if seed is None else int(seed))
-        self._np_random = self.envs.rows.rngs[0]
+        self._np_random = self.envs.batch.rngs[0]
         return observations[0], _single(infos)
 
     def step(self, action: Any) -> tuple[np.ndarray | Tensor, float, bool, bool, dict[str, Any]]:

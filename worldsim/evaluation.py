@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from worldsim.datasets.subsets import fingerprint, opened, tags
+from worldsim.datasets.subsets import UNKNOWN, fingerprint, opened, tags
 from worldsim.files import write_text
 from worldsim.loading import as_world, find_world
 from worldsim.machine import about_machine
@@ -206,7 +206,9 @@ def _about(study: Study) -> dict[str, Any]:
             "record some with another seed",
             stacklevel=3,
         )
-    of_them = f", {learned or 'none'} of them learned from" if world.learned_from else ""
+    none = ", none of them learned from" if world.learned_from else ""
+    none = "" if UNKNOWN in world.learned_from else none
+    of_them = f", {learned} of them learned from" if learned else none
     given = [f"world={_place(Path(cfg.world))}", f"data={_place(path)}"]
     given += _overrides(cfg, EvaluateConfig())
     return {

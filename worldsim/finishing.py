@@ -116,9 +116,9 @@ def train_decoder(
     share = max(scores, key=scores.get)
     if share:
         world.cfg.doubt = {}  # told by what the old decoder painted
+        world.learned_from |= set(tags(train_on))
     else:
         warnings.warn("nothing was gained: the decoder stays as it was", stacklevel=2)
-    world.learned_from |= set(tags(train_on))
     with_decoder(between(tokenizer.decoder, best, share)).save(out / "world")
     return world
 

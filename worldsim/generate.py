@@ -7,7 +7,8 @@ fit those that are given, see `completion`.
 Every function takes as `**sampling`: `seed` (0: same seed, same film), `sampler_steps`
 (per frame; None is the world's own if causal, the finest if full), `guidance` (how strongly the
 prompt is followed; 1 is as learned, None is the world's own; frame by frame it falls to 1 within
-the first 24) and `progress` (whether to show a bar).
+the first 24), `variety` (of what goes on frame by frame, in one step each: 0 is what is expected, 1
+one of those that may come, None the world's own) and `progress` (whether to show a bar).
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,7 @@ from pathlib import Path
 import gymnasium
 import torch
 
+from worldsim.datasets.subsets import UNKNOWN
 from worldsim.devices import choose_device, fast_dtype
 from worldsim.dynamics import Dynamics
 from worldsim.files import read_tensors
@@ -165,9 +166,9 @@ def read_config(path: Path) -> WorldConfig:
 
 
 def recordings_of(folder: Path) -> list[str]:
-    """Return the tags of the recordings that a world learned from, as far as it says so."""
+    """Return the tags of the recordings that a world learned from."""
     about = read_tensors(folder / "dynamics.safetensors")[1]
-    return about.get("learned_from", "").split()
+    return about.get("learned_from", UNKNOWN).split()
 
 
 def _read_weights(model: torch.nn.Module, path: Path) -> None:

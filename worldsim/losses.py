@@ -29,8 +29,9 @@ def latent_loss(
         missed = torch.einsum("bntchw,cd->bntdhw", missed, eye)
     square = missed.square().mean((1, 3))  # (b, t, h, w)
     error, cells = square.mean((2, 3)), square
+    drawn = c.single & ~c.plain[:, None]  # without chance a frame is the mean of what may come
     if missed.shape[1] == 2:
-        cells = torch.where(c.single[..., None, None], energy_score(missed), square)
+        cells = torch.where(drawn[..., None, None], energy_score(missed), square)
     if cfg.motion > 0 and x.shape[1] > 1:  # nothing moves in a single frame
         cells = motion_weight(x, cfg.motion) * cells
     loss = _mean((0.5 * c.tau + 0.5) * cells.mean((2, 3)), c.imagined)
@@ -39,7 +40,7 @@ def latent_loss(
     guessed[:, 0] = False
     if causal and guessed.any():
         metrics["x_error"] = _mean(error, guessed).item()
-    drawn = guessed & c.single & ~c.plain[:, None]
+    drawn = guessed & drawn
     if missed.shape[1] == 2 and drawn.any():
         ways = (missed[:, 0], missed[:, 0] - missed[:, 1])
         off, apart = (_mean(_distance(way).mean((2, 3)), drawn).item() for way in ways)

@@ -33,7 +33,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A moment of a rollout, to come back to; `world` names the world that imagined it."""
+    """A moment of a rollout, to come back to; `world` is the tag of the one that imagined it."""
 
     world: str
     cache: KVCache
@@ -93,7 +93,7 @@ def check_snapshot(snapshot: Any, rngs: Sequence, observation: Any, rollout: Any
         ValueError: If world, rows, frame size, observations, dtype or device differ.
     """
     own, theirs = _kind(rngs, observation, rollout), type(snapshot).__name__
-    own["world"] = rollout.world.cfg.name
+    own["world"] = rollout.world.tag
     if isinstance(snapshot, EnvSnapshot):
         theirs = _kind(snapshot.rngs, snapshot.observation, snapshot.rollout)
         theirs["world"] = snapshot.rollout.world

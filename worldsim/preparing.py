@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from worldsim.architecture import DynamicsConfig
 from worldsim.clips import LatentDataset, action_scaling, encode_dataset
 from worldsim.datasets.episodes import Episodes
-from worldsim.datasets.subsets import fingerprint, opened_like
+from worldsim.datasets.subsets import UNKNOWN, fingerprint, opened_like
 from worldsim.devices import fast_dtype
 from worldsim.files import read_tensors, write_tensors
 from worldsim.loading import find_world, load, read_config, recordings_of
@@ -65,14 +65,15 @@ def dynamics_like(asked: DynamicsConfig, init: str | Path) -> DynamicsConfig:
     known = _config_of(init)
     if known is None:
         return replace(asked, apart=asked.apart and "head.weight" not in dynamics_weights(init))
-    was = replace(known.dynamics, chance=asked.chance)
+    was = known.dynamics
+    was = was if was.chance else replace(was, chance=asked.chance)  # formats before 7 had none
     cfg = going_on(asked, was)
     if cfg.context < was.context:
         raise ValueError(
             f"`context` must be at least that of `init`, which remembers {was.context} frames, got "
             f"{cfg.context}; leave it out"
         )
-    for name in ("patch", "cells", "dim", "heads", "max_steps", "group", "apart"):
+    for name in ("patch", "cells", "dim", "heads", "max_steps", "group", "apart", "chance"):
         here, there = getattr(cfg, name), getattr(was, name)
         if here != there:
             raise ValueError(
@@ -91,11 +92,11 @@ def _config_of(init: str | Path) -> WorldConfig | None:
 
 
 def recordings_before(init: str | Path | None) -> list[str]:
-    """Return the tags of what the world at `init` learned from, as far as it says so."""
+    """Return the tags of what the world at `init` learned from."""
     try:
         return recordings_of(find_world(init)) if init else []
     except FileNotFoundError:  # a run that is not through
-        return []
+        return [UNKNOWN]
 
 
 def scaling_like(dataset: Episodes, init: str | Path | None) -> tuple[np.ndarray, np.ndarray]:

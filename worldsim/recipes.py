@@ -196,11 +196,12 @@ def train_dynamics(
     evaluate, pictures = judge(train_on, held_out, tokenizer, about)
     eye = sensitivity_of(tokenizer, films[0].latents, device)
     settled = objective.settled and arch.apart and (bool(init) or objective.local_until > 0)
+    last = objective.last_part(draws=arch.chance > 0)
     best = fit(
         dynamics, sampler(films, train.batch_size, arch.context, objective),
         _loss(dynamics, objective, eye, settled), train, out, data=begun,
-        anew=objective.local_until, evaluate=evaluate, pictures=pictures, name="dynamics",
-        progress=progress,
+        anew=objective.local_until, judged_from=(1 + last) / 2 if last else 0.0,
+        evaluate=evaluate, pictures=pictures, name="dynamics", progress=progress,
     )  # fmt: skip
     world = build_world(train_on, *played(tokenizer, best), name=out.name, before=before, **about)
     if rank() == 0:

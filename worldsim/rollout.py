@@ -178,7 +178,7 @@ class Rollout(Past):
         state = {name: getattr(self, name).clone() for name in STATE}
         generators = tuple(g.get_state() for g in self.generators)
         return Snapshot(
-            self.world.cfg.name, self.cache.clone(), **state, pending=self.pending,
+            self.world.tag, self.cache.clone(), **state, pending=self.pending,
             generators=generators, prompts=tuple(self.prompts),
         )  # fmt: skip
 

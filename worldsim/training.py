@@ -47,6 +47,7 @@ def fit(
     *,
     data: Sequence[str] = (),
     anew: float = 0.0,
+    judged_from: float = 0.0,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     pictures: Callable[[nn.Module], Tensor] | None = None,
     name: str = "train",
@@ -63,6 +64,8 @@ def fit(
         data: What tells the recordings, where `sample` does not see to that, and the weights that
             `model` has from elsewhere.
         anew: Share of the budget after which the learning rate, fallen to zero, begins anew.
+        judged_from: Share of the budget from which a score counts: what is learned late may be
+            what the score does not see.
         evaluate: Judges the moving average; its `"score"` (higher is better) chooses `best`.
         pictures: Film strips `(h, w, 3)` uint8 to log with each evaluation.
         name: Label of the progress bar.
@@ -88,7 +91,8 @@ def fit(
         if _compiles(cfg, device):
             compile_layers(model)
         with closing(Log(out, cfg.wandb, asdict(cfg), name, progress)) as log:
-            judge = partial(_judge, run, evaluate, pictures, out, log) if evaluate else None
+            judge = partial(_judge, run, evaluate, pictures, out, log, judged_from)
+            judge = judge if evaluate else None
             if not _train(run, sample, loss, log, checkpoint, judge):
                 raise KeyboardInterrupt(
                     f"stopped at step {run.step}; run again to resume from {checkpoint}"
@@ -155,15 +159,14 @@ def _train_step(run: Run, trained: nn.Module, sample: Sample, loss: Loss) -> dic
     return metrics | {"loss": total.item()}
 
 
-def _judge(run: Run, evaluate: Callable, pictures: Callable | None, out: Path, log: Log) -> None:
-    """Evaluate the moving average and keep it as `best.safetensors` if it scores best so far.
-
-    A second part may teach what the score does not see: only its second half counts.
-    """
+def _judge(
+    run: Run, evaluate: Callable, pictures: Callable | None, out: Path, log: Log, judged_from: float
+) -> None:
+    """Evaluate the moving average and keep it as `best.safetensors` if it scores best so far."""
     if rank() > 0:
         return
     scores = evaluate(run.ema)
-    counts = not run.anew or run.progress >= (1 + run.anew) / 2
+    counts = run.progress >= judged_from
     score = scores["score"] if counts and math.isfinite(scores["score"]) else -math.inf
     if score > run.best or run.best == -math.inf:
         run.best = score

@@ -97,7 +97,7 @@ class WorldVectorEnv(VectorEnv):
             world, self.num_envs, sampler_steps=sampler_steps, guidance=guidance,
             variety=variety, frame_size=self.frame_size,
         )  # fmt: skip
-        self.rows = Rows(self.rollout, obs)
+        self.batch = Rows(self.rollout, obs)
         self.prompts = read_prompts(world, prompt, self.num_envs)
         if obs == "latents":
             shape = tuple(self.rollout.latents.shape[1:])
@@ -131,7 +131,7 @@ class WorldVectorEnv(VectorEnv):
         if not isinstance(options, Mapping | None):
             raise TypeError(f"`options` must be a dict such as {{'start': 3}}, got {options!r}")
         options = dict(options or {})
-        chosen, rows = read_mask(options.pop("reset_mask", None), self.num_envs), self.rows
+        chosen, rows = read_mask(options.pop("reset_mask", None), self.num_envs), self.batch
         if rows.seen is None and len(chosen) < self.num_envs:
             raise ResetNeeded("the first `reset` begins every row; call it without `reset_mask`")
         rngs = read_seeds(seed, self.num_envs)
@@ -166,14 +166,14 @@ class WorldVectorEnv(VectorEnv):
         """
         self._check_going()
         return self._advance(
-            flatten_batch(self.single_action_space, self.action_space, actions, self.rows.ended)
+            flatten_batch(self.single_action_space, self.action_space, actions, self.batch.ended)
         )
 
     def _advance(
         self, flat: np.ndarray
     ) -> tuple[np.ndarray | Tensor, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Do what `step` promises, by flattened actions `(b, a)`."""
-        rows = self.rows
+        rows = self.batch
         rewards, told = rows.step(flat)
         terminated, truncated = told["termination"] > 0.5, rows.steps >= self.horizon
         over, infos = np.flatnonzero(rows.ended), {}
@@ -213,7 +213,7 @@ class WorldVectorEnv(VectorEnv):
     def snapshot(self) -> EnvSnapshot:
         """Copy the whole state, for rewinding, branching and planning."""
         self._check_begun("snapshot")
-        return self.rows.snapshot()
+        return self.batch.snapshot()
 
     def restore(self, snapshot: EnvSnapshot) -> None:
         """Go back to a snapshot, which stays usable.
@@ -222,13 +222,13 @@ class WorldVectorEnv(VectorEnv):
             ValueError: If it was taken from an env of another kind; all stays as it is.
         """
         self._check_begun("restore")
-        check_snapshot(snapshot, self.rows.rngs, self.rows.seen, self.rollout)
+        check_snapshot(snapshot, self.batch.rngs, self.batch.seen, self.rollout)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and snapshot.ended.any():
             raise ValueError(
                 "a snapshot of episodes that have ended goes back where `reset` or the next step "
                 'begins others, got autoreset_mode="SameStep", in which none are over'
             )
-        self.rows.restore(snapshot)
+        self.batch.restore(snapshot)
         self._show()
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
@@ -241,7 +241,7 @@ class WorldVectorEnv(VectorEnv):
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Return each row's current frame `(h, w, 3)` uint8; None in "human" mode."""
         self._check_begun("render")
-        return tuple(self.rows.pixels().copy()) if self.render_mode == "rgb_array" else None
+        return tuple(self.batch.pixels().copy()) if self.render_mode == "rgb_array" else None
 
     def close(self, **kwargs: Any) -> None:
         """Close the window, if there is one; a step after that opens another."""
@@ -271,12 +271,12 @@ class WorldVectorEnv(VectorEnv):
         return infos
 
     def _check_begun(self, what: str) -> None:
-        if self.rows.seen is None:
+        if self.batch.seen is None:
             raise ResetNeeded(f"`{what}` needs a `reset` first; call env.reset()")
 
     def _check_going(self) -> None:
         self._check_begun("step")
-        over = np.flatnonzero(self.rows.ended)
+        over = np.flatnonzero(self.batch.ended)
         if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
             where = f" of rows {over.tolist()}" if self.num_envs > 1 else ""
             raise ResetNeeded(f"the episode{where} has ended; call `reset` before `step`")
@@ -284,4 +284,4 @@ class WorldVectorEnv(VectorEnv):
     def _show(self) -> None:
         if self.render_mode == "human":
             self._screen = self._screen or Screen(self.world.cfg.name, self.metadata["render_fps"])
-            self._screen.show(self.rows.pixels())
+            self._screen.show(self.batch.pixels())

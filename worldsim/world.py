@@ -11,6 +11,7 @@ On disk it is
       README.md              model card
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -99,8 +100,8 @@ class World:
         tokenizer: Its eyes.
         dynamics: Its laws.
         starts: Where it can begin.
-        learned_from: The recordings that its laws were learned from, by their tags (see
-            `worldsim.datasets.subsets.tags`), as far as they are known.
+        learned_from: The recordings that its weights were learned from, by their tags (see
+            `worldsim.datasets.subsets.tags`); `UNKNOWN` stands for some that nobody wrote down.
     """
 
     def __init__(
@@ -122,6 +123,15 @@ class World:
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.dynamics.agent.weight.device
+
+    @cached_property
+    def tag(self) -> str:
+        """Its name, and what tells its weights from all others, in whatever precision they are."""
+        digest = hashlib.sha256()
+        for model in (self.tokenizer, self.dynamics):
+            for tensor in model.state_dict().values():
+                digest.update(tensor.detach().bfloat16().float().cpu().numpy().tobytes())
+        return f"{self.cfg.name} {digest.hexdigest()[:16]}"
 
     @property
     def dtype(self) -> torch.dtype:

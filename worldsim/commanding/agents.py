@@ -58,7 +58,8 @@ def agent(cfg: AgentConfig) -> None:
     check_learnable(world.action_space)
     if cfg.real:
         _check_here(world, cfg)
-    if cfg.minutes or cfg.steps:
+    learns = bool(cfg.minutes or cfg.steps)
+    if learns:
         _check_learned_here(cfg)
         with closing(_many(world, cfg)) as envs:
             try:
@@ -74,7 +75,8 @@ def agent(cfg: AgentConfig) -> None:
             who: {name: value for name, value in row.items() if value == value}  # no NaN
             for who, row in figures.items()
         }
-        _note(cfg, {"episodes": cfg.episodes, "horizon": cfg.horizon, "figures": known})
+        if learns or _learned_here(cfg):  # what it earns elsewhere is printed alone
+            _note(cfg, {"episodes": cfg.episodes, "horizon": cfg.horizon, "figures": known})
         print(table(figures))
     print(f"{cfg.out}: an agent; watch it: worldsim play world={cfg.world} agent={cfg.out}")
 
@@ -125,21 +127,28 @@ def _check_here(world: World, cfg: AgentConfig) -> None:
 
 def _check_learned_here(cfg: AgentConfig) -> None:
     """Say that the agent which is there learns on; refuse one that is of another world."""
-    out, note = Path(cfg.out), Path(cfg.out).with_suffix(".json")
-    if not out.is_file():
+    if not Path(cfg.out).is_file():
         return
-    was = _noted_world(note) if note.is_file() else cfg.world
-    places = _place(was), _place(cfg.world)
-    same = places[0] == places[1] if all(places) else name_of(was) == name_of(cfg.world)
-    if not same:
+    if not _learned_here(cfg):
         raise ValueError(
-            f"{out} learned in the world {was}, got world={cfg.world}; choose another `out`"
+            f"{cfg.out} learned in the world {_noted_world(cfg)}, got world={cfg.world}; choose "
+            "another `out`"
         )
-    print(f"{out} is there and learns on")
+    print(f"{cfg.out} is there and learns on")
 
 
-def _noted_world(note: Path) -> str:
-    """Read which world an agent is of."""
+def _learned_here(cfg: AgentConfig) -> bool:
+    """Say whether an agent is of this world."""
+    was = _noted_world(cfg)
+    places = _place(was), _place(cfg.world)
+    return places[0] == places[1] if all(places) else name_of(was) == name_of(cfg.world)
+
+
+def _noted_world(cfg: AgentConfig) -> str:
+    """Read which world an agent is of; where nothing is noted, of the one that is asked for."""
+    note = Path(cfg.out).with_suffix(".json")
+    if not note.is_file():
+        return cfg.world
     try:
         return str(json.loads(note.read_text())["world"])
     except (ValueError, KeyError, TypeError) as error:  # bad letters are a ValueError, too

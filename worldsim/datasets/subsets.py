@@ -9,6 +9,7 @@ import numpy as np
 from worldsim.datasets.episodes import Episode, Episodes
 
 FILM = "film"  # of a scene: the film that an episode is a part of
+UNKNOWN = "unknown"  # among tags: recordings that nobody wrote down
 
 
 class Subset:
@@ -88,7 +89,8 @@ def opened_like(data: Episodes, other: str | Path | Episodes, role: str) -> Epis
 def tags(episodes: Episodes) -> list[str]:
     """Return what tells each recording from others, the same in whatever data set it lies.
 
-    That is its seed, and what was done and earned; without a seed its first frame, too.
+    That is its seed, and what was done and earned; without a seed its first frame, too, by which
+    it is not known again in another size, or once it has been compressed again.
     """
     found = []
     for i in range(len(episodes)):
@@ -96,7 +98,8 @@ def tags(episodes: Episodes) -> list[str]:
         parts = [episode.actions, episode.rewards]
         if episode.seed is None:
             parts.append(episodes[i].frames[0])
-        total = zlib.crc32(repr(episode.seed).encode())
+        seed = None if episode.seed is None else int(episode.seed)  # NumPy's read otherwise
+        total = zlib.crc32(repr(seed).encode())
         for part in parts:
             total = zlib.crc32(np.ascontiguousarray(part), total)
         found.append(f"{total:08x}")

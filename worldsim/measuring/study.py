@@ -167,6 +167,11 @@ class Study:
         return WorldPredict(self.world, self.steps, seed)(clips.given, clips.actions, clips.known)
 
     @property
+    def played(self) -> WorldPredict:
+        """The world as a predictor as it is played: with chance, where that has a say."""
+        return WorldPredict(self.world, self.steps, self.cfg.seed)
+
+    @property
     def early(self) -> np.ndarray:
         """The numbers of those clips that begin early in their episodes, and are replayed soon."""
         return np.sort(np.argsort(self.clips.place[:, 1], kind="stable")[: self.cfg.replays])
