@@ -102,7 +102,7 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "measure a world on recordings that it has not seen, and write a report",
-        "worldsim.measuring.study:EvaluateConfig",
+        "worldsim.measuring.settings:EvaluateConfig",
         "worldsim.commanding.worlds:evaluate",
         "world=drive data=data/drive-test out=report",
     ),

@@ -56,7 +56,7 @@ def text_to_video(
         actions: `frames - 1` actions; None leaves them to the world's own policy.
         mode: "causal" imagines a first frame and goes on from it; "full" imagines the first
             `2 * context` frames at once and goes on from those.
-        start: Number of a recorded start, or "nearest" for the one whose caption is nearest to the
+        start: Number of a recorded start, or "nearest" for the one that shows most of the
             prompt: its last frame is the first one. None imagines that too.
         **sampling: How to sample, see the module.
 

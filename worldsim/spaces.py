@@ -1,4 +1,4 @@
-"""Action spaces as plain data, and actions as one float vector.
+"""Actions of any space as one float vector, and back.
 
 A world knows its action space from a JSON file, and sees every action as a float vector of size
 `a`: boxes as they are, one-hot for `Discrete`, 0/1 for `MultiBinary`, parts of a `Dict` or `Tuple`

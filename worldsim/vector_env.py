@@ -119,9 +119,10 @@ class WorldVectorEnv(VectorEnv):
 
         Args:
             seed: Row `i` takes `seed + i`, or its own from a sequence; None goes on drawing.
-            options: Any of `prompt` (one, or one per row), `start` (a start clip's number or
-                "nearest", by caption), `frames` `(t, h, w, 3)` or one clip per row, `actions`
-                (`t - 1`, between the frames) and `reset_mask` `(num_envs,)` bool.
+            options: Any of `prompt` (one, or one per row), `start` (a start clip's number, or
+                "nearest": the one that shows most of the prompt), `frames` `(t, h, w, 3)` or one
+                clip per row, `actions` (`t - 1`, between the frames) and `reset_mask`
+                `(num_envs,)` bool.
 
         Raises:
             gymnasium.error.ResetNeeded: If the first reset leaves rows out.

@@ -44,31 +44,31 @@ class PlayConfig:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of that env, such as env_kwargs.scene.biome=desert."""
     prompt: str | None = None
-    """What to begin with: the recorded start whose caption is nearest, under this prompt."""
+    """What to begin with: the recorded start that shows most of this, under this prompt."""
     nothing: bool = False
     """Whether a prompt begins from nothing: all of it is imagined, and rougher."""
     seed: int = 0
     """Of the first episode; each new start takes the next one."""
     sampler_steps: int | None = None
-    """Denoising steps per frame; None takes the world's own."""
+    """Denoising steps per frame; null takes the world's own."""
     guidance: float | None = None
-    """Classifier-free guidance; None takes the env's default."""
+    """Classifier-free guidance; null takes the env's default."""
     variety: float | None = None
-    """How much chance has a say, from 0 (what is expected) to 1; None takes the world's own."""
+    """How much chance has a say, from 0 (what is expected) to 1; null takes the world's own."""
     device: str | None = None
-    """Where the model runs, such as `cuda`; None chooses."""
+    """Where the model runs, such as `cuda`; null chooses."""
     frames: int = 240
     """Length of the film where there is no display."""
     out: str | None = None
-    """Film to write; None makes it `out/<world>.mp4`."""
+    """Film to write; null makes it `out/<world>.mp4`."""
     autopilot: bool = False
     """Whether the autopilot drives at first; without a display it always does."""
     record: bool = False
     """Whether to film from the first frame on."""
     fps: float | None = None
-    """Frames per second; None takes the env's own."""
+    """Frames per second; null takes the env's own."""
     scale: float | None = None
-    """Window pixels to a frame pixel at first; None makes the longer side some 700."""
+    """Window pixels to a frame pixel at first; null makes the longer side some 700."""
     pixels: str = "sharp"
     """How frames are enlarged: "sharp", "whole" (sharp, by a whole factor) or "smooth"."""
     hud: bool = True

@@ -50,7 +50,7 @@ class WorldConfig:
     frame_size: tuple[int, int]
     """`(h, w)` in pixels."""
     action_space: dict
-    """JSON of a Gymnasium space, see `worldsim.spaces`."""
+    """JSON of a Gymnasium space, see `worldsim.space_json`."""
     action_low: list[float]
     """What the flattened action's numbers are scaled by: these become -1 ..."""
     action_high: list[float]

@@ -22,7 +22,7 @@ class GenerateConfig:
     world: str = "drive"
     """Shipped world, folder, or Hub id."""
     prompt: str | None = None
-    """What to see; text begins with the recorded start whose caption is nearest."""
+    """What to see; text begins with the recorded start that shows most of it."""
     nothing: bool = False
     """Whether a prompt begins from nothing: all of it is imagined, and rougher (text)."""
     image: str | None = None

@@ -4,7 +4,7 @@
 column `video`. Row `i` is what was done after frame `i`. A column `frame` (from 0) says which frame
 a row means; frames without a row, and empty cells, have no action label. `reward`, `terminated` and
 `truncated` are taken as such, 0 where a cell is empty. Columns that only number the rows or tell
-the time are left out (`said.NUMBERING`); every other column is a number of the action.
+the time are left out (`sidecars.NUMBERING`); every other column is a number of the action.
 """
 
 from pathlib import Path

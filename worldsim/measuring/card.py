@@ -22,16 +22,16 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         tuple(f"{FRAMES}{h}/gain" for h in (1, 4, 16)),
     ),
     (
-        "of 100 draws of the episodes 95 lie within, at 1 / 4 / 16 frames",
+        "95 % interval of that, drawing the episodes anew, at 1 / 4 / 16 frames",
         "{:+.1f} to {:+.1f} / {:+.1f} to {:+.1f} / {:+.1f} to {:+.1f} dB",
         tuple(f"{FRAMES}{h}/gain_{end}" for h in (1, 4, 16) for end in ("low", "high")),
     ),
     (
-        "the same on the moving half", "{:+.1f} / {:+.1f} / {:+.1f} dB",
+        "the gain on the half of the clips in which most moves", "{:+.1f} / {:+.1f} / {:+.1f} dB",
         tuple(f"{FRAMES}{h}/moving_gain" for h in (1, 4, 16)),
     ),
     (
-        "the same at 32 / 64 frames, all clips", "{:+.1f} / {:+.1f} dB",
+        "the gain at 32 / 64 frames, all clips", "{:+.1f} / {:+.1f} dB",
         tuple(f"{FRAMES}{h}/gain" for h in (32, 64)),
     ),
     (

@@ -31,9 +31,9 @@ class EvaluateConfig:
     sampler_steps: int = 0
     """Steps per imagined frame; 0 is the world's default."""
     variety: float | None = None
-    """How much chance has a say where frames are not judged one by one; None is the world's own."""
+    """How much chance has a say where frames are not judged one by one; null is the world's own."""
     guidance: float | None = None
-    """Strength of prompts in the text section; None is the world's own."""
+    """Strength of prompts in the text section; null is the world's own."""
     replays: int = 40
     """Clips for which the simulator is asked what other actions would have brought; 0 saves the
     time of replaying each clip's episode twice."""

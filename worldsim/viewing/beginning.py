@@ -13,8 +13,8 @@ class Beginning(Casting):
 
     Args:
         prompt: What episodes begin with until another is asked for.
-        nothing: Whether a prompt begins from nothing, rather than from the recorded start whose
-            caption is nearest to it.
+        nothing: Whether a prompt begins from nothing, rather than from the recorded start that
+            shows most of it.
 
     Attributes:
         gallery: Pictures of where an episode can begin, while they are shown.

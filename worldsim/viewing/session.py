@@ -34,8 +34,8 @@ class Session(Beginning):
             kept episodes go beside it.
         agent: An agent that can drive too, see `pilots.load_pilot`.
         prompt: What episodes begin with until another is asked for.
-        nothing: Whether a prompt begins from nothing, rather than from the recorded start whose
-            caption is nearest to it.
+        nothing: Whether a prompt begins from nothing, rather than from the recorded start that
+            shows most of it.
     """
 
     def __init__(
