@@ -198,28 +198,32 @@ def _place(path: Path) -> str:
 def _about(study: Study) -> dict[str, Any]:
     world, data, cfg = study.world, study.data, study.cfg
     path = Path(getattr(data, "path", "data"))
-    learned = sum(tag in world.learned_from for tag in tags(data))
-    if learned:
-        warnings.warn(
-            f"`data` must be recordings that the world has not learned from, got {len(data)} of "
-            f"which it has learned from {learned}: what is measured on those is no foresight; "
-            "record some with another seed",
-            stacklevel=3,
-        )
-    none = ", none of them learned from" if world.learned_from else ""
-    none = "" if UNKNOWN in world.learned_from else none
-    of_them = f", {learned} of them learned from" if learned else none
     given = [f"world={_place(Path(cfg.world))}", f"data={_place(path)}"]
     given += _overrides(cfg, EvaluateConfig())
     return {
         "data": f"{path.name}, {len(data)} episodes of {data.info.frame_size[1]}x"
-        f"{data.info.frame_size[0]}{of_them}",
+        f"{data.info.frame_size[0]}{_learned_from(world, data)}",
         "sampler_steps": study.steps or world.cfg.sampler_steps,
         "variety": world.cfg.variety if study.draws else 0.0,
         "dtype": str(world.dtype).removeprefix("torch."),
         **about_machine(world),
         "command": f"worldsim evaluate {shlex.join(given)}",
     }
+
+
+def _learned_from(world: World, data: Any) -> str:
+    """Say how many of the episodes a world has learned from, if that is known; warn if any."""
+    learned = sum(tag in world.learned_from for tag in tags(data))
+    if learned:
+        warnings.warn(
+            f"`data` must be recordings that the world has not learned from, got {len(data)} of "
+            f"which it has learned from {learned}: what is measured on those is no foresight; "
+            "record some with another seed",
+            stacklevel=4,
+        )
+    if not learned and (UNKNOWN in world.learned_from or not world.learned_from):
+        return ""
+    return f", {learned or 'none'} of them learned from"
 
 
 def _overrides(cfg: Any, default: Any, prefix: str = "") -> list[str]:

@@ -58,8 +58,7 @@ def agent(cfg: AgentConfig) -> None:
     check_learnable(world.action_space)
     if cfg.real:
         _check_here(world, cfg)
-    learns = bool(cfg.minutes or cfg.steps)
-    if learns:
+    if cfg.minutes or cfg.steps:
         _check_learned_here(cfg)
         with closing(_many(world, cfg)) as envs:
             try:
@@ -70,12 +69,13 @@ def agent(cfg: AgentConfig) -> None:
                 raise
         _note(cfg, {})  # what was judged before is another agent by now
     if cfg.episodes:
+        own = _learned_here(cfg)  # what it earns in another world is printed alone
         figures = _judge(world, cfg)
         known = {
             who: {name: value for name, value in row.items() if value == value}  # no NaN
             for who, row in figures.items()
         }
-        if learns or _learned_here(cfg):  # what it earns elsewhere is printed alone
+        if own:
             _note(cfg, {"episodes": cfg.episodes, "horizon": cfg.horizon, "figures": known})
         print(table(figures))
     print(f"{cfg.out}: an agent; watch it: worldsim play world={cfg.world} agent={cfg.out}")
