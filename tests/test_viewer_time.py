@@ -274,6 +274,21 @@ def test_futures_under_other_chance_part_and_share_their_past(dream):
     assert len(weights) == 1
 
 
+def test_where_nothing_is_left_to_chance_futures_differ_in_something_else(tmp_path):
+    """They were the same picture three times."""
+    world = make_tiny_world(endless=True, sampler_steps=1, variety=0.0)
+    dream = Session(lambda: open_stage(PlayConfig(world="tiny"), world), out=tmp_path / "film.mp4")
+    dream.start()
+    dream.branch(3)
+    dream.tick((UP,))
+    assert len({frame.tobytes() for frame in frames_of(dream)}) == 3
+    seen = [dream.difference]
+    for _ in range(3):
+        dream.change_difference()
+        seen.append(dream.difference)
+    assert seen == ["prompts", "actions", "prompts", "actions"]
+
+
 def test_the_first_future_is_the_one_that_would_have_come(dream):
     dream.tick((UP,))
     mark = dream.stage.mark()

@@ -77,6 +77,11 @@ class Rollout(Past):
         self.generators = [torch.Generator().manual_seed(row) for row in range(rows)]
         self.prompts: list[str | None] = [None] * rows
 
+    @property
+    def draws(self) -> bool:
+        """Whether chance has a say in its frames; else they are what is expected."""
+        return self.steps > 1 or bool(self.model.cfg.chance and self.variety)
+
     def seed(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Seed the random generators of some rows."""
         for row, seed in zip(rows, seeds, strict=True):

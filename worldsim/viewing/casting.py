@@ -116,6 +116,10 @@ class Casting:
         self._be_alone()
         if count == 1:
             return
+        ways = self._differences()
+        if self.difference not in ways:
+            asked = self.stage.offers("set_prompt") and self.stage.prompts
+            self.difference = ways[0] if asked else ways[-1]
         if self.difference == "prompts" and self.deaf():
             return
         with self._excused("no futures"):
@@ -134,14 +138,20 @@ class Casting:
 
     def change_difference(self) -> None:
         """Let futures differ in something else: chance, prompts or actions."""
-        at = DIFFERENCES.index(self.difference) + 1
-        self.difference = DIFFERENCES[at % len(DIFFERENCES)]
+        ways = self._differences()
+        at = ways.index(self.difference) + 1 if self.difference in ways else 0
+        self.difference = ways[at % len(ways)]
         if isinstance(self.scene, Futures):
             count = len(self.scene.panes)
             self.scene.restart()
             self.branch(count)
         else:
             self.notices.append(f"futures differ in {self.difference}")
+
+    def _differences(self) -> tuple[str, ...]:
+        """Return what futures can differ in here."""
+        chance, *others = DIFFERENCES
+        return (chance, *others) if self.stage.has_chance else tuple(others)
 
     def focus_next(self) -> None:
         """Put the next pane into focus: it has the keys, the prompts and the HUD."""

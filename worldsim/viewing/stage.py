@@ -100,6 +100,12 @@ class Stage:
         """Denoising passes per frame of an imagined world."""
         return getattr(getattr(self.env.unwrapped, "rollout", None), "steps", None)
 
+    @property
+    def has_chance(self) -> bool:
+        """Whether the same actions can lead elsewhere; some worlds show what is expected alone."""
+        rollout = getattr(self.env.unwrapped, "rollout", None)
+        return rollout is None or rollout.draws
+
     def offers(self, *names: str) -> bool:
         """Return whether the env has all these methods beyond Gymnasium's own."""
         return all(callable(getattr(self.env.unwrapped, name, None)) for name in names)
