@@ -213,6 +213,8 @@ def _about(study: Study) -> dict[str, Any]:
 
 def _learned_from(world: World, data: Any) -> str:
     """Say how many of the episodes a world has learned from, if that is known; warn if any."""
+    if not world.learned_from - {UNKNOWN}:
+        return ""
     learned = sum(tag in world.learned_from for tag in tags(data))
     if learned:
         warnings.warn(
@@ -221,7 +223,7 @@ def _learned_from(world: World, data: Any) -> str:
             "record some with another seed",
             stacklevel=4,
         )
-    if not learned and (UNKNOWN in world.learned_from or not world.learned_from):
+    if not learned and UNKNOWN in world.learned_from:
         return ""
     return f", {learned or 'none'} of them learned from"
 

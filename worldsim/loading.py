@@ -9,7 +9,7 @@ import torch
 from worldsim.datasets.subsets import UNKNOWN
 from worldsim.devices import choose_device, fast_dtype
 from worldsim.dynamics import Dynamics
-from worldsim.files import read_tensors
+from worldsim.files import read_metadata, read_tensors
 from worldsim.formats import FORMAT_VERSION, update_config
 from worldsim.limits import check_choice
 from worldsim.starts import Starts
@@ -167,7 +167,7 @@ def read_config(path: Path) -> WorldConfig:
 
 def recordings_of(folder: Path) -> list[str]:
     """Return the tags of the recordings that a world learned from."""
-    about = read_tensors(folder / "dynamics.safetensors")[1]
+    about = read_metadata(folder / "dynamics.safetensors")
     return about.get("learned_from", UNKNOWN).split()
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from worldsim.compiling import compile_layers
 from worldsim.devices import has_bf16
-from worldsim.files import read_tensors, write_tensors
+from worldsim.files import read_metadata, read_tensors, write_tensors
 from worldsim.holding import Hold
 from worldsim.logs import Log
 from worldsim.machine import cpp_compiler
@@ -91,8 +91,8 @@ def fit(
         if _compiles(cfg, device):
             compile_layers(model)
         with closing(Log(out, cfg.wandb, asdict(cfg), name, progress)) as log:
-            judge = partial(_judge, run, evaluate, pictures, out, log, judged_from)
-            judge = judge if evaluate else None
+            judged = run, evaluate, pictures, out, log, judged_from
+            judge = partial(_judge, *judged) if evaluate else None
             if not _train(run, sample, loss, log, checkpoint, judge):
                 raise KeyboardInterrupt(
                     f"stopped at step {run.step}; run again to resume from {checkpoint}"
@@ -179,7 +179,7 @@ def _judge(
 
 def _score_of(path: Path) -> float:
     """Return what kept weights were judged to be worth, if there are any."""
-    return float(read_tensors(path)[1].get("score", "-inf")) if path.exists() else -math.inf
+    return float(read_metadata(path).get("score", "-inf")) if path.exists() else -math.inf
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -211,7 +211,7 @@ def measure_driving(study: Study) -> dict[str, Any]:
     blind = np.concatenate(
         [starts.actions[:, : starts.context - 1], study.astray(len(starts), n)], 1
     )
-    other = study.played(starts.given, blind)
+    other = study.played(study.cfg.seed)(starts.given, blind)
     astray = probe.read(other).numbers["on_road"] > 0.5
     reads, truths = [], []
     known = "on_road" in study.data.state_keys

@@ -31,7 +31,7 @@ def measure_revisit(study: Study) -> dict:
     past, table = starts.actions[:, : c - 1], {}
     for name, plan in plans.items():
         led = np.concatenate([past, np.repeat(plan[None], len(past), 0)], 1)
-        made = study.played(starts.given, led)
+        made = study.played(study.cfg.seed)(starts.given, led)
         try:
             truth = np.stack([study.replay(starts.place[i], led[i], c) for i in range(few)])
         except Skip as reason:

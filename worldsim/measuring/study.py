@@ -164,12 +164,11 @@ class Study:
     def redrawn(self, seed: int) -> np.ndarray:
         """Imagine the clips' futures as they are played, by other chance."""
         clips = self.clips
-        return WorldPredict(self.world, self.steps, seed)(clips.given, clips.actions, clips.known)
+        return self.played(seed)(clips.given, clips.actions, clips.known)
 
-    @property
-    def played(self) -> WorldPredict:
-        """The world as a predictor as it is played: with chance, where that has a say."""
-        return WorldPredict(self.world, self.steps, self.cfg.seed)
+    def played(self, seed: int) -> WorldPredict:
+        """Return the world as a predictor as it is played: with chance, where that has a say."""
+        return WorldPredict(self.world, self.steps, seed)
 
     @property
     def early(self) -> np.ndarray:
