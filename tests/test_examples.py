@@ -12,6 +12,7 @@ RUN = {
     "play.py": lambda world, out: [world],
     "gym_loop.py": lambda world, out: [world, "20"],
     "own_env.py": lambda world, out: ["6", out],
+    "track_driver.py": lambda world, out: ["20"],
     "by_turns.py": lambda world, out: ["own_env:Ball", "2", "0.01", "0.01", out],
 }
 

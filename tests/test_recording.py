@@ -447,3 +447,13 @@ def test_recordings_of_a_wrapped_env_do_not_name_another_one():
             assert (info.env_id, info.env_kwargs) == ("", {})
     finally:
         del gymnasium.registry["test/Dot-v0"]
+
+
+def test_an_id_may_name_the_module_that_registers_it(tmp_path, monkeypatch):
+    registering = "import gymnasium\ngymnasium.register('test/Lamp-v0', 'gone:Lamp')\n"
+    (tmp_path / "lamps.py").write_text(registering)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    with pytest.raises(ModuleNotFoundError, match="gone"):  # found, and what it points at is not
+        open_env("lamps:test/Lamp-v0")
+    del gymnasium.registry["test/Lamp-v0"]

@@ -101,7 +101,8 @@ def open_env(name: str, **env_kwargs: Any) -> Env:
     """Make an env that renders arrays.
 
     Args:
-        name: An id for `gymnasium.make`, or `module:function` that makes an env.
+        name: An id for `gymnasium.make`, with or without the module that registers it
+            (`module:Game-v0`), or `module:function` that makes an env.
         **env_kwargs: For the one or the other.
 
     Raises:
@@ -119,6 +120,7 @@ def open_env(name: str, **env_kwargs: Any) -> Env:
                     f"{name} needs {package}: `pip install worldsim-sdk[{extra}]`"
                 ) from error
         kwargs = {"render_mode": "rgb_array", "disable_env_checker": True} | env_kwargs
+        _look_here()
         return gymnasium.make(name, **kwargs)
     env = load_function(name, "env")(**env_kwargs)
     if not isinstance(env, Env):
@@ -156,8 +158,7 @@ def load_function(name: str, role: str) -> Callable:
         ValueError: If there is none of this name.
     """
     module, _, function = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # for good: a function may import when it is called
+    _look_here()
     found = None
     try:
         if all(part.isidentifier() for part in module.split(".")):
@@ -171,6 +172,11 @@ def load_function(name: str, role: str) -> Callable:
             "where the module lies, or install it"
         )
     return found
+
+
+def _look_here() -> None:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # for good: a function may import when it is called
 
 
 def choose_size(native: tuple[int, int], most_pixels: int) -> tuple[int, int]:
