@@ -25,7 +25,7 @@ def by_turns(env: str, turns: int, making: float, learning: float, folder: Path)
         world = worldsim.make_world(env, out, init=before, policy=agent, minutes=making)
         envs = gym.make_vec(WORLD_ENV, num_envs=16, world=world, horizon=STEPS)
         agent = folder / f"agent-{turn}.zip"
-        if not (folder / f"world-{turn + 1}").exists():  # else it is what that one was made by
+        if not (folder / f"world-{turn + 1}.making").exists():  # else that one is made by it
             worldsim.train_agent(envs, agent, minutes=learning)
         real = gym.make(world.cfg.env_id, **world.cfg.env_kwargs, max_episode_steps=STEPS)
         print(f"turn {turn}, in the real env: {worldsim.judge_agent(real, agent, episodes=10)}")

@@ -6,6 +6,7 @@ import struct
 from fractions import Fraction
 
 import av
+import gymnasium
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -770,3 +771,32 @@ def _train(data, out):
     return worldsim.train_dynamics(
         data, out / "tok", out / "dyn", model="tiny", batch_size=2, **quiet
     )
+
+
+def test_pictures_and_states_of_an_episode_have_one_shape(tmp_path):
+    """NumPy's error named neither."""
+
+    class Growing(gymnasium.Env):
+        metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+        action_space = observation_space = spaces.Discrete(2)
+        render_mode = "rgb_array"
+        wide = 0
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.t = 0
+            return 0, {"state": {"near": [0.0]}}
+
+        def step(self, action):
+            self.t += 1
+            return 0, 0.0, self.t > 3, False, {"state": {"near": [0.0] * (1 + self.t - self.wide)}}
+
+        def render(self):
+            return np.zeros((32, 32 + self.wide * self.t, 3), np.uint8)
+
+    env = Growing()
+    with pytest.raises(ValueError, match=r"near.*got \(1,\) at reset and \(2,\) at step 1"):
+        worldsim.record(env, tmp_path / "a", episodes=1, policy="random", progress=False)
+    env.wide = 1
+    with pytest.raises(ValueError, match=r"frames must be of one shape"):
+        worldsim.record(env, tmp_path / "b", episodes=1, policy="random", progress=False)

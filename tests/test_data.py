@@ -452,3 +452,40 @@ def test_preview_draws_a_sheet_and_a_film(dataset, tmp_path):
         preview(dataset, tmp_path / "film.txt")
     with pytest.raises(ValueError, match="`columns` must be at least 1, got 0"):
         preview(dataset, tmp_path / "sheet.png", columns=0)
+
+
+def test_rows_belong_to_their_episode_where_some_of_a_set_are_missing(
+    tmp_path, lossless, episodes, monkeypatch
+):
+    """Rows were counted from the first on, so that later episodes had the actions of others."""
+    monkeypatch.setattr(worldsim.datasets.lerobot_writer, "FRAMES_PER_FILE", 8)
+    with DatasetWriter(tmp_path / "set", lossless) as writer:
+        for episode in episodes:
+            writer.append(episode)
+    (tmp_path / "set/data/chunk-000/file-001.parquet").unlink()
+    dataset = open_dataset(tmp_path / "set")
+    assert_same(dataset[2], episodes[2])
+    with pytest.raises(ValueError, match="must hold 6 rows of episode 1, got 0; copy"):
+        dataset[1]
+
+
+def test_a_data_set_goes_where_its_link_leads(tmp_path, monkeypatch, lossless, episodes):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with DatasetWriter(tmp_path / "link", lossless) as writer:
+        writer.append(episodes[0])
+    assert (tmp_path / "link").is_symlink() and len(open_dataset(tmp_path / "disk")) == 1
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(open_dataset("~/disk")) == 1
+    with DatasetWriter("~/home", lossless) as writer:
+        writer.append(episodes[0])
+    assert (tmp_path / "home/meta/info.json").exists()
+
+
+def test_statistics_of_pictures_are_those_of_their_pixels(episodes):
+    from worldsim.datasets.lerobot_writer import column_stats, image_stats
+
+    frames = np.concatenate([episode.frames for episode in episodes])
+    told, pixels = image_stats(frames), column_stats(frames[::8].reshape(-1, 3) / 255)
+    for name, values in pixels.items():
+        np.testing.assert_allclose(np.ravel(told[name]), values, atol=1e-12)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from worldsim.clips import action_scaling, lead
+from worldsim.corruption import VARIETY
 from worldsim.datasets.episodes import Episode, Episodes
 from worldsim.datasets.subsets import tags
 from worldsim.dynamics import Dynamics
@@ -16,7 +17,6 @@ from worldsim.tokenizer import Tokenizer
 from worldsim.world import World, WorldConfig
 
 REFRESH = 0.5  # of a new world: less does not keep its dreams among pictures for long
-VARIETY = 0.5  # of a new world: at 1 some numbers lead out of what was learned, and a frame tears
 GUIDANCE = 3.0  # of a new world that knows prompts: at 1 one that has changed is hardly followed
 
 

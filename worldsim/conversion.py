@@ -28,6 +28,7 @@ from worldsim.filmed import ENV_ID, STRIDE, choose_size
 from worldsim.limits import check_cells
 
 MOST_FRAMES = 1000  # of an episode: longer takes are cut, each part beginning where one ends
+MOST_CHOICES = 1000  # each is a number of every flattened action
 
 
 class SourceFaults(ValueError):
@@ -75,7 +76,7 @@ def convert(
         SourceFaults: If anything is wrong with it; nothing is written then.
         ValueError: If a setting makes no sense, or `out` was begun from something else.
     """
-    root = Path(path)
+    root = Path(path).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}; check the path")
     if fps < 0:
@@ -155,6 +156,12 @@ def action_space(takes: Sequence[Take], names: Sequence[str]) -> spaces.Space:
     if not names or not len(every):
         return spaces.Box(-1, 1, (1,), np.float32)
     if list(names) == ["action"] and (every == every.round()).all() and every.min() >= 0:
+        if every.max() >= MOST_CHOICES:
+            raise ValueError(
+                f"a column `action` of whole numbers must number at most {MOST_CHOICES} choices, "
+                f"from 0, got {every.max():.0f}; number them so, or call the column otherwise, and "
+                "it is a real number"
+            )
         return spaces.Discrete(int(every.max()) + 1)
     low, high = every.min(0), every.max(0)
     return spaces.Box(
@@ -229,6 +236,8 @@ def _actions(take: Take, info: DatasetInfo, spans: list[slice]) -> tuple[np.ndar
     for i in np.flatnonzero(known):
         if parts[i].shape[1] != info.action_dim:  # a column of classes
             actions[i, int(parts[i][0, 0])] = 1
+        elif info.action_space == spaces.Discrete(1):
+            actions[i] = 1
         elif isinstance(info.action_space, spaces.Box):
             actions[i] = parts[i].mean(0)
         else:

@@ -9,6 +9,7 @@ from torch import Tensor
 from worldsim.flow import step_size
 from worldsim.limits import check_least, check_shares
 
+VARIETY = 0.5  # of new worlds, and of what they imagine: at 1 some numbers lead astray, frames tear
 CLEAN = 0.9  # frames at this signal level and above count as seen, not as imagined
 # what convolutions alone learn: the next frame, in one step, and nothing else
 NEXT_FRAME = {"from_noise": 1.0, "noisy_past": 0.0, "sharpened": 0.0, "isolated": 0.0}

@@ -49,7 +49,7 @@ class DiskDataset:
         return self._episode(index, np.broadcast_to(np.uint8(0), shape))
 
     def _episode(self, index: int, frames: np.ndarray) -> Episode:
-        columns, row = self.folder.rows(index), self.folder.episodes[index]
+        columns, row = self._rows(index), self.folder.episodes[index]
         actions = columns["action"].astype(np.float32).reshape(row["length"], -1)
         tasks, caption_index = _own_tasks(columns["task_index"])
         flags = {
@@ -63,6 +63,9 @@ class DiskDataset:
         if not self.is_ours:  # others say in the last frame's row what its action earns and ends
             for name in per_action.keys() - {"action_known"}:
                 per_action[name][-1:] += rows[name][-1]
+            known = np.isfinite(actions).all(1)  # others leave out labels so
+            per_action["action_known"] = known[:-1] & per_action.get("action_known", True)
+            actions = np.where(known[:, None], actions, 0)
         return Episode(
             frames=frames,
             actions=actions[:-1],
@@ -71,6 +74,15 @@ class DiskDataset:
             caption_index=caption_index,
             **self.folder.truth(index),
         )
+
+    def _rows(self, index: int) -> dict[str, np.ndarray]:
+        columns, row = self.folder.rows(index), self.folder.episodes[index]
+        if len(columns["task_index"]) != row["length"]:
+            raise ValueError(
+                f"{self.path}/data must hold {row['length']} rows of episode "
+                f"{row['episode_index']}, got {len(columns['task_index'])}; copy the data set again"
+            )
+        return columns
 
     @property
     def lengths(self) -> list[int]:
@@ -86,7 +98,7 @@ class DiskDataset:
     def part(self, index: int) -> Part:
         """Return an episode as it lies on disk, to be copied into another data set."""
         row = self.folder.episodes[index]
-        columns = self.folder.rows(index)
+        columns = self._rows(index)
         tasks, task_index = _own_tasks(columns["task_index"])
         video, start = self.folder.video(index)
         prefix = f"stats/{self.folder.video_key}/"
@@ -109,7 +121,7 @@ def open_dataset(path: str | Path, video_key: str | None = None) -> DiskDataset:
         path: Folder of the data set.
         video_key: Where the frames of a foreign data set lie; None takes its first video.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not (path / "meta/info.json").is_file():
         staging = staging_of(path)
         hint = (

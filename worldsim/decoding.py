@@ -1,6 +1,6 @@
 """Video files to frames `(t, h, w, 3)` uint8, by the time at which each is shown."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -18,21 +18,29 @@ BACK = (0.0, 2.0, 20.0, np.inf)
 
 def read_video(path: str | Path) -> np.ndarray:
     """Read a whole video, `(t, h, w, 3)` uint8."""
-    return _read_timed(path)[1]
-
-
-def read_video_at(path: str | Path, fps: float) -> np.ndarray:
-    """Read a whole video at another pace: the frames shown nearest in time, `(t, h, w, 3)`."""
-    times, frames = _read_timed(path)
-    return frames[frames_at(times, fps)]
-
-
-def _read_timed(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a whole video: the seconds at which its frames are shown, and these."""
-    shown = list(iterate_video(path))
+    shown = [frame for _, frame in iterate_video(path)]
     if not shown:
         raise ValueError(f"{path} must hold a frame that can be seen, got none; check the file")
-    return np.array([at for at, _ in shown]), np.stack([frame for _, frame in shown])
+    return np.stack(shown)
+
+
+def read_video_at(
+    path: str | Path, fps: float, look: Callable[[np.ndarray], np.ndarray] = lambda frame: frame
+) -> np.ndarray:
+    """Read a whole video at another pace: the frames shown nearest in time, `(t, h, w, 3)`.
+
+    Args:
+        path: The video file, which is read twice, so that no more of it is kept than is asked for.
+        fps: Frames per second of the new pace.
+        look: What to keep of a frame, such as a smaller one.
+    """
+    times = np.array([at for at, _ in iterate_video(path)])
+    if not len(times):
+        raise ValueError(f"{path} must hold a frame that can be seen, got none; check the file")
+    wanted = frames_at(times, fps)
+    once = set(wanted.tolist())
+    kept = {i: look(frame) for i, (_, frame) in enumerate(iterate_video(path)) if i in once}
+    return np.stack([kept[i] for i in wanted.tolist()])
 
 
 def frames_at(times: np.ndarray, fps: float) -> np.ndarray:
@@ -166,7 +174,7 @@ def open_input(path: str | Path) -> Iterator[Any]:
     """Open a video with PyAV, for reading packets or frames; errors name the file."""
     av = import_av()
     try:
-        with av.open(str(path)) as container:
+        with av.open(f"file:{path}") as container:
             yield container
     except av.error.InvalidDataError as error:
         raise ValueError(f"{path} must be a whole video file, got: {error.strerror}") from None

@@ -88,14 +88,18 @@ def claim_path(path: Path) -> Path:
 
 
 def own_folder(folder: str | Path) -> Path:
-    """Return a folder that can be put in the place of another.
+    """Return a folder that can be put in the place of another; what it is a link to, if it is one.
 
     Raises:
-        ValueError: If it is the one that we are in.
+        ValueError: If it is the one that we are in, or where a disk is mounted.
     """
-    folder = Path(folder)
-    if folder.resolve() == Path.cwd():
-        raise ValueError(f"`out` must be a folder of its own, got {folder}, the working folder")
+    folder = Path(folder).expanduser()
+    folder = folder.resolve() if folder.is_symlink() else folder
+    if folder.resolve() == Path.cwd() or os.path.ismount(folder):
+        what = "where a disk is mounted" if os.path.ismount(folder) else "the working folder"
+        raise ValueError(
+            f"`out` must be a folder of its own, got {folder}, {what}; choose one in it"
+        )
     return folder
 
 

@@ -97,7 +97,7 @@ def open_filmed(
     return Filmed(made, frame_size, repeat)
 
 
-def open_env(name: str, **env_kwargs: Any) -> Env:
+def open_env(name: str, /, **env_kwargs: Any) -> Env:
     """Make an env that renders arrays.
 
     Args:
@@ -122,7 +122,10 @@ def open_env(name: str, **env_kwargs: Any) -> Env:
         kwargs = {"render_mode": "rgb_array", "disable_env_checker": True} | env_kwargs
         _look_here()
         return gymnasium.make(name, **kwargs)
-    env = load_function(name, "env")(**env_kwargs)
+    maker = load_function(name, "env")
+    if "render_mode" in inspect.signature(maker).parameters:
+        env_kwargs = {"render_mode": "rgb_array"} | env_kwargs
+    env = maker(**env_kwargs)
     if not isinstance(env, Env):
         raise TypeError(
             f"`env={name}` must make a gymnasium.Env, got {type(env).__name__}; return the env"

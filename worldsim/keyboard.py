@@ -107,7 +107,7 @@ def default_bindings(space: spaces.Space) -> Bindings:
 
 def _axis_bindings(space: spaces.Box) -> Bindings:
     """Give every axis of a `Box` two keys, or one where it only goes up from 0."""
-    idle, bindings = null_action(space), {}
+    idle, bindings = np.array(null_action(space)), {}
     signed = space.low.ravel() < 0
     pairs = list(PAIRS)
     buttons = [k for k in BUTTONS if k not in np.ravel(PAIRS[: signed.sum()])]

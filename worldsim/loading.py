@@ -91,7 +91,8 @@ def name_of(world: str | Path) -> str:
 
 def find_here(name: str | Path) -> Path | None:
     """Return the folder of a world, of a run that holds one, or of a shipped one, if there is."""
-    folders = Path(name), Path(name) / "world", SHIPPED / str(name)
+    here = Path(name).expanduser()
+    folders = here, here / "world", SHIPPED / str(name)
     return next((folder for folder in folders if (folder / "config.json").exists()), None)
 
 

@@ -28,7 +28,13 @@ import torch
 from torch import Tensor
 
 from worldsim.clips import Clips
-from worldsim.corruption import Corruption, ObjectiveConfig, draw_corruption, off_balance
+from worldsim.corruption import (
+    VARIETY,
+    Corruption,
+    ObjectiveConfig,
+    draw_corruption,
+    off_balance,
+)
 from worldsim.dynamics import Dynamics
 from worldsim.flow import draw_noise, noise_latents, per_frame, shortcut_target
 from worldsim.frames import Frames, Prompts, previous_frames, rows_of
@@ -73,7 +79,7 @@ def dynamics_loss(
     draft = torch.where(single, say * noise, noise_latents(x, noise, c.tau))
     local, goes_on = progress < cfg.local_until, causal and x.shape[1] > 1
     mode = Mode(config_of(model).recent, causal, goes_on and not local, local)
-    told = _as_told(teacher, clips, c, say * noise, fog, mode, g)
+    told = _as_told(teacher, clips, c, VARIETY * say * noise, fog, mode, g)
     past = noise_latents(told.latents, fog, c.past)
     frames = feed(told, c, mode, draft, past, finest)
     prompts, target = repeated(clips.prompts, mode.copies), x

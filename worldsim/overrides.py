@@ -8,6 +8,7 @@ value and a way out rather than with a traceback.
 import ast
 import difflib
 import inspect
+import os
 import re
 import textwrap
 import types
@@ -132,7 +133,7 @@ def _override(word: str, keys: dict[str, Key]) -> str:
         raise ValueError(_unknown(name, list(keys)))
     key = keys[name]
     if key.is_text and not (value == "null" and type(None) in _options(key.kind)):
-        value = _quote(value)
+        value = _quote(os.path.expanduser(value) if value.startswith("~/") else value)
     elif get_origin(key.kind) is tuple:
         value = value[1:-1] if value.startswith("[") and value.endswith("]") else value
         if str in get_args(key.kind):

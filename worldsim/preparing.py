@@ -35,7 +35,13 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """
     folder = Path(folder)
     if not (folder / "tokenizer.json").exists():
-        return load(str(folder), dtype=torch.float32).tokenizer
+        try:
+            return load(str(folder), dtype=torch.float32).tokenizer
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                "a tokenizer must lie in the folder of its training, once that is through, or in a "
+                f"world's, got {str(folder)!r}: {error}"
+            ) from error
     cfg = TokenizerConfig(**{"stride": 8} | json.loads((folder / "tokenizer.json").read_text()))
     tokenizer = Tokenizer(cfg)
     tokenizer.load_state_dict(read_tensors(folder / "tokenizer.safetensors")[0])

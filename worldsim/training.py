@@ -85,7 +85,7 @@ def fit(
         run = Run(model, cfg, device, data, anew)
         if checkpoint.exists():
             run.load(checkpoint)
-            run.best = max(run.best, _score_of(out / "best.safetensors"))  # judged after that
+            run.best = _score_of(out / "best.safetensors")  # may have been judged, or lost, since
         if cfg.threads:
             torch.set_num_threads(cfg.threads)
         if _compiles(cfg, device):

@@ -73,7 +73,7 @@ class VideoWriter:
         settings = QUALITIES[quality]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        self._container = av.open(str(self._partial), "w", format="mp4")
+        self._container = av.open(f"file:{self._partial}", "w", format="mp4")
         self._rate = Fraction(fps).limit_denominator(10_000)
         self._stream = self._container.add_stream(
             settings["codec"], rate=self._rate, options=settings["options"]
@@ -185,7 +185,7 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
     palette.link_to(use, 0, 1)
     use.link_to(sink)
     graph.configure()
-    with replacing(path) as part, av.open(str(part), "w", format="gif") as container:
+    with replacing(path) as part, av.open(f"file:{part}", "w", format="gif") as container:
         stream = container.add_stream("gif", rate=rate)
         stream.width, stream.height, stream.pix_fmt = w, h, "pal8"
         for i, frame in enumerate(frames):

@@ -265,7 +265,7 @@ class World:
         Raises:
             FileExistsError: If the folder holds something else than a world.
         """
-        folder = Path(folder)
+        folder = Path(folder).expanduser()
         with renewed(folder) as new:
             is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
             if not is_free and not (folder / "config.json").exists():

@@ -1,6 +1,7 @@
 """`worldsim generate`: a film of a world."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,9 +124,8 @@ def generate(cfg: GenerateConfig) -> None:
     if cfg.image:
         source = cut_to(source, size)
     elif cfg.video:
-        film = read_video_at(cfg.video, world.cfg.fps)
-        source = np.stack([cut_to(frame, size) for frame in film])
-        print(f"{cfg.video}: {own:g} frames a second, read as {len(film)} at {world.cfg.fps}")
+        source = read_video_at(cfg.video, world.cfg.fps, partial(cut_to, size=size))
+        print(f"{cfg.video}: {own:g} frames a second, read as {len(source)} at {world.cfg.fps}")
     look = {
         "seed": cfg.seed,
         "sampler_steps": cfg.sampler_steps,

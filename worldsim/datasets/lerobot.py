@@ -87,22 +87,23 @@ class LeRobotFolder:
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:
-        """Every numeric column that a world can learn from, over all rows, by `index`."""
+        """Every numeric column that a world can learn from, and `index`, which sorts the rows."""
         numeric = [n for n, feature in self.features.items() if feature["dtype"] != "string"]
         names = [n for n in numeric if n in COLUMNS or n.startswith("state.")]
-        names += ["task_index"] * ("task_index" not in names)
+        names += [name for name in ("index", "task_index") if name not in names]
         tables = []
         for path in _tables(self.root / "data"):
-            tables.append(_read(path, {"index", *names}.__contains__))
-            _check_columns(path, tables[-1], {"index", *names})
+            tables.append(_read(path, set(names).__contains__))
+            _check_columns(path, tables[-1], set(names))
         table = pa.concat_tables(tables, promote_options="default").sort_by("index")
         return {name: _to_numpy(table[name]) for name in names}
 
     def rows(self, episode: int) -> dict[str, np.ndarray]:
-        """Return the rows of one episode by column."""
+        """Return the rows of one episode by column, as many as there are."""
         row = self.episodes[episode]
-        span = slice(row["dataset_from_index"], row["dataset_to_index"])
-        return {name: column[span] for name, column in self.columns.items()}
+        ends = row["dataset_from_index"], row["dataset_to_index"]
+        span = slice(*np.searchsorted(self.columns["index"], ends))
+        return {name: x[span] for name, x in self.columns.items() if name != "index"}
 
     def truth(self, episode: int) -> dict[str, Any]:
         """Return the `state`, `scene` and `seed` of one episode, where ours have them."""

@@ -40,14 +40,14 @@ def build_episode(
     captions, states = zip(*truths, strict=True)
     different = tuple(dict.fromkeys(captions))
     return Episode(
-        frames=np.stack(frames),
+        frames=_stack("frames", frames),
         actions=np.stack(actions),
         rewards=np.array(rewards, np.float32),
         terminated=np.array(terminated, bool),
         truncated=np.array(truncated, bool),
         captions=different,
         caption_index=np.array([different.index(caption) for caption in captions]),
-        state=_stack(states),
+        state=_stack_states(states),
         scene=json.loads(json.dumps(scene, default=plain)),
         seed=seed,
     )
@@ -143,7 +143,7 @@ def _numbers(key: str, value: Any) -> np.ndarray:
         kind = np.asarray(value).dtype.kind
     except ValueError:  # rows of several lengths
         kind = ""
-    if kind not in ("b", "i", "u", "f"):
+    if kind not in ("b", "i", "u", "f") or not np.size(value):
         raise TypeError(
             f'`info["state"][{key!r}]` must be a number or an array of them, got {value!r}; leave '
             'it out, or tell it in `info["scene"]`'
@@ -172,7 +172,17 @@ def _origin(env: Env) -> tuple[str, dict[str, Any]]:
     return "", {}
 
 
-def _stack(states: tuple[dict[str, np.ndarray], ...]) -> dict[str, np.ndarray]:
+def _stack(name: str, parts: list[np.ndarray]) -> np.ndarray:
+    for step, part in enumerate(parts):
+        if part.shape != parts[0].shape:
+            raise ValueError(
+                f"{name} must be of one shape in an episode, got {parts[0].shape} at reset and "
+                f"{part.shape} at step {step}; give all of them the same"
+            )
+    return np.stack(parts)
+
+
+def _stack_states(states: tuple[dict[str, np.ndarray], ...]) -> dict[str, np.ndarray]:
     """Stack the state of every frame, `(t + 1,)` or `(t + 1, k)` each."""
     different = {key for state in states for key in state.keys() ^ states[0].keys()}
     if different:
@@ -180,5 +190,8 @@ def _stack(states: tuple[dict[str, np.ndarray], ...]) -> dict[str, np.ndarray]:
             '`info["state"]` must have the same keys at reset and at every step, got '
             f"{sorted(different)} only now and then"
         )
-    stacked = {key: np.stack([state[key] for state in states]) for key in states[0]}
+    stacked = {
+        key: _stack(f'`info["state"][{key!r}]`', [state[key] for state in states])
+        for key in states[0]
+    }
     return {k: x.reshape(len(x), -1) if x.size > len(x) else x.ravel() for k, x in stacked.items()}

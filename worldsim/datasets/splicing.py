@@ -34,13 +34,9 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> DiskDataset:
             own, theirs = getattr(first.info, name), getattr(other.info, name)
             if own != theirs:
                 faults.append((str(other.path), f"has {name}={theirs}, the first {own}"))
-        if other.state_keys != first.state_keys:
-            faults.append(
-                (
-                    str(other.path),
-                    f"has the states {other.state_keys}, the first {first.state_keys}",
-                )
-            )
+        own, theirs = _states(first), _states(other)
+        if own != theirs:
+            faults.append((str(other.path), f"has the states {theirs}, the first {own}"))
     if faults:
         raise SourceFaults(Path(out), faults, "hold these data sets together")
     info = first.info
@@ -108,6 +104,12 @@ def _open_own(path: str | Path) -> DiskDataset:
             f"first: worldsim data convert path={path} out=..."
         )
     return dataset
+
+
+def _states(dataset: DiskDataset) -> dict[str, tuple[int, ...]]:
+    """Return the shape that each number of the ground truth has in a frame."""
+    columns = dataset.folder.columns
+    return {name: columns[f"state.{name}"].shape[1:] for name in dataset.state_keys}
 
 
 def _check_free(path: Path) -> None:

@@ -137,6 +137,8 @@ def read_lerobot(
             continue
         if n < row["length"]:
             faults.append((name, f"must have {row['length']} rows in data/, got {n}"))
+        elif not np.isfinite(columns.get("next.reward", np.zeros(1)).astype(float)).all():
+            faults.append((name, "must have numbers as `next.reward`, one is missing or infinite"))
         elif abs(fps / folder.fps - 1) > 0.01:
             faults.append((shown, f"shows {fps:g} frames a second, info.json says {folder.fps:g}"))
         elif len(times) < first + n:

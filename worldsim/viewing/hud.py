@@ -7,6 +7,7 @@ import pygame
 from gymnasium import spaces
 
 from worldsim.keyboard import ARROWS, WASD, Bindings
+from worldsim.space_json import action_to_json
 from worldsim.viewing.brush import AMBER, GREEN, GROUND, INK, RED, SOFT, VIOLET, Brush, Rect
 from worldsim.viewing.stage import Moment, Stage
 
@@ -186,7 +187,7 @@ def lay_out_keys(bindings: Bindings) -> list[tuple[frozenset[int], str, int, int
     for arrow, letter, place in zip(ARROWS, WASD, places, strict=True):
         if arrow in bound:
             one, other = (bindings.get(frozenset([key])) for key in (arrow, letter))
-            twin = one is not None and other is not None and np.array_equal(one, other)
+            twin = one is not None and action_to_json(one) == action_to_json(other)
             codes = frozenset([arrow, letter] if twin else [arrow])
             keys.append((codes, pygame.key.name(arrow), *place))
             shown |= codes
