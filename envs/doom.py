@@ -20,7 +20,7 @@ from worldsim.envs.doom_truth import in_view, is_coming, numbers, read_sight, re
 from worldsim.envs.scenes import check_options, checked_size
 
 from worldsim.captions import caption
-from worldsim.limits import check_choice
+from worldsim.limits import check_choice, check_share
 from worldsim.screen import Screen
 
 AMMO = 50  # what fills the bar
@@ -68,6 +68,7 @@ class DoomEnv(gym.Env):
     ) -> None:
         h, w = checked_size(frame_size)
         check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
+        check_share(change_probability=change_probability)
         import_vizdoom()
         self.render_mode, self.frame_size = render_mode, (h, w)
         self.given, self.change_probability = check_scene(scene), change_probability
@@ -133,7 +134,11 @@ class DoomEnv(gym.Env):
             others = [air for air in AIRS if air != self.scene["air"]]
             self.set_scene({"air": str(self.np_random.choice(others))})
         *buttons, turn = BUTTONS[self.action % SHOOT]
-        self.game.make_action([*buttons, turn / TICS, self.action // SHOOT], TICS)
+        try:
+            self.game.make_action([*buttons, turn / TICS, self.action // SHOOT], TICS)
+        except Exception:
+            self._need_reset("step")  # if its process was killed
+            raise
         self._look()
         truth = self.truth
         terminated = bool(truth["dead"] or truth["goal"])
@@ -201,6 +206,8 @@ class DoomEnv(gym.Env):
     def _need_reset(self, name: str) -> None:
         if self.game is None:
             raise gym.error.ResetNeeded(f"`{name}` needs a `reset` first; call env.reset()")
+        if not self.game.is_running():
+            raise gym.error.ResetNeeded("the game's process has ended; call env.reset()")
 
     def _set_air(self) -> None:
         self.game.send_game_command(f"give {air_item(self.scene['theme'], self.scene['air'])}")

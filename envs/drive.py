@@ -26,7 +26,7 @@ from worldsim.envs.scenes import (
 from worldsim.envs.traffic import Traffic
 
 from worldsim.captions import caption
-from worldsim.limits import check_choice
+from worldsim.limits import check_choice, check_share
 from worldsim.screen import Screen
 
 PHYSICS_STEPS = 5
@@ -71,6 +71,7 @@ class DriveEnv(gym.Env):
         check_choice("render_mode", render_mode, [None, *self.metadata["render_modes"]])
         self.render_mode, self.camera, self.frame_size = render_mode, camera, (h, w)
         self.given, self.change_probability = self._check_scene(scene), change_probability
+        check_share(change_probability=change_probability)
         check_choice("style", style, [None, *STYLES])
         self.style = style
         self.observation_space = gym.spaces.Box(0, 255, (h, w, 3), np.uint8)

@@ -457,8 +457,8 @@ WRONG = {
         lambda w: infill(w, OK, np.ones((4, 16, 16), bool)), r"regions, got bool \(4, 16, 16\)",
     ),
     "short loop": (lambda w: loop(w, frames=3), "`frames` must be at least 4, got 3"),
-    "strength": (lambda w: edit(w, OK, "", strength=1.5), r"`strength` must lie in \[0, 1\]"),
-    "strength, percent": (lambda w: edit(w, OK, "", strength=60), "got 60; try 0.8"),
+    "strength": (lambda w: edit(w, OK, "", strength=1.5), "`strength` must be a share"),
+    "strength, percent": (lambda w: edit(w, OK, "", strength=60), "got 60"),
     "sampler steps": (lambda w: loop(w, frames=4, sampler_steps=32), "power of two up to 16"),
     "guidance": (lambda w: edit(w, OK, "", guidance=float("nan")), "`guidance` must be"),
 }  # fmt: skip
@@ -496,6 +496,12 @@ def test_an_unknown_setting_is_refused(world):
 
 
 # the command
+
+
+def test_a_film_takes_the_name_of_a_world(tiny_world_path):
+    assert is_film(text_to_video(tiny_world_path, PROMPT, frames=2), 2)
+    with pytest.raises(TypeError, match="a film takes seed, .*, got steps"):
+        text_to_video(tiny_world_path, PROMPT, frames=2, steps=4)
 
 
 def test_a_prompt_begins_with_the_nearest_start_unless_from_nothing(tiny_world_path, tmp_path):

@@ -17,7 +17,7 @@ from gymnasium.wrappers import RecordEpisodeStatistics, TransformReward
 from worldsim.cli import main
 from worldsim.data import open_dataset
 from worldsim.datasets.writing import DatasetWriter
-from worldsim.filmed import open_env
+from worldsim.filmed import open_env, reopen_env
 from worldsim.recording import record
 
 
@@ -457,3 +457,22 @@ def test_an_id_may_name_the_module_that_registers_it(tmp_path, monkeypatch):
     with pytest.raises(ModuleNotFoundError, match="gone"):  # found, and what it points at is not
         open_env("lamps:test/Lamp-v0")
     del gymnasium.registry["test/Lamp-v0"]
+
+
+def test_a_file_names_no_function_of_just_any_module(tmp_path, monkeypatch):
+    """The viewer, agents and measures open the env that a stranger's world says it is of."""
+    (tmp_path / "mine.py").write_text(
+        "import gymnasium\nfrom os import system\n"
+        "def make():\n    return gymnasium.make('CartPole-v1')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name, kwargs in (
+        ("os:system", {"command": "touch run"}),
+        ("mine:system", {"command": "touch run"}),
+        ("worldsim/Filmed-v0", {"env": "os:system", "command": "touch run"}),
+    ):
+        with pytest.raises(ValueError, match="a file names must be an id"):
+            reopen_env(name, kwargs)
+    assert not (tmp_path / "run").exists()
+    for name in ("mine:make", "gymnasium.envs.classic_control:CartPoleEnv", "CartPole-v1"):
+        reopen_env(name, {}).close()

@@ -27,6 +27,7 @@ from worldsim.viewing.film import grid, places
 from worldsim.viewing.session import Session
 from worldsim.viewing.splash import draw_splash
 from worldsim.viewing.stage import Stage
+from worldsim.viewing.tape import said
 
 
 def test_what_is_played_becomes_an_episode_of_a_data_set(session, tmp_path):
@@ -251,3 +252,11 @@ def test_a_picture_comes_out_of_noise_while_a_world_loads():
         return np.abs(np.diff(pixels, axis=0)).mean()
 
     assert roughness(0.1) > 2 * roughness(9.0)
+
+
+def test_what_envs_mean_by_our_words_is_left_out():
+    odd = {"state": {"name": "bob", "at": [1, 2], "rows": [[1], [1, 2]]}, "termination": "crash"}
+    told = said(odd | {"doubt": [1.0], "caption": "a\0b"})
+    assert told["prompt"] == "ab" and told["termination"] is told["doubt"] is None
+    assert told["state"].keys() == {"at"}
+    assert said({"state": "in the air"})["state"] == {}

@@ -328,16 +328,21 @@ def test_restart_goes_back_to_where_futures_parted(dream):
     assert all(map(np.array_equal, frames_of(dream), after))
 
 
-def test_futures_go_back_in_time_together(session):
+def test_futures_go_back_in_time_together_as_far_as_they_parted(dream):
+    """Before that they became one picture, under labels of several."""
     for _ in range(3):
-        session.tick((RIGHT,))
-    session.difference = "actions"
-    session.branch(2)
-    session.tick((LEFT,))
-    session.rewind(True)
-    session.tick()
-    session.tick()
-    assert [stage.moment.step for stage in session.scene.stages] == [2, 2]
+        dream.tick((RIGHT,))
+    dream.difference = "prompts"
+    dream.branch(3)
+    dream.tick((LEFT,))
+    after = frames_of(dream)
+    dream.rewind(True)
+    for _ in range(3):
+        dream.tick()
+    assert [stage.moment.step for stage in dream.scene.stages] == [3, 3, 3]
+    dream.rewind(False)
+    dream.tick((LEFT,))
+    assert all(map(np.array_equal, frames_of(dream), after))
 
 
 def test_futures_stay_where_the_one_in_focus_has_ended(session):
@@ -397,6 +402,16 @@ def test_an_env_that_cannot_be_copied_plays_on_alone(session, monkeypatch):
     assert "no futures" in session.notices.pop()
     session.tick()
     assert len(session.view().shots) == 1
+
+
+def test_a_simulator_has_no_futures_by_prompts(real):
+    """J led to them, and B did nothing then but say so."""
+    real.branch(2)
+    seen = [real.difference]
+    for _ in range(2):
+        real.change_difference()
+        seen.append(real.difference)
+    assert seen == ["chance", "actions", "chance"] and len(real.scene.panes) == 2
 
 
 def test_b_j_and_f_play_futures_in_the_window(open_window):

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+from functools import partial
 from unittest.mock import Mock
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -549,8 +550,9 @@ def test_a_model_that_never_starts_is_the_callers_error():
         Broadcast(lambda: Session(open_stage), "tiny").run()
 
 
-def test_ctrl_c_finishes_the_film_and_ends_cleanly(tmp_path, capsys):
-    """Played as users do, on the main thread; the viewer is on another."""
+@pytest.mark.parametrize("notebook", [False, True])
+def test_ctrl_c_finishes_the_film_and_ends_cleanly(tmp_path, capsys, notebook):
+    """Played as users do, on the main thread, also where a loop runs; the viewer is on another."""
     out, printed, failed = tmp_path / "film.mp4", "", []
 
     async def watch():
@@ -576,7 +578,12 @@ def test_ctrl_c_finishes_the_film_and_ends_cleanly(tmp_path, capsys):
 
     viewer = threading.Thread(target=run)
     viewer.start()
-    films = worldsim.play(WORLD, web=True, web_port=0, record=True, fps=50, out=str(out))
+    play = partial(worldsim.play, WORLD, web=True, web_port=0, record=True, fps=50, out=str(out))
+
+    async def cell():
+        return play()
+
+    films = asyncio.new_event_loop().run_until_complete(cell()) if notebook else play()
     viewer.join()
     assert not failed
     assert films == [out] and len(read_video(out)) > 5

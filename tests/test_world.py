@@ -494,3 +494,12 @@ def test_a_card_that_cannot_be_used_leaves_the_cpu(monkeypatch):
 
 if __name__ == "__main__":
     freeze(FROZEN / f"world-v{FORMAT_VERSION}")
+
+
+def test_only_pixels_are_encoded(tiny_world):
+    """A picture between 0 and 1 was taken for a black one."""
+    frames = np.zeros((2, 32, 32, 3), np.uint8)
+    assert tiny_world.encode(list(frames)).shape == tiny_world.encode(frames).shape
+    for wrong in (frames / 255, frames[..., 0], frames[..., :1]):
+        with pytest.raises(ValueError, match=r"frames must be uint8 \(\.\.\., h, w, 3\)"):
+            tiny_world.encode(wrong)

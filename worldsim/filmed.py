@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -131,6 +132,30 @@ def open_env(name: str, /, **env_kwargs: Any) -> Env:
             f"`env={name}` must make a gymnasium.Env, got {type(env).__name__}; return the env"
         )
     return env
+
+
+def reopen_env(name: str, env_kwargs: dict[str, Any]) -> Env:
+    """Make the env that a world or a data set says it was recorded in.
+
+    Those may be somebody else's, and a name can stand for any function of any module. So it is
+    called only if it is the class of an env, or lies in a module of the working directory.
+
+    Raises:
+        ValueError: If it is neither.
+        ImportError, gymnasium.error.Error, TypeError: As `open_env` does.
+    """
+    real = str(env_kwargs.get("env", "")) if name == ENV_ID else name
+    if names_function(real):
+        maker, module = load_function(real, "env"), sys.modules[real.partition(":")[0]]
+        is_env = isinstance(maker, type) and issubclass(maker, Env)
+        here = Path.cwd() in Path(getattr(module, "__file__", None) or "/").resolve().parents
+        if not is_env and not (here and maker.__module__ == module.__name__):
+            raise ValueError(
+                "an env that a file names must be an id, the class of an env, or a function of a "
+                f"module in the working folder, got {real!r}; run the command where its module "
+                "lies, or register an id for it"
+            )
+    return open_env(name, **env_kwargs)
 
 
 def open_any(env: str | Env | Callable[[], Env], **env_kwargs: Any) -> Env:

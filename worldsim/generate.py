@@ -13,6 +13,7 @@ one of those that may come, None the world's own) and `progress` (whether to sho
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,14 +30,14 @@ from worldsim.continuation import (
     go_on_from,
     start_rollout,
 )
-from worldsim.limits import check_choice, check_counts
+from worldsim.limits import check_choice, check_counts, check_share
 from worldsim.openings import Wish, lead, open_row, read_starts
 from worldsim.sampling import checked_video, chosen_size, read_sampling
 from worldsim.world import World
 
 
 def text_to_video(
-    world: World,
+    world: World | str | Path,
     prompt: str,
     *,
     frames: int = 64,
@@ -49,7 +50,7 @@ def text_to_video(
     """Make a video of what `prompt` says.
 
     Args:
-        world: The world.
+        world: The world, or its name or folder.
         prompt: What to see.
         frames: Length, any.
         size: `(h, w)` in pixels; None is the world's frame size.
@@ -63,7 +64,7 @@ def text_to_video(
     Returns:
         `(frames, h, w, 3)` uint8.
     """
-    settings = read_sampling(world, sampling, prompt)
+    world, settings = read_sampling(world, sampling, prompt)
     check_counts(frames=frames)
     check_choice("mode", mode, ("causal", "full"))
     if start is not None and mode == "full":
@@ -87,7 +88,7 @@ def text_to_video(
 
 
 def image_to_video(
-    world: World,
+    world: World | str | Path,
     image: np.ndarray,
     prompt: str | None = None,
     actions: Sequence[Any] | None = None,
@@ -98,7 +99,7 @@ def image_to_video(
     """Make a video that begins with `image`.
 
     Args:
-        world: The world.
+        world: The world, or its name or folder.
         image: `(h, w, 3)` uint8, the first frame.
         prompt: What to see; None for no prompt.
         actions: `frames - 1` actions; None leaves them to the world's own policy.
@@ -116,7 +117,7 @@ def image_to_video(
 
 
 def extend(
-    world: World,
+    world: World | str | Path,
     video: np.ndarray,
     *,
     before: int = 0,
@@ -129,7 +130,7 @@ def extend(
     """Imagine what came before a video and what comes after it.
 
     Args:
-        world: The world.
+        world: The world, or its name or folder.
         video: `(t, h, w, 3)` uint8.
         before: Frames to put in front, all imagined at once to fit.
         after: Frames to append, imagined one by one.
@@ -141,7 +142,8 @@ def extend(
     Returns:
         `(before + t + after, h, w, 3)` uint8; the given frames are as they were.
     """
-    settings, video = read_sampling(world, sampling, prompt), checked_video(world, video)
+    world, settings = read_sampling(world, sampling, prompt)
+    video = checked_video(world, video)
     check_counts(0, before=before, after=after)
     t = len(video)
     inside = world.read_actions(video_actions, t - 1, "video_actions")
@@ -161,7 +163,7 @@ def extend(
 
 
 def infill(
-    world: World,
+    world: World | str | Path,
     video: np.ndarray,
     known: np.ndarray,
     *,
@@ -172,7 +174,7 @@ def infill(
     """Imagine the missing frames, or the missing regions, of a video.
 
     Args:
-        world: The world.
+        world: The world, or its name or folder.
         video: `(t, h, w, 3)` uint8; what stands in missing places does not matter.
         known: `(t,)` bool, frames that are given; or `(t, h, w)` bool, pixels that are.
         prompt: What to see; None for no prompt.
@@ -182,7 +184,8 @@ def infill(
     Returns:
         `(t, h, w, 3)` uint8; what was given is as it was.
     """
-    settings, video = read_sampling(world, sampling, prompt), checked_video(world, video)
+    world, settings = read_sampling(world, sampling, prompt)
+    video = checked_video(world, video)
     known = np.asarray(known)
     t, h, w = video.shape[:3]
     if known.dtype != bool or known.shape not in ((t,), (t, h, w)):
@@ -205,7 +208,7 @@ def infill(
 
 
 def loop(
-    world: World,
+    world: World | str | Path,
     prompt: str | None = None,
     *,
     frames: int = 48,
@@ -217,7 +220,7 @@ def loop(
     A clip is imagined, then the gap between its end and its beginning.
 
     Args:
-        world: The world.
+        world: The world, or its name or folder.
         prompt: What to see; None for no prompt.
         frames: Length, at least 4.
         size: `(h, w)` in pixels; None is the world's frame size.
@@ -226,7 +229,7 @@ def loop(
     Returns:
         `(frames, h, w, 3)` uint8.
     """
-    settings = read_sampling(world, sampling, prompt)
+    world, settings = read_sampling(world, sampling, prompt)
     check_counts(4, frames=frames)
     window = 2 * world.dynamics.cfg.context
     gap = max(1, min(frames // 2, window // 2))
@@ -244,7 +247,7 @@ def loop(
 
 
 def edit(
-    world: World,
+    world: World | str | Path,
     video: np.ndarray,
     prompt: str,
     *,
@@ -258,7 +261,7 @@ def edit(
     edited ones before it.
 
     Args:
-        world: The world.
+        world: The world, or its name or folder.
         video: `(t, h, w, 3)` uint8.
         prompt: What to see.
         strength: How much may change: 0 is nothing, 1 is everything; light changes from 0.7 on.
@@ -268,9 +271,9 @@ def edit(
     Returns:
         `(t, h, w, 3)` uint8.
     """
-    settings, video = read_sampling(world, sampling, prompt), checked_video(world, video)
-    if not 0 <= strength <= 1:
-        raise ValueError(f"`strength` must lie in [0, 1], got {strength}; try 0.8")
+    world, settings = read_sampling(world, sampling, prompt)
+    video = checked_video(world, video)
+    check_share(strength=strength)
     acts = world.read_actions(actions, len(video) - 1)
     latents = world.encode(video).float().cpu()
     steps = settings.sampler_steps or world.dynamics.cfg.max_steps

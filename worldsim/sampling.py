@@ -1,14 +1,16 @@
 """What a caller may ask of a film: how to sample, its size, the frames that it goes on from."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from worldsim.flow import check_steps
 from worldsim.limits import check_counts, check_share, check_size
+from worldsim.loading import as_world
 from worldsim.openings import read_prompts
 from worldsim.world import World
 
@@ -43,15 +45,20 @@ class Sampling:
             )
 
 
-def read_sampling(world: World, sampling: dict[str, Any], prompt: str | None) -> Sampling:
-    """Check what all functions of `generate` take, before any work."""
+def read_sampling(
+    world: World | str | Path, sampling: dict[str, Any], prompt: str | None
+) -> tuple[World, Sampling]:
+    """Check what all functions of `generate` take, before any work; load a world that is a name."""
+    world, known = as_world(world), [field.name for field in fields(Sampling)]
+    if unknown := sorted(sampling.keys() - set(known)):
+        raise TypeError(f"a film takes {', '.join(known)}, got {', '.join(unknown)}")
     if not isinstance(prompt, str | None):
         raise TypeError(f"`prompt` must be a str or None, got {prompt!r}")
     read_prompts(world, prompt, 1)  # refuses one that the world has no words for
     settings = Sampling(**sampling)
     if settings.sampler_steps is not None:
         check_steps(settings.sampler_steps, world.dynamics.cfg.max_steps)
-    return settings
+    return world, settings
 
 
 def chosen_size(world: World, size: tuple[int, int] | None) -> tuple[int, int]:

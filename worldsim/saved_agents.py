@@ -27,9 +27,17 @@ class SavedAgent:
     Args:
         model: The algorithm, as its `load` returned it.
         greedy: Whether it does what it thinks best, or draws.
+
+    Raises:
+        ValueError: If its observations are no arrays.
     """
 
     def __init__(self, model: Any, greedy: bool = True) -> None:
+        if model.observation_space.shape is None:
+            raise ValueError(
+                "an agent must see one array, got one trained on "
+                f"{type(model.observation_space).__name__} observations; wrap it in a function"
+            )
         self.model, self.greedy = model, greedy
         self.shape = model.observation_space.shape
         self.seen: list[np.ndarray] = []

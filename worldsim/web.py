@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -101,7 +102,13 @@ class Broadcast:
             BaseException: What the model raised, if that was how it ended.
         """
         try:
-            asyncio.run(self.serve())
+            with ThreadPoolExecutor(1) as beside:  # the loop of a notebook runs here already
+                served = beside.submit(lambda: asyncio.run(self.serve()))
+                try:
+                    served.result()
+                except KeyboardInterrupt:
+                    self._loop.call_soon_threadsafe(self._task.cancel)
+                    raise
         except KeyboardInterrupt:
             pass
         finally:
@@ -110,6 +117,7 @@ class Broadcast:
 
     async def serve(self) -> None:
         """Serve until this task is cancelled or the model fails before its first frame."""
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         log = logging.Logger("worldsim.web")
         log.addFilter(lambda record: "handshake" not in record.msg)  # strangers cause no noise
         listen = partial(

@@ -190,8 +190,14 @@ class World:
     @torch.inference_mode()
     def encode(self, frames: np.ndarray | Tensor) -> Tensor:
         """Turn pixels `(..., h, w, 3)` uint8 into latents `(..., c, h, w)`, a few at a time."""
-        if isinstance(frames, np.ndarray):  # torch takes no view that runs backwards
+        if not isinstance(frames, Tensor):  # torch takes no view that runs backwards
             frames = torch.from_numpy(np.array(frames, order="C"))
+        if frames.dtype != torch.uint8 or frames.ndim < 3 or frames.shape[-1] != 3:
+            raise ValueError(
+                "frames must be uint8 (..., h, w, 3), got "
+                f"{str(frames.dtype).removeprefix('torch.')} {tuple(frames.shape)}; convert the "
+                "pixels to 0..255"
+            )
         return self._in_parts(self.tokenizer.encode, frames)
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ from gymnasium.wrappers import TimeLimit
 from worldsim.agents import LearnConfig, act_at_random, check_learnable, judge_agent, train_agent
 from worldsim.env import WorldEnv
 from worldsim.files import write_text
-from worldsim.filmed import Filmed, open_env
+from worldsim.filmed import Filmed, reopen_env
 from worldsim.limits import check_counts
 from worldsim.loading import find_here, load, name_of
 from worldsim.vector_env import WorldVectorEnv
@@ -86,7 +86,7 @@ def real_env(world: World, horizon: int) -> Env | None:
     if not world.cfg.env_id:
         return None
     try:
-        made = TimeLimit(open_env(world.cfg.env_id, **world.cfg.env_kwargs), horizon)
+        made = TimeLimit(reopen_env(world.cfg.env_id, world.cfg.env_kwargs), horizon)
     except Exception as error:  # an env of others can fail in any way
         print(f"{world.cfg.env_id}, which the world was recorded from, is not here: {error}")
         return None

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from worldsim.filmed import open_env
+from worldsim.filmed import reopen_env
 from worldsim.images import frame_of
 from worldsim.policies import choose_policy
 from worldsim.spaces import unflatten_action
@@ -26,7 +26,7 @@ class Simulator:
 
     def __init__(self, info: Any) -> None:
         try:
-            self.env = open_env(info.env_id, **info.env_kwargs)
+            self.env = reopen_env(info.env_id, info.env_kwargs)
         except Exception as error:
             raise Skip(f"the simulator {info.env_id!r} cannot be made here: {error}") from error
         try:

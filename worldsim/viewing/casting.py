@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from worldsim.filmed import open_env
+from worldsim.filmed import reopen_env
 from worldsim.viewing.scene import DIFFERENCES, Comparison, Futures, Pane, Scene, View, imagine_on
 from worldsim.viewing.stage import ASTRAY, Stage
 
@@ -62,7 +62,7 @@ class Casting:
         with self._excused("no comparison"):
             scene = Comparison(imagined, real)
             scene.align()
-            self.scene, self._twin, self._options = scene, None, None
+            self.scene, self._twin = scene, None
 
     def imagine_from_real(self) -> None:
         """Let the imagined world go on from the real simulator's present frames."""
@@ -88,7 +88,7 @@ class Casting:
                 self.notices.append("there is only this one simulator here")
                 return None
             with self._excused(f"{env_id} does not start"):
-                twin = Stage(open_env(env_id, **kwargs), env_id, actions=self.stage.given)
+                twin = Stage(reopen_env(env_id, kwargs), env_id, actions=self.stage.given)
                 twin.reset(self.stage.moment.seed)
                 self._twin = twin
         return self._twin
@@ -118,10 +118,7 @@ class Casting:
             return
         ways = self._differences()
         if self.difference not in ways:
-            asked = self.stage.offers("set_prompt") and self.stage.prompts
-            self.difference = ways[0] if asked else ways[-1]
-        if self.difference == "prompts" and self.deaf():
-            return
+            self.difference = ways[0]
         with self._excused("no futures"):
             others = [self._borrow() for _ in range(count - 1)]
             self.scene = Futures(self.stage, others, self.difference)
@@ -150,8 +147,13 @@ class Casting:
 
     def _differences(self) -> tuple[str, ...]:
         """Return what futures can differ in here."""
-        chance, *others = DIFFERENCES
-        return (chance, *others) if self.stage.has_chance else tuple(others)
+        others = any(prompt != self.stage.moment.prompt for prompt in self.stage.prompts)
+        able = {
+            "chance": self.stage.has_chance,
+            "prompts": others and self.stage.offers("set_prompt"),
+            "actions": True,
+        }
+        return tuple(way for way in DIFFERENCES if able[way])
 
     def focus_next(self) -> None:
         """Put the next pane into focus: it has the keys, the prompts and the HUD."""

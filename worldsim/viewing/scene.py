@@ -159,6 +159,13 @@ class Futures(Scene):
             stage.become(self.origin)
         self._part()
 
+    def rewind(self) -> bool:
+        """Take the latest moment back, as far as where they parted: before, all are one."""
+        parted = len(self.origin.tape.actions)
+        if all(len(stage.tape.actions) <= parted for stage in self.stages):
+            return False
+        return super().rewind()
+
     def begin(self, seed: int, options: dict[str, Any] | None) -> None:
         """Begin another episode, and part at once."""
         for stage in self.stages:

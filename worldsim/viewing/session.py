@@ -148,10 +148,12 @@ class Session(Beginning):
 
     def restart(self) -> None:
         """Begin this episode again; futures go back to where they parted."""
+        self._flown = None
         self.scene.restart()
 
     def next_start(self) -> None:
         """Begin another episode."""
+        self._flown = None
         options = self._options if self.stage.offers("set_prompt") else None
         self.scene.begin(self.stage.moment.seed + 1, options)
 

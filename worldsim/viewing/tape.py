@@ -1,6 +1,7 @@
 """What was played: the moments of an episode, and the episode they make."""
 
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -46,13 +47,25 @@ class Moment:
 
 
 def said(info: dict[str, Any]) -> dict[str, Any]:
-    """Pick what the viewer shows and keeps from an env's `info`, as fields of a `Moment`."""
+    """Pick what the viewer shows and keeps from an env's `info`, as fields of a `Moment`.
+
+    Envs of others may mean something else by these words; what is of another kind is left out.
+    """
     numbers = {key: info.get(key) for key in ("termination", "doubt")}
+    state = info.get("state")
+    told = state.items() if isinstance(state, dict) else ()
     return {
-        "prompt": str(info.get("prompt") or info.get("caption") or ""),
-        "state": {key: np.array(x, np.float32) for key, x in info.get("state", {}).items()},
-        **{key: None if value is None else float(value) for key, value in numbers.items()},
+        "prompt": str(info.get("prompt") or info.get("caption") or "").replace("\0", ""),
+        "state": {key: np.array(x, np.float32) for key, x in told if _is_numbers(x)},
+        **{key: float(x) if isinstance(x, Real) else None for key, x in numbers.items()},
     }
+
+
+def _is_numbers(value: Any) -> bool:
+    try:
+        return np.asarray(value).dtype.kind in "biuf"
+    except ValueError:  # rows of several lengths
+        return False
 
 
 class Tape:

@@ -142,6 +142,7 @@ class Window(Face):
                 self.player.start()
                 self._drawn, self._opened = None, perf_counter()
             self.entry = None  # what was being typed when the model stopped
+            pygame.key.set_repeat(0)
             self.running = event.key != pygame.K_ESCAPE
         elif error is not None or view is None:
             return
