@@ -700,6 +700,9 @@ def test_one_moment_goes_on_in_many_rows_and_one_of_many_alone(world, obs):
         for actions in plans:
             frame = single.step(actions[row])[0]
         assert np.abs(np.float32(frame) - np.float32(seen[row])).max() <= 2
+    begun = several.reset()[0]  # once the plans are over, each row has episodes of its own
+    assert any((np.float32(one) != np.float32(begun[0])).any() for one in begun[1:])
+    several.restore(alone.snapshot().rows([0] * 3))
     alone.restore(several.snapshot().rows([2]))
     after = several.step(ACTIONS[:3])[0][2]
     assert np.abs(np.float32(alone.step(ACTIONS[2])[0]) - np.float32(after)).max() <= 2

@@ -72,14 +72,23 @@ class EnvSnapshot:
         """Return the moment of some rows, in this order, as often as they are named.
 
         So the one of a single env, `rows([0] * 8)`, goes into a batch of eight, whose rows can then
-        try eight plans at once, and `rows([3])` of a batch into a single env.
+        try eight plans at once, and `rows([3])` of a batch into a single env. What comes after the
+        end of their episode differs.
         """
         at = list(index)
         parts = {
             name: getattr(self, name)[at] for name in ("observation", "steps", "ended", "lost")
         }
-        parts |= {name: _some(getattr(self, name), at) for name in ("wishes", "rngs")}
-        return EnvSnapshot(self.rollout.rows(at), **parts)
+        wishes = _some(self.wishes, at)
+        rngs = tuple(_jumped(self.rngs[i], at[:k].count(i)) for k, i in enumerate(at))
+        return EnvSnapshot(self.rollout.rows(at), **parts, wishes=wishes, rngs=rngs)
+
+
+def _jumped(state: dict, times: int) -> dict:
+    """Return the state of a generator that draws other numbers, `times` times over."""
+    bits = getattr(np.random, state["bit_generator"])()
+    bits.state = state
+    return bits.jumped(times).state if times else state
 
 
 def _some(values: tuple, index: Sequence[int]) -> tuple:

@@ -102,9 +102,13 @@ class Stage:
 
     @property
     def has_chance(self) -> bool:
-        """Whether the same actions can lead elsewhere; some worlds show what is expected alone."""
+        """Whether the same actions can lead elsewhere, and back.
+
+        Some worlds show what is expected alone; a simulator without snapshots comes back by
+        repeating what led there, and would not know where chance was made to fall otherwise.
+        """
         rollout = getattr(self.env.unwrapped, "rollout", None)
-        return rollout is None or rollout.draws
+        return self.has_snapshots if rollout is None else rollout.draws
 
     def offers(self, *names: str) -> bool:
         """Return whether the env has all these methods beyond Gymnasium's own."""
