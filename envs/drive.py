@@ -183,7 +183,7 @@ class DriveEnv(gym.Env):
         keys: dict[tuple[int, ...], np.ndarray] = {}
         for left, right, up, down in (arrows, letters):
             for turn, steer in (((), 0.0), ((left,), -0.6), ((right,), 0.6)):
-                for pedal, gas, brake in (((), 0.0, 0.0), ((up,), 0.7, 0.0), ((down,), 0.0, 0.8)):
+                for pedal, gas, brake in (((), 0.0, 0.0), ((up,), 0.3, 0.0), ((down,), 0.0, 0.8)):
                     if turn + pedal:
                         action = np.array([steer, gas, brake], np.float32)
                         keys[tuple(sorted(turn + pedal))] = action

@@ -498,6 +498,12 @@ def test_an_unknown_setting_is_refused(world):
 # the command
 
 
+def test_a_loop_may_begin_with_a_recorded_start(world):
+    made = loop(world, PROMPT, frames=8, start=1)
+    start = world.decode(world.starts.latents[1][-1:]).cpu().numpy()[0]
+    assert is_film(made, 8) and np.abs(np.float32(made[0]) - np.float32(start)).max() <= 2
+
+
 def test_a_film_takes_the_name_of_a_world(tiny_world_path):
     assert is_film(text_to_video(tiny_world_path, PROMPT, frames=2), 2)
     with pytest.raises(TypeError, match="a film takes seed, .*, got steps"):

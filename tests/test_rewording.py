@@ -44,6 +44,21 @@ def test_no_synonym_is_a_wording_that_is_kept_for_tests(words, synonyms):
             assert not set(others) & {w for options in words[key].values() for w in options}, value
 
 
+@pytest.mark.parametrize(
+    "prompt, wanted, never",
+    [
+        ("a desert at dawn", "sunset", "night"),
+        ("snow at daybreak", "sunset", "night"),
+        ("early morning in a city", "sunset", "noon"),
+        ("a highway in the desert", "desert", "lonely"),
+        ("a motorway in the rain", "rain", "lonely"),
+        ("a freeway at night", "night", "lonely"),
+    ],
+)
+def test_other_words_say_no_more_than_they_do(drive, prompt, wanted, never):
+    assert wanted in drive(prompt) and never not in drive(prompt)
+
+
 def test_held_out_wordings_are_read_as_what_they_mean(drive):
     right = total = 0
     for i, scene in enumerate(scenes(40)):

@@ -27,6 +27,7 @@ from worldsim.loading import as_world, find_world
 from worldsim.machine import about_machine
 from worldsim.measuring import calibration, control, drift, revisits, texts, trials
 from worldsim.measuring.card import card_table, write_card
+from worldsim.measuring.completing import measure_completion
 from worldsim.measuring.draws import measure_draws
 from worldsim.measuring.heldout import check_fit
 from worldsim.measuring.likeness import (
@@ -155,6 +156,7 @@ SECTIONS: dict[str, Callable[[Study], dict[str, Any]]] = {
     "tokenizer": measure_tokenizer,
     "fidelity": measure_fidelity,
     "draws": measure_draws,
+    "completion": measure_completion,
     "actions": control.measure_actions,
     "counterfactual": control.measure_counterfactual,
     "steering": control.measure_steering,

@@ -31,7 +31,7 @@ from worldsim.continuation import (
     start_rollout,
 )
 from worldsim.limits import check_choice, check_counts, check_share
-from worldsim.openings import Wish, lead, open_row, read_starts
+from worldsim.openings import Opening, Wish, lead, open_row, read_starts
 from worldsim.sampling import checked_video, chosen_size, read_sampling
 from worldsim.world import World
 
@@ -72,8 +72,7 @@ def text_to_video(
     acts = world.read_actions(actions, frames - 1)
     size = chosen_size(world, size)
     if start is not None:
-        [number] = read_starts(world, start, [prompt], size, [0])
-        recorded = open_row(world, Wish(prompt, number), np.random.default_rng(0), size)
+        recorded = _recorded(world, start, prompt, size)
         return film(world, go_on_from(world, recorded, frames - 1, acts, settings))
     grid = world.latent_size(size)
     if mode == "causal":
@@ -213,6 +212,7 @@ def loop(
     *,
     frames: int = 48,
     size: tuple[int, int] | None = None,
+    start: int | str | None = None,
     **sampling: Any,
 ) -> np.ndarray:
     """Make a video whose last frame leads back to its first.
@@ -224,6 +224,8 @@ def loop(
         prompt: What to see; None for no prompt.
         frames: Length, at least 4.
         size: `(h, w)` in pixels; None is the world's frame size.
+        start: Number of a recorded start, or "nearest" for the one that shows most of the
+            prompt: its last frame is the first one. None imagines that too.
         **sampling: How to sample, see the module.
 
     Returns:
@@ -231,10 +233,14 @@ def loop(
     """
     world, settings = read_sampling(world, sampling, prompt)
     check_counts(4, frames=frames)
-    window = 2 * world.dynamics.cfg.context
+    window, size = 2 * world.dynamics.cfg.context, chosen_size(world, size)
     gap = max(1, min(frames // 2, window // 2))
-    rollout = start_rollout(world, settings, world.latent_size(chosen_size(world, size)), prompt)
-    open_end = go_on(rollout, [rollout.begin([0])], frames - gap - 1, None, settings)
+    if start is None:
+        rollout = start_rollout(world, settings, world.latent_size(size), prompt)
+        open_end = go_on(rollout, [rollout.begin([0])], frames - gap - 1, None, settings)
+    else:
+        recorded = _recorded(world, start, prompt, size)
+        open_end = go_on_from(world, recorded, frames - gap - 1, None, settings)
     edge = max(1, min(len(open_end), (window - gap) // 2))
     bridge = torch.cat(
         [open_end[-edge:], open_end.new_zeros(gap, *open_end.shape[1:]), open_end[:edge]]
@@ -283,6 +289,12 @@ def edit(
     settings = replace(settings, sampler_steps=steps)
     rollout = start_rollout(world, settings, latents.shape[-2:], prompt)
     return film(world, draw_over(rollout, latents, done, acts, settings))
+
+
+def _recorded(world: World, start: int | str, prompt: str | None, size: tuple[int, int]) -> Opening:
+    """Return the recorded start of that number, or the nearest to the prompt."""
+    [number] = read_starts(world, start, [prompt], size, [0])
+    return open_row(world, Wish(prompt, number), np.random.default_rng(0), size)
 
 
 def _fill_colour(video: np.ndarray, pixels: np.ndarray) -> np.ndarray:

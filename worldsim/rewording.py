@@ -34,6 +34,7 @@ BESIDE = (  # what captions say beside the attributes, or fits two of them: noth
     "a red car", "the small red car", "red car", "car", "the car drives along", "the road",
     "driving through", "rolls down the road", "takes a left bend", "curves to the right",
     "drives off-road", "the camera follows", "another car is close by", "brakes", "the player",
+    "a highway", "a motorway", "a freeway", "a lane",
     "in summer", "in spring", "a forest", "forest", "woods", "a forest road", "under the open sky",
     "mossy", "a room", "in a room", "a large room", "the walls", "from wall to wall", "the gun",
     "the view", "monsters", "enemies", "a monster", "foes",

@@ -38,6 +38,8 @@ SYNONYMS = {
         "sunset": (
             "evening", "sunset", "twilight", "dusk", "in the evening", "in golden evening light",
             "in golden light", "under a low sun", "late in the afternoon", "evening glow",
+            "dawn", "at dawn", "sunrise", "at daybreak", "at first light", "early in the morning",
+            "early morning",
         ),
         "night": (
             "night", "midnight", "at midnight", "nighttime", "in pitch darkness", "under the stars",

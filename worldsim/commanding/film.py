@@ -25,7 +25,7 @@ class GenerateConfig:
     prompt: str | None = None
     """What to see; text begins with the recorded start that shows most of it."""
     nothing: bool = False
-    """Whether a prompt begins from nothing: all of it is imagined, and rougher (text)."""
+    """Whether a prompt begins from nothing: all of it is imagined, and rougher (text, loop)."""
     image: str | None = None
     """Picture to begin with (image)."""
     video: str | None = None
@@ -144,14 +144,14 @@ def generate(cfg: GenerateConfig) -> None:
 
 
 def _from_words(world: "World", cfg: GenerateConfig, look: dict[str, Any]) -> np.ndarray:
-    """Begin with the recorded start that a prompt is nearest to, where there is one."""
+    """Film a prompt from the recorded start nearest to it, where there is one; a loop likewise."""
     from worldsim.openings import has_starts
 
     size = cfg.frame_size or world.cfg.frame_size
-    told = not cfg.nothing and world.starts.words and has_starts(world, size)
-    return worldsim.text_to_video(
-        world, cfg.prompt, frames=cfg.frames, size=size, start="nearest" if told else None, **look
-    )
+    told = cfg.prompt and not cfg.nothing and world.starts.words and has_starts(world, size)
+    make = worldsim.text_to_video if cfg.task == "text" else worldsim.loop
+    start = "nearest" if told else None
+    return make(world, cfg.prompt, frames=cfg.frames, size=size, start=start, **look)
 
 
 # what each task cannot do without, what else not all of them read, and how it is done: world,
@@ -185,10 +185,8 @@ TASKS = {
     ),
     "loop": (
         (),
-        ("frames",),
-        lambda world, cfg, _, look: worldsim.loop(
-            world, cfg.prompt, frames=cfg.frames, size=cfg.frame_size, **look
-        ),
+        ("nothing", "frames"),
+        lambda world, cfg, _, look: _from_words(world, cfg, look),
     ),
     "edit": (
         ("video", "prompt"),

@@ -20,8 +20,8 @@ class EvaluateConfig:
     out: str = "report"
     """Folder of the report; empty for none."""
     sections: tuple[str, ...] = ()
-    """Of tokenizer, fidelity, draws, actions, counterfactual, steering, driving, revisit, state,
-    rewards, text, drift, doubt, time and probe; empty for all."""
+    """Of tokenizer, fidelity, draws, completion, actions, counterfactual, steering, driving,
+    revisit, state, rewards, text, drift, doubt, time and probe; empty for all."""
     clips: int = 64
     """Held-out clips."""
     context: int = 16
