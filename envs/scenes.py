@@ -115,7 +115,10 @@ def checked(
 
 
 def draw_scene(rng: np.random.Generator, given: dict[str, str]) -> dict[str, str]:
-    """Fill what is not given: likely weathers first, some tracks cross into another biome."""
+    """Fill what is not given: likely weathers first, some tracks cross into another biome.
+
+    A biome that is given stays, unless the next one is given too.
+    """
     scene = {
         "biome": str(rng.choice(list(BIOMES))),
         "time": str(rng.choice(list(TIMES), p=(0.5, 0.25, 0.25))),
@@ -123,7 +126,7 @@ def draw_scene(rng: np.random.Generator, given: dict[str, str]) -> dict[str, str
         "traffic": str(rng.choice(list(TRAFFIC), p=(0.25, 0.4, 0.35))),
     }
     scene["next_biome"] = str(rng.choice(list(BIOMES))) if rng.random() < 0.15 else ""
-    scene |= given
+    scene |= ({"next_biome": ""} if "biome" in given else {}) | given
     if scene["next_biome"] in ("", scene["biome"]):
         del scene["next_biome"]
     return scene

@@ -4,6 +4,7 @@ import json
 import re
 from copy import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -16,10 +17,11 @@ import worldsim
 from worldsim.datasets.subsets import UNKNOWN, Subset, tags
 from worldsim.datasets.writing import DatasetWriter
 from worldsim.evaluation import SECTIONS, evaluate
+from worldsim.measuring import completing
 from worldsim.measuring.card import card_table, write_card
 from worldsim.measuring.dreaming import WorldPredict, dream, rollout_quality
 from worldsim.measuring.drift import RealFrames
-from worldsim.measuring.heldout import cut_clips, cut_usual
+from worldsim.measuring.heldout import HeldOut, cut_clips, cut_usual
 from worldsim.measuring.labels import LOOK, Labelled, collect, look_back, true_number
 from worldsim.measuring.likeness import compare
 from worldsim.measuring.metrics import copy_last
@@ -714,3 +716,22 @@ def test_a_plot_of_one_point_or_of_one_value_shows_it():
 
     shown = [blue(([1], [2.0])), blue(([1, 2], [1.0, 1.0]))]
     assert min(shown) > 20 > blue(([1, 2], [float("nan")] * 2))
+
+
+def test_what_is_filled_in_is_judged_beside_fading_and_repeating(monkeypatch):
+    """In a film that gets lighter evenly fading fills a gap, and repeating is off by known steps."""
+    light = 50 + 3 * np.arange(24, dtype=np.uint8)[None, :, None, None, None]
+    nothing = np.zeros((2, 23))
+    clips = HeldOut(
+        np.broadcast_to(light, (2, 24, 8, 8, 3)), np.zeros((2, 23, 3)), nothing, nothing, nothing,
+        {}, ("", ""), ({}, {}), np.zeros((2, 2)), 16,
+    )  # fmt: skip
+    monkeypatch.setattr(
+        completing, "_imagine", lambda study, video, actions, said, part: video[part]
+    )
+    study = SimpleNamespace(world=SimpleNamespace(scale_actions=np.float32), clips=clips)
+    ways = completing.measure_completion(study)["way"]
+    assert ways["gap filled"]["imagined"] > 90 and ways["gap filled"]["crossfade"] > 90
+    for way, steps in (("gap filled", (1, 2, 3, 4, 4, 3, 2, 1)), ("put before", range(1, 9))):
+        off = np.mean(np.square([3 * step for step in steps]))
+        assert ways[way]["nearest"] == pytest.approx(10 * np.log10(255**2 / off))

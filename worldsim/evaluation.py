@@ -193,7 +193,9 @@ def _extras(cfg: EvaluateConfig) -> dict[str, Callable]:
 
 
 def _place(path: Path) -> str:
-    """Return a path as it may stand in a report: no machine's folders."""
+    """Return a path as it may stand in a report: from where we are, without a machine's folders."""
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
     return path.name if path.is_absolute() else path.as_posix()
 
 

@@ -103,5 +103,5 @@ def check_steps(steps: int, most: int) -> None:
     """Refuse a number of sampler steps that is no power of two up to `most`."""
     if not isinstance(steps, Integral) or not 1 <= steps <= most or steps & (steps - 1):
         raise ValueError(
-            f"`sampler_steps` must be a power of two up to {most}, got {steps!r}; try {most}"
+            f"`sampler_steps` must be a power of two up to {most}, got {steps!r}; try 2 or {most}"
         )

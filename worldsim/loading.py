@@ -1,6 +1,7 @@
 """Worlds found by name, in a folder or on the Hub, and read from disk."""
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 
 import gymnasium
@@ -113,7 +114,9 @@ def find_world(name: str | Path) -> Path:
     rule = f"`world` must be a shipped world ({shipped}), a folder or a Hub id, got {str(name)!r}"
     parts = str(name).split("/")
     if len(parts) != 2 or not all(parts) or Path(parts[0]).is_dir():  # no id of the Hub
-        raise FileNotFoundError(f"{rule}; train one with `worldsim train`{_or_play(str(name))}")
+        near = get_close_matches(str(name), list_worlds(), 1)
+        way = f"did you mean {near[0]!r}?" if near else "train one with `worldsim train`"
+        raise FileNotFoundError(f"{rule}; {way}{_or_play(str(name))}")
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:

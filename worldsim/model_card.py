@@ -11,6 +11,7 @@ from worldsim.measuring.report import Report
 from worldsim.world import World
 
 STRIPS = 3  # film strips in a card
+OBEYS = 0.6  # of clips nearer to the truth under their own actions than under others; by chance 0.5
 
 
 def save_with_card(
@@ -95,8 +96,21 @@ def _measures(report: Report, out: Path) -> str:
         f"## How true it is\n\n{fidelity['clips']} clips of episodes kept for this, "
         f"{fidelity['given_frames']} real frames given, true actions, figures at {horizons} "
         f"imagined frames; errors pooled over clips. All by\n`{command}`.\n\n"
-        "| measure | value |\n| --- | --- |\n" + "\n".join(filter(None, lines)) + "\n"
+        "| measure | value |\n| --- | --- |\n" + "\n".join(filter(None, lines)) + "\n\n"
+        f"In words: {_verdict(frame, acted, out)}\n"
     )
+
+
+def _verdict(frame: dict, acted: dict, out: Path) -> str:
+    """Say what the figures come to, and the way out where they come to little."""
+    good = [h for h, row in frame.items() if row["gain"] > 0 or row.get("changed_gain", 0) > 0]
+    sees = f"nearer to what came than the last frame is, up to frame {max(good)}"
+    sees = sees if good else "no nearer to what came than the last frame is"
+    nearer = [row["nearer"] for row in acted.values() if "nearer" in row]
+    obeys = bool(nearer) and max(nearer) > OBEYS
+    way = f"; more minutes: `worldsim make init={out} out={out}2 minutes=30`"
+    said = f"its frames are {sees}, and {'answer' if obeys else 'hardly answer'} to actions"
+    return f"{said}{'' if good and obeys else way}."
 
 
 def _play(out: Path, strips: dict[str, Any]) -> str:

@@ -53,7 +53,8 @@ class Notes:
             if changed:
                 raise ValueError(
                     f"{out} can only be made with the settings it was begun with, got "
-                    f"{', '.join(changed)}; use the same, another `out`, or remove {cfg.folder}"
+                    f"{', '.join(changed)}; use the same, another `out`, or remove {cfg.folder}; a "
+                    f"world that is made goes on with init={out} and another `out`"
                 )
         elif out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise FileExistsError(

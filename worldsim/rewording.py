@@ -115,6 +115,15 @@ class Rewording:
             prompt = prompt[:start] + wording + prompt[end:]
         return prompt
 
+    def heard(self, prompt: str) -> str:
+        """Say what is made of a prompt; nothing, if it is read as it is."""
+        if self.simulator is None:
+            return ""
+        read = self(prompt)
+        if not self.simulator.attributes(read):
+            return f"nothing that this world was taught is named in {prompt!r}"
+        return "" if read == prompt else f"read as {read!r}"
+
     def in_common(self, prompt: str, captions: Sequence[str]) -> list[float]:
         """Return how much each caption names of what a prompt does: the place counts for most.
 

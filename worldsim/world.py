@@ -119,6 +119,10 @@ class World:
         self._high = np.asarray(cfg.action_high, np.float32)
         self._known = dict(zip(starts.captions, starts.words, strict=bool(starts.words)))
 
+    def __repr__(self) -> str:
+        h, w = self.cfg.frame_size
+        return f"World({self.cfg.name!r}, {w}x{h}, {self.cfg.fps} a second, {self.action_space})"
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -230,6 +234,10 @@ class World:
     def reworded(self, prompt: str) -> str:
         """Return what the world reads where a person writes `prompt` (see `worldsim.rewording`)."""
         return self._rewording(prompt)
+
+    def heard(self, prompt: str) -> str:
+        """Say what is made of a prompt, for people; nothing, if it is read as it is."""
+        return self._rewording.heard(prompt) if prompt else ""
 
     @cached_property
     def _rewording(self):

@@ -42,6 +42,8 @@ class GenerateConfig:
     """Frames to imagine anew, such as 16:32 (infill)."""
     strength: float = 0.8
     """How much may change, from 0 to 1 (edit)."""
+    scale: int = 1
+    """Pixels of the film on each side of one of the world's; 8 is good to look at."""
     expand: bool = False
     """Whether to put the prompt into the style of the captions that the world learned from."""
     sampler_steps: int | None = None
@@ -78,7 +80,7 @@ class GenerateConfig:
             )
         if self.out and Path(self.out).suffix not in (".mp4", ".gif"):
             raise ValueError(f"`out` must end in .mp4 or .gif, got {self.out!r}")
-        check_least(self, frames=1, before=0, after=0)
+        check_least(self, frames=1, before=0, after=0, scale=1)
         check_shares(self, "strength")
         _ = self.frame_size, self.hidden  # refuses what cannot be read
 
@@ -120,6 +122,8 @@ def generate(cfg: GenerateConfig) -> None:
         cfg.prompt = worldsim.expand_prompt(cfg.prompt)
         print(f"prompt: {cfg.prompt}")
     world = worldsim.load(cfg.world, device=cfg.device)
+    if heard := world.heard(cfg.prompt or ""):
+        print(heard)
     size = cfg.frame_size or world.cfg.frame_size
     if cfg.image:
         source = cut_to(source, size)
@@ -136,6 +140,7 @@ def generate(cfg: GenerateConfig) -> None:
     out = Path(cfg.out or "out/generated.mp4")
     out.parent.mkdir(parents=True, exist_ok=True)
     frames = TASKS[cfg.task][2](world, cfg, source, look)
+    frames = frames.repeat(cfg.scale, 1).repeat(cfg.scale, 2)
     if out.suffix == ".gif":
         write_gif(out, frames, world.cfg.fps)
     else:

@@ -52,12 +52,12 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         tuple(f"draws/frame/16/{name}" for name in ("sharpness_of_draws", "sharpness_of_expected")),
     ),
     (
-        "a gap of 8 frames filled, PSNR; a cross-fade's / the nearest frame's",
+        "a gap of {completion/frames} frames filled, PSNR; a cross-fade's / the nearest frame's",
         "{:.1f} dB; {:.1f} / {:.1f} dB",
         tuple(f"completion/way/gap filled/{name}" for name in ("imagined", "crossfade", "nearest")),
     ),
     (
-        "8 frames put before, PSNR; the first frame's", "{:.1f} dB; {:.1f} dB",
+        "{completion/frames} frames put before, PSNR; the first frame's", "{:.1f} dB; {:.1f} dB",
         tuple(f"completion/way/put before/{name}" for name in ("imagined", "nearest")),
     ),
     (

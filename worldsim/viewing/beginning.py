@@ -36,12 +36,20 @@ class Beginning(Casting):
             return
         with self._excused("the prompt was not understood"):
             self.stage.set_prompt(prompt)
+            self._tell(prompt)
 
     def begin(self, prompt: str) -> None:
         """Begin an episode under a prompt; an empty one brings all recorded starts back."""
         if self.deaf():
             return
         self._begin_from(self._wish(prompt), "the prompt was not understood", lasting=True)
+        self._tell(prompt)
+
+    def _tell(self, prompt: str) -> None:
+        """Say what the world makes of a prompt that is in words of its own."""
+        heard = self.stage.world.heard(prompt) if hasattr(self.stage.world, "heard") else ""
+        if heard:
+            self.notices.append(heard)
 
     def _wish(self, prompt: str | None) -> dict[str, Any] | None:
         """Return what `reset` is told of a prompt."""
