@@ -719,7 +719,7 @@ def test_a_plot_of_one_point_or_of_one_value_shows_it():
 
 
 def test_what_is_filled_in_is_judged_beside_fading_and_repeating(monkeypatch):
-    """In a film that gets lighter evenly fading fills a gap, and repeating is off by known steps."""
+    """In a film that gets lighter evenly, fading fills a gap; repeating is off by known steps."""
     light = 50 + 3 * np.arange(24, dtype=np.uint8)[None, :, None, None, None]
     nothing = np.zeros((2, 23))
     clips = HeldOut(
