@@ -40,7 +40,13 @@ GOLDEN = {  # name: seed, arguments, actions
     "city-rain-tall": (
         3,
         {
-            "scene": {"biome": "city", "time": "night", "weather": "rain", "traffic": "busy"},
+            "scene": {
+                "biome": "city",
+                "time": "night",
+                "weather": "rain",
+                "traffic": "busy",
+                "next_biome": "green countryside",
+            },
             "frame_size": (96, 64),
         },
         40,
@@ -94,6 +100,14 @@ def play_golden(name: str) -> tuple[np.ndarray, dict]:
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_picture_stays_as_it_was_trained_on(name):
     simulators.check_golden("drive", name, *play_golden(name))
+
+
+def test_a_biome_that_is_asked_for_stays():
+    scene = {"biome": "desert"}
+    with DriveEnv(scene=scene) as env:
+        for seed in range(20):
+            env.reset(seed=seed)
+            assert set(env.land.biomes) == {"desert"}
 
 
 def test_the_same_seed_and_actions_give_the_same_episode():

@@ -104,8 +104,8 @@ def _measures(report: Report, out: Path) -> str:
 def _verdict(frame: dict, acted: dict, out: Path) -> str:
     """Say what the figures come to, and the way out where they come to little."""
     good = [h for h, row in frame.items() if row["gain"] > 0 or row.get("changed_gain", 0) > 0]
-    sees = f"nearer to what came than the last frame is, up to frame {max(good)}"
-    sees = sees if good else "no nearer to what came than the last frame is"
+    sees = f"nearer to what came than the last frame is, up to frame {good[-1]}" if good else ""
+    sees = sees or "no nearer to what came than the last frame is"
     nearer = [row["nearer"] for row in acted.values() if "nearer" in row]
     obeys = bool(nearer) and max(nearer) > OBEYS
     way = f"; more minutes: `worldsim make init={out} out={out}2 minutes=30`"
