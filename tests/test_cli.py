@@ -140,6 +140,7 @@ def test_wrong_words_are_refused_in_one_line_with_a_way_out(words, said, capsys)
     [
         (["play", "world=CartPole-v1"], "play the env itself with env=CartPole-v1"),
         (["play", "world=nope", "web=true"], "`world` must be a shipped world"),
+        (["play", "world=drvie"], "did you mean 'drive'?"),
         (["evaluate", "world=nope", "data=nowhere"], "`world` must be a shipped world"),
     ],
 )

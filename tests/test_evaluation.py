@@ -4,6 +4,7 @@ import json
 import re
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import gymnasium
@@ -16,7 +17,7 @@ from gymnasium import spaces
 import worldsim
 from worldsim.datasets.subsets import UNKNOWN, Subset, tags
 from worldsim.datasets.writing import DatasetWriter
-from worldsim.evaluation import SECTIONS, evaluate
+from worldsim.evaluation import SECTIONS, _place, evaluate
 from worldsim.measuring import completing
 from worldsim.measuring.card import card_table, write_card
 from worldsim.measuring.dreaming import WorldPredict, dream, rollout_quality
@@ -716,6 +717,13 @@ def test_a_plot_of_one_point_or_of_one_value_shows_it():
 
     shown = [blue(([1], [2.0])), blue(([1, 2], [1.0, 1.0]))]
     assert min(shown) > 20 > blue(([1, 2], [float("nan")] * 2))
+
+
+def test_a_command_in_a_report_can_be_pasted_where_it_was_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _place(tmp_path / "data/drive-test") == "data/drive-test"
+    assert _place(Path("data/drive-test")) == "data/drive-test"
+    assert _place(Path("/elsewhere/drive-test")) == "drive-test"  # no machine's folders
 
 
 def test_what_is_filled_in_is_judged_beside_fading_and_repeating(monkeypatch):

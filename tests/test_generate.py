@@ -537,3 +537,6 @@ def test_pictures_and_films_are_cut_to_the_worlds_size(tiny_world_path, video, t
         given = [f"world={tiny_world_path}", f"prompt={PROMPT}", f"out={out}"]
         assert main(["generate", *words, *given, *chosen]) == 0
         assert read_video(out).shape[1:3] == (size or (32, 32))
+        assert main(["generate", *words, *given, *chosen, "scale=3"]) == 0
+        h, w = size or (32, 32)
+        assert read_video(out).shape[1:3] == (3 * h, 3 * w)

@@ -20,6 +20,7 @@ from worldsim.cli import main
 from worldsim.filmed import EXTRAS, Filmed, choose_size, open_env
 from worldsim.keyboard import action_from_keys, default_bindings, key_bindings
 from worldsim.make_config import MakeConfig
+from worldsim.model_card import _verdict
 from worldsim.notes import Notes
 from worldsim.policies import choose_policy
 from worldsim.recording import record_episode
@@ -113,7 +114,7 @@ def test_an_env_with_dict_actions_becomes_a_playable_world(made):
 def test_the_card_says_what_was_measured_how_and_how_to_play(made):
     _, out = made
     card = (out / "README.md").read_text()
-    for part in ("learned from | ", "pixels that changed", "another clip's actions",
+    for part in ("In words: its frames are ", "learned from | ", "pixels that changed", "another clip's actions",
                  "dreams of 6 frames that last, idle / random",
                  f"worldsim evaluate world={out} data={out}.making/test",
                  f"make_world(env={__name__}.Lamp, policy={__name__}.brighter, out='{out}'",
@@ -121,6 +122,27 @@ def test_the_card_says_what_was_measured_how_and_how_to_play(made):
         assert part in card
     for picture in [line.split("(")[1][:-1] for line in card.splitlines() if line.startswith("![")]:
         assert (out / picture).is_file()
+
+
+@pytest.mark.parametrize(
+    "gain, nearer, said",
+    [
+        (1.0, 0.9, "frame is, up to frame 4, and answer to actions."),
+        (
+            1.0,
+            0.5,
+            "up to frame 4, and hardly answer to actions; more minutes: `worldsim make init=",
+        ),
+        (
+            -1.0,
+            0.9,
+            "are no nearer to what came than the last frame is, and answer to actions; more",
+        ),
+    ],
+)
+def test_a_card_says_in_words_what_its_figures_come_to(gain, nearer, said):
+    frame = {h: {"gain": gain, "changed_gain": gain} for h in (1, 4)}
+    assert said in _verdict(frame, {4: {"nearer": nearer}}, Path("lamp"))
 
 
 def test_training_leaves_time_to_judge_what_it_has_made(tmp_path):

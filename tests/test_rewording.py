@@ -59,6 +59,13 @@ def test_other_words_say_no_more_than_they_do(drive, prompt, wanted, never):
     assert wanted in drive(prompt) and never not in drive(prompt)
 
 
+def test_people_are_told_what_is_made_of_their_words(drive, encoder):
+    assert drive.heard("a desert at night") == ""
+    assert drive.heard("the sahara at night") == f"read as {drive('the sahara at night')!r}"
+    assert "nothing that this world was taught is named in 'zzz qqq'" in drive.heard("zzz qqq")
+    assert Rewording("Other-v0", encoder).heard("zzz qqq") == ""
+
+
 def test_held_out_wordings_are_read_as_what_they_mean(drive):
     right = total = 0
     for i, scene in enumerate(scenes(40)):
