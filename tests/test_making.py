@@ -114,7 +114,8 @@ def test_an_env_with_dict_actions_becomes_a_playable_world(made):
 def test_the_card_says_what_was_measured_how_and_how_to_play(made):
     _, out = made
     card = (out / "README.md").read_text()
-    for part in ("In words: its frames are ", "learned from | ", "pixels that changed", "another clip's actions",
+    for part in ("In words: its frames are ", "learned from | ", "pixels that changed",
+                 "another clip's actions",
                  "dreams of 6 frames that last, idle / random",
                  f"worldsim evaluate world={out} data={out}.making/test",
                  f"make_world(env={__name__}.Lamp, policy={__name__}.brighter, out='{out}'",

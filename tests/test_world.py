@@ -276,7 +276,7 @@ def test_shipped_worlds_are_found_by_name(tmp_path, tiny_world, monkeypatch):
     (tmp_path / "unfinished").mkdir()
     assert list_worlds() == ["moor", "sea"]
     assert load("sea", "cpu").cfg == tiny_world.cfg
-    with pytest.raises(FileNotFoundError, match=r"\(moor, sea\), .*'see'; train one with"):
+    with pytest.raises(FileNotFoundError, match=r"\(moor, sea\), .*'see'; did you mean 'sea'"):
         load("see")
     with pytest.raises(
         FileNotFoundError, match=r"config.json, got '.*unfinished' without; a training"
