@@ -734,9 +734,7 @@ def test_what_is_filled_in_is_judged_beside_fading_and_repeating(monkeypatch):
         np.broadcast_to(light, (2, 24, 8, 8, 3)), np.zeros((2, 23, 3)), nothing, nothing, nothing,
         {}, ("", ""), ({}, {}), np.zeros((2, 2)), 16,
     )  # fmt: skip
-    monkeypatch.setattr(
-        completing, "_imagine", lambda study, video, actions, said, part: video[part]
-    )
+    monkeypatch.setattr(completing, "_imagine", lambda _, video, *said: video[said[-1]])
     study = SimpleNamespace(world=SimpleNamespace(scale_actions=np.float32), clips=clips)
     ways = completing.measure_completion(study)["way"]
     assert ways["gap filled"]["imagined"] > 90 and ways["gap filled"]["crossfade"] > 90

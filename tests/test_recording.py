@@ -469,6 +469,7 @@ def test_a_file_names_no_function_of_just_any_module(tmp_path, monkeypatch):
     for name, kwargs in (
         ("os:system", {"command": "touch run"}),
         ("mine:system", {"command": "touch run"}),
+        ("gymnasium.utils.play:play", {"env": None}),
         ("worldsim/Filmed-v0", {"env": "os:system", "command": "touch run"}),
     ):
         with pytest.raises(ValueError, match="a file names must be an id"):

@@ -148,8 +148,9 @@ def reopen_env(name: str, env_kwargs: dict[str, Any]) -> Env:
     if names_function(real):
         maker, module = load_function(real, "env"), sys.modules[real.partition(":")[0]]
         is_env = isinstance(maker, type) and issubclass(maker, Env)
-        here = Path.cwd() in Path(getattr(module, "__file__", None) or "/").resolve().parents
-        if not is_env and not (here and maker.__module__ == module.__name__):
+        place = Path(getattr(module, "__file__", None) or "/").resolve()
+        ours = Path.cwd() in place.parents and "site-packages" not in place.parts
+        if not is_env and not (ours and maker.__module__ == module.__name__):
             raise ValueError(
                 "an env that a file names must be an id, the class of an env, or a function of a "
                 f"module in the working folder, got {real!r}; run the command where its module "

@@ -28,7 +28,7 @@ def measure_completion(study: Study) -> dict[str, Any]:
     frames, table = clips.frames[:, : 3 * gap], {}
     actions = torch.from_numpy(study.world.scale_actions(clips.actions[:, : 3 * gap - 1]))
     for way, part in {"gap filled": slice(gap, 2 * gap), "put before": slice(gap)}.items():
-        rows = zip(frames, actions, clips.captions, strict=True)
+        rows = zip(frames, actions, clips.known, clips.captions, strict=True)
         made = np.stack([_imagine(study, *row, part) for row in rows])
         guesses = {"imagined": made, "nearest": _nearest(frames, part)}
         if part.start:
@@ -39,14 +39,20 @@ def measure_completion(study: Study) -> dict[str, Any]:
 
 
 def _imagine(
-    study: Study, video: np.ndarray, actions: torch.Tensor, caption: str, part: slice
+    study: Study,
+    video: np.ndarray,
+    actions: torch.Tensor,
+    labelled: np.ndarray,
+    caption: str,
+    part: slice,
 ) -> np.ndarray:
     """Imagine the frames in `part` of a clip to fit its others, in one window of the world's."""
     known = torch.ones(len(video), dtype=torch.bool)
     known[part] = False
     latents = study.world.encode(video).float().cpu().clone()
     latents[part] = 0
-    clip = PartialClip(latents, known, lead(study.world, actions, len(video)))
+    told = actions if labelled[: len(actions)].all() else None
+    clip = PartialClip(latents, known, lead(study.world, told, len(video)))
     settings = Sampling(study.cfg.seed, study.steps)
     return film(study.world, complete(study.world, clip, caption or None, settings)[part])
 
