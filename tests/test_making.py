@@ -143,7 +143,9 @@ def test_the_card_says_what_was_measured_how_and_how_to_play(made):
 )
 def test_a_card_says_in_words_what_its_figures_come_to(gain, nearer, said):
     frame = {h: {"gain": gain, "changed_gain": gain} for h in (1, 4)}
-    assert said in _verdict(frame, {4: {"nearer": nearer}}, Path("lamp"))
+    assert said in _verdict(frame, {4: {"nearer": nearer}}, None, Path("lamp"))
+    torn = {"frames": 9, "way": {"idle": {"survived": 0.0}, "random": {"survived": 0.5}}}
+    assert "most dreams of 9" in _verdict(frame, {4: {"nearer": nearer}}, torn, Path("lamp"))
 
 
 def test_training_leaves_time_to_judge_what_it_has_made(tmp_path):

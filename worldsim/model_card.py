@@ -97,11 +97,11 @@ def _measures(report: Report, out: Path) -> str:
         f"{fidelity['given_frames']} real frames given, true actions, figures at {horizons} "
         f"imagined frames; errors pooled over clips. All by\n`{command}`.\n\n"
         "| measure | value |\n| --- | --- |\n" + "\n".join(filter(None, lines)) + "\n\n"
-        f"In words: {_verdict(frame, acted, out)}\n"
+        f"In words: {_verdict(frame, acted, drift, out)}\n"
     )
 
 
-def _verdict(frame: dict, acted: dict, out: Path) -> str:
+def _verdict(frame: dict, acted: dict, drift: dict | None, out: Path) -> str:
     """Say what the figures come to, and the way out where they come to little."""
     good = [h for h, row in frame.items() if row["gain"] > 0 or row.get("changed_gain", 0) > 0]
     sees = f"nearer to what came than the last frame is, up to frame {good[-1]}" if good else ""
@@ -110,7 +110,12 @@ def _verdict(frame: dict, acted: dict, out: Path) -> str:
     obeys = bool(nearer) and max(nearer) > OBEYS
     way = f"; more minutes: `worldsim make init={out} out={out}2 minutes=30`"
     said = f"its frames are {sees}, and {'answer' if obeys else 'hardly answer'} to actions"
-    return f"{said}{'' if good and obeys else way}."
+    lasted = [row["survived"] for row in drift["way"].values()] if drift else [1.0]
+    lasts = sum(lasted) >= len(lasted) / 2
+    said += (
+        "" if lasts else f"; most dreams of {drift['frames']} frames come to look like nothing real"
+    )
+    return f"{said}{'' if good and obeys and lasts else way}."
 
 
 def _play(out: Path, strips: dict[str, Any]) -> str:
