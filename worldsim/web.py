@@ -277,7 +277,8 @@ class Broadcast:
         key = None if name is None else key_codes().get(name)
         if name is not None and key is None:
             raise ValueError("`key` must be a name that pygame has for a key: left, a, space, …")
-        key = self.aliases.get(key, key)
+        if self.player.error is None:  # else R starts again, whatever it stands for
+            key = self.aliases.get(key, key)
         if kind == "press":
             self._press(key)
         else:

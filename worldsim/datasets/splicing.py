@@ -33,7 +33,8 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> DiskDataset:
         for name in ("fps", "frame_size", "action_space", "quality"):
             own, theirs = getattr(first.info, name), getattr(other.info, name)
             if own != theirs:
-                faults.append((str(other.path), f"has {name}={theirs}, the first {own}"))
+                way = {"action_space": "; convert what both come from as one folder"}.get(name, "")
+                faults.append((str(other.path), f"has {name}={theirs}, the first {own}{way}"))
         own, theirs = _states(first), _states(other)
         if own != theirs:
             faults.append((str(other.path), f"has the states {theirs}, the first {own}"))
