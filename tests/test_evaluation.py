@@ -735,7 +735,7 @@ def test_what_is_filled_in_is_judged_beside_fading_and_repeating(monkeypatch):
         {}, ("", ""), ({}, {}), np.zeros((2, 2)), 16,
     )  # fmt: skip
     monkeypatch.setattr(completing, "_imagine", lambda _, video, *said: video[said[-1]])
-    study = SimpleNamespace(world=SimpleNamespace(scale_actions=np.float32), clips=clips)
+    study = SimpleNamespace(clips=clips)
     ways = completing.measure_completion(study)["way"]
     assert ways["gap filled"]["imagined"] > 90 and ways["gap filled"]["crossfade"] > 90
     for way, steps in (("gap filled", (1, 2, 3, 4, 4, 3, 2, 1)), ("put before", range(1, 9))):

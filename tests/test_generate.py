@@ -457,8 +457,8 @@ WRONG = {
         lambda w: infill(w, OK, np.ones((4, 16, 16), bool)), r"regions, got bool \(4, 16, 16\)",
     ),
     "short loop": (lambda w: loop(w, frames=3), "`frames` must be at least 4, got 3"),
-    "strength": (lambda w: edit(w, OK, "", strength=1.5), "`strength` must be a share"),
-    "strength, percent": (lambda w: edit(w, OK, "", strength=60), "got 60"),
+    "strength": (lambda w: edit(w, OK, "", strength=1.5), "`strength` must be a share .*, got 1.5"),
+    "strength, percent": (lambda w: edit(w, OK, "", strength=60), "must be a share .*, got 60"),
     "sampler steps": (lambda w: loop(w, frames=4, sampler_steps=32), "power of two up to 16"),
     "guidance": (lambda w: edit(w, OK, "", guidance=float("nan")), "`guidance` must be"),
 }  # fmt: skip
@@ -495,9 +495,6 @@ def test_an_unknown_setting_is_refused(world):
         text_to_video(world, PROMPT, speed=2)
 
 
-# the command
-
-
 def test_a_loop_may_begin_with_a_recorded_start(world):
     made = loop(world, PROMPT, frames=8, start=1)
     start = world.decode(world.starts.latents[1][-1:]).cpu().numpy()[0]
@@ -508,6 +505,9 @@ def test_a_film_takes_the_name_of_a_world(tiny_world_path):
     assert is_film(text_to_video(tiny_world_path, PROMPT, frames=2), 2)
     with pytest.raises(TypeError, match="a film takes seed, .*, got steps"):
         text_to_video(tiny_world_path, PROMPT, frames=2, steps=4)
+
+
+# the command
 
 
 def test_a_prompt_begins_with_the_nearest_start_unless_from_nothing(tiny_world_path, tmp_path):

@@ -492,10 +492,6 @@ def test_a_card_that_cannot_be_used_leaves_the_cpu(monkeypatch):
         assert choose_device() == torch.device("cpu")
 
 
-if __name__ == "__main__":
-    freeze(FROZEN / f"world-v{FORMAT_VERSION}")
-
-
 def test_only_pixels_are_encoded(tiny_world):
     """A picture between 0 and 1 was taken for a black one."""
     frames = np.zeros((2, 32, 32, 3), np.uint8)
@@ -503,3 +499,13 @@ def test_only_pixels_are_encoded(tiny_world):
     for wrong in (frames / 255, frames[..., 0], frames[..., :1]):
         with pytest.raises(ValueError, match=r"frames must be uint8 \(\.\.\., h, w, 3\)"):
             tiny_world.encode(wrong)
+
+
+def test_a_caption_of_a_start_is_heard_without_an_encoder(monkeypatch):
+    world = make_tiny_world()
+    monkeypatch.setattr("worldsim.text.TextEncoder", lambda: pytest.fail("an encoder was loaded"))
+    assert world.heard("") == world.heard(CAPTIONS[0]) == ""
+
+
+if __name__ == "__main__":
+    freeze(FROZEN / f"world-v{FORMAT_VERSION}")

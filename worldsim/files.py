@@ -95,8 +95,9 @@ def own_folder(folder: str | Path) -> Path:
     """
     folder = Path(folder).expanduser()
     folder = folder.resolve() if folder.is_symlink() else folder
-    if folder.resolve() == Path.cwd() or os.path.ismount(folder):
-        what = "where a disk is mounted" if os.path.ismount(folder) else "the working folder"
+    mounted = os.path.ismount(folder)
+    if mounted or folder.resolve() == Path.cwd():
+        what = "where a disk is mounted" if mounted else "the working folder"
         raise ValueError(
             f"`out` must be a folder of its own, got {folder}, {what}; choose one in it"
         )

@@ -104,18 +104,19 @@ def _measures(report: Report, out: Path) -> str:
 def _verdict(frame: dict, acted: dict, drift: dict | None, out: Path) -> str:
     """Say what the figures come to, and the way out where they come to little."""
     good = [h for h, row in frame.items() if row["gain"] > 0 or row.get("changed_gain", 0) > 0]
-    sees = f"nearer to what came than the last frame is, up to frame {good[-1]}" if good else ""
-    sees = sees or "no nearer to what came than the last frame is"
     nearer = [row["nearer"] for row in acted.values() if "nearer" in row]
     obeys = bool(nearer) and max(nearer) > OBEYS
-    way = f"; more minutes: `worldsim make init={out} out={out}2 minutes=30`"
-    said = f"its frames are {sees}, and {'answer' if obeys else 'hardly answer'} to actions"
     lasted = [row["survived"] for row in drift["way"].values()] if drift else [1.0]
     lasts = sum(lasted) >= len(lasted) / 2
-    said += (
-        "" if lasts else f"; most dreams of {drift['frames']} frames come to look like nothing real"
-    )
-    return f"{said}{'' if good and obeys and lasts else way}."
+    sees = "nearer" if good else "no nearer"
+    until = f", up to frame {good[-1]}" if good else ""
+    said = f"its frames are {sees} to what came than the last frame is{until}, and "
+    said += "answer to actions" if obeys else "hardly answer to actions"
+    if not lasts:
+        said += f"; most dreams of {drift['frames']} frames come to look like nothing real"
+    if not (good and obeys and lasts):
+        said += f"; more minutes: `worldsim make init={out} out={out}2 minutes=30`"
+    return f"{said}."
 
 
 def _play(out: Path, strips: dict[str, Any]) -> str:

@@ -237,7 +237,9 @@ class World:
 
     def heard(self, prompt: str) -> str:
         """Say what is made of a prompt, for people; nothing, if it is read as it is."""
-        return self._rewording.heard(prompt) if prompt else ""
+        if not prompt or prompt in self.starts.captions:  # those need no encoder
+            return ""
+        return self._rewording.heard(prompt)
 
     @cached_property
     def _rewording(self):

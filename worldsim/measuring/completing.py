@@ -3,14 +3,11 @@
 from typing import Any
 
 import numpy as np
-import torch
 
-from worldsim.completion import PartialClip, complete
-from worldsim.continuation import film
+from worldsim.generate import infill
 from worldsim.measuring.metrics import psnr, squared_error
 from worldsim.measuring.study import Study
-from worldsim.openings import lead
-from worldsim.sampling import Sampling
+from worldsim.spaces import unflatten_action
 
 GAP = 8  # frames to imagine, at most a third of a clip
 CLIPS = 32
@@ -25,10 +22,10 @@ def measure_completion(study: Study) -> dict[str, Any]:
     """
     clips = study.clips.rows(np.arange(min(CLIPS, len(study.clips))))
     gap = min(GAP, clips.frames.shape[1] // 3)
-    frames, table = clips.frames[:, : 3 * gap], {}
-    actions = torch.from_numpy(study.world.scale_actions(clips.actions[:, : 3 * gap - 1]))
+    clips, table = clips.first(3 * gap - clips.context), {}
+    frames = clips.frames
     for way, part in {"gap filled": slice(gap, 2 * gap), "put before": slice(gap)}.items():
-        rows = zip(frames, actions, clips.known, clips.captions, strict=True)
+        rows = zip(frames, clips.actions, clips.known, clips.captions, strict=True)
         made = np.stack([_imagine(study, *row, part) for row in rows])
         guesses = {"imagined": made, "nearest": _nearest(frames, part)}
         if part.start:
@@ -41,20 +38,20 @@ def measure_completion(study: Study) -> dict[str, Any]:
 def _imagine(
     study: Study,
     video: np.ndarray,
-    actions: torch.Tensor,
+    actions: np.ndarray,
     labelled: np.ndarray,
     caption: str,
     part: slice,
 ) -> np.ndarray:
-    """Imagine the frames in `part` of a clip to fit its others, in one window of the world's."""
-    known = torch.ones(len(video), dtype=torch.bool)
+    """Imagine the frames in `part` of a clip to fit its others, as `infill` does."""
+    world, known = study.world, np.ones(len(video), bool)
     known[part] = False
-    latents = study.world.encode(video).float().cpu().clone()
-    latents[part] = 0
-    told = actions if labelled[: len(actions)].all() else None
-    clip = PartialClip(latents, known, lead(study.world, told, len(video)))
-    settings = Sampling(study.cfg.seed, study.steps)
-    return film(study.world, complete(study.world, clip, caption or None, settings)[part])
+    told = [unflatten_action(world.action_space, action) for action in actions]
+    made = infill(
+        world, video, known, prompt=caption or None, actions=told if labelled.all() else None,
+        seed=study.cfg.seed, sampler_steps=study.steps,
+    )  # fmt: skip
+    return made[part]
 
 
 def _nearest(frames: np.ndarray, part: slice) -> np.ndarray:

@@ -106,10 +106,11 @@ def measure_fidelity(study: Study) -> dict[str, Any]:
         row["ceiling"] = float(psnr(squared_error(again, truth).mean()))
         row["ceiling_ssim"] = float(ssim(again, truth).mean())
     episode = clips.place[:, 0]
+    episodes = len(np.unique(episode))
     for i, row in zip(at, table.values(), strict=True):
-        if len(np.unique(episode)) >= FEW:
+        if episodes >= FEW:
             row["gain_low"], row["gain_high"] = gain_interval(error[:, i], copy[:, i], episode)
-    counts = {"clips": len(clips), "episodes": len(np.unique(episode))}
+    counts = {"clips": len(clips), "episodes": episodes}
     figures = counts | {"given_frames": clips.context}
     try:
         some, _, other = study.rivals

@@ -47,8 +47,8 @@ class Beginning(Casting):
 
     def _tell(self, prompt: str) -> None:
         """Say what the world makes of a prompt that is in words of its own."""
-        heard = self.stage.world.heard(prompt) if hasattr(self.stage.world, "heard") else ""
-        if heard:
+        world, in_force = self.stage.world, self.stage.moment.prompt == prompt
+        if in_force and hasattr(world, "heard") and (heard := world.heard(prompt)):
             self.notices.append(heard)
 
     def _wish(self, prompt: str | None) -> dict[str, Any] | None:
